@@ -1,0 +1,38 @@
+# make study     execute the study and build its book       make book   build the book only
+# make test      run the tests                              make lab    open the notebooks
+# Another interpreter: make study PYTHON=python3.12         Another profile: make study PROFILE=paper
+
+PYTHON  ?= python3
+PROFILE ?= demo
+VENV    := .venv
+RUN     := $(VENV)/bin/python
+READY   := $(VENV)/.ready
+
+.PHONY: study test book lab setup clean
+.DEFAULT_GOAL := study
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or newer, or name yours: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) -V), but Python 3.11 or newer is needed; name another: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	@touch $@
+
+study: $(READY)
+	$(RUN) -m cag study --profile $(PROFILE)
+	$(RUN) -m cag book --profile $(PROFILE)
+
+book: $(READY)
+	$(RUN) -m cag book --profile $(PROFILE)
+
+test: $(READY)
+	$(RUN) -m pytest --cov=cag --cov-report=term-missing:skip-covered --cov-fail-under=85
+
+lab: $(READY)
+	$(RUN) -m jupyter lab --notebook-dir=notebooks
+
+# The environment, the cohort and results stay.
+clean:
+	rm -rf _build book/notebooks book/_generated .pytest_cache .ruff_cache .mypy_cache .coverage
