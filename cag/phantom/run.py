@@ -1,0 +1,144 @@
+"""Renders a simulated run: any frame by itself, with its ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Int, UInt8
+from torch import Tensor
+
+from cag.errors import SettingsError
+from cag.phantom.background import Background
+from cag.phantom.detector import IODINE, Detector
+from cag.phantom.plan import PatientPlan, RunPlan
+from cag.phantom.projection import splat_labels
+from cag.phantom.scene import Scene
+from cag.phantom.truth import RunTruth, lesion_boxes
+
+#: Contrast, as a share of the plateau, from which a vessel belongs to the lumen mask.
+MASK_CONTRAST = 0.25
+
+
+class RunRenderer:
+    """One cine run of a simulated patient.
+
+    Nothing is rendered before it is asked for; a frame alone equals that frame of the whole run,
+    bit for bit, and the same plans give the same bytes on the same platform.
+
+    Parameters
+    ----------
+    patient : PatientPlan
+    run : RunPlan
+        Of this patient.
+    device : torch.device or str
+
+    Raises
+    ------
+    SettingsError
+        If the run belongs to another patient, or the plans contradict the anatomy.
+    """
+
+    def __init__(self, patient: PatientPlan, run: RunPlan, device: torch.device | str = "cpu") -> None:
+        if run.patient_id != patient.patient_id:
+            problem = f"run {run.run_id!r} is not of patient {patient.patient_id!r}"
+            raise SettingsError(problem, field="patient_id", remedy="Give a run the plan of its own patient")
+        self.patient, self.run, self.device = patient, run, torch.device(device)
+
+    @cached_property
+    def scene(self) -> Scene:
+        """Geometry, motion and contrast of the run."""
+        return Scene(self.patient, self.run, self.device)
+
+    @cached_property
+    def truth(self) -> RunTruth:
+        """Contrast interval, censoring and visible segments; nothing is rendered for it."""
+        return RunTruth.of(self.scene)
+
+    @cached_property
+    def background(self) -> Background:
+        """What lies behind the vessels in this view."""
+        every = torch.arange(self.run.n_frames, device=self.device)
+        pan = self.scene.panning(every).abs().amax(0)
+        down = float(self.scene.descent(every).abs().max() + pan[1])
+        return Background(self.patient, self.scene.carm, (down, float(pan[0])), self.run.panning_mm > 0)
+
+    @cached_property
+    def detector(self) -> Detector:
+        """Exposure and display of the run."""
+        rest = torch.zeros(1, device=self.device)
+        reference = self.background.attenuation(rest, rest, torch.zeros(1, 2, device=self.device))[0]
+        return Detector(self.patient, self.run, reference)
+
+    def _frames(self, indices: Sequence[int] | None) -> Int[Tensor, " f"]:
+        """Frame indices as a tensor; refuses those outside the run."""
+        chosen = range(self.run.n_frames) if indices is None else [int(index) for index in indices]
+        for index in chosen:
+            if not 0 <= index < self.run.n_frames:
+                remedy = f"Frames of run {self.run.run_id} are 0 to {self.run.n_frames - 1}"
+                raise SettingsError(f"frame {index} is outside the run", field="indices", remedy=remedy)
+        return torch.tensor(list(chosen), dtype=torch.long, device=self.device)
+
+    def _batches(self, indices: Sequence[int] | None, batch: int) -> Iterator[Int[Tensor, " f"]]:
+        """The frames asked for, ``batch`` at a time."""
+        if batch < 1:
+            raise SettingsError(f"{batch} is no batch size", field="batch", remedy="Choose 1 or more")
+        return iter(self._frames(indices).split(batch))
+
+    def render(self, indices: Sequence[int] | None = None, batch: int = 16) -> UInt8[Tensor, "t h w"]:
+        """Gray levels of frames, dark vessels on a bright ground.
+
+        Parameters
+        ----------
+        indices : sequence of int, optional
+            Frames of the run in any order; default all.
+        batch : int
+            Frames computed at once: bounds the memory, changes nothing else.
+
+        Returns
+        -------
+        uint8 [t, rows, columns]
+            On the renderer's device.
+
+        Raises
+        ------
+        SettingsError
+            Naming a frame outside the run.
+        """
+        frames = [self._expose(part) for part in self._batches(indices, batch) if len(part)]
+        empty = torch.empty(0, self.run.rows, self.run.columns, dtype=torch.uint8, device=self.device)
+        return torch.cat(frames) if frames else empty
+
+    def _expose(self, frames: Int[Tensor, " f"]) -> UInt8[Tensor, "f h w"]:
+        """One batch of frames."""
+        scene = self.scene
+        veil = scene.faint(frames).mul_(IODINE)
+        attenuation = self.background.attenuation(
+            scene.motion.contraction[frames], scene.descent(frames), scene.panning(frames), veil
+        )
+        return self.detector.expose(attenuation, scene.thickness(frames), frames.cpu().numpy())
+
+    def boxes(self, indices: Sequence[int] | None = None, batch: int = 16) -> pd.DataFrame:
+        """Boxes of the visible lesions of frames (``cag.phantom.truth.lesion_boxes``)."""
+        tables = [lesion_boxes(self.scene, part) for part in self._batches(indices, batch)]
+        return pd.concat(tables, ignore_index=True)
+
+    def _labels(self, frames: Int[Tensor, " f"]) -> Int[Tensor, "f h w"]:
+        """Segment number plus one where a filled lumen is projected, 0 elsewhere; the widest vessel wins."""
+        scene = self.scene
+        where = scene.vessels(frames)
+        filled = (scene.contrast[frames] > MASK_CONTRAST * self.run.mixing) & (scene.step > 0)
+        number = torch.as_tensor(scene.tree.segment, dtype=torch.long, device=self.device) + 1
+        shape = (self.run.rows, self.run.columns)
+        return splat_labels(where.x, where.y, where.scale * scene.radius, number * filled, shape)
+
+    def lumen_mask(self, indices: Sequence[int] | None = None, batch: int = 16) -> Bool[Tensor, "t h w"]:
+        """Where a vessel filled to a quarter of the plateau or more is projected."""
+        return torch.cat([self._labels(part) > 0 for part in self._batches(indices, batch)])
+
+    def segment_map(self, indices: Sequence[int] | None = None, batch: int = 16) -> UInt8[Tensor, "t h w"]:
+        """Segment number (29-segment model) of the widest filled vessel at each pixel; 0 where there is none."""
+        parts = [(self._labels(part) - 1).clamp_min(0).to(torch.uint8) for part in self._batches(indices, batch)]
+        return torch.cat(parts)

@@ -1,0 +1,84 @@
+"""Image statistics with known answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from cag.phantom.realism import (
+    gray_statistics,
+    image_statistics,
+    immerkaer,
+    ridges,
+    spectrum_slopes,
+    tile_noise,
+    vessel_profiles,
+)
+
+
+def test_immerkaer_is_the_standard_deviation_of_white_noise(rng: np.random.Generator) -> None:
+    assert immerkaer(128 + rng.normal(0, 5, (300, 300))) == pytest.approx(5, rel=0.02)
+    y, x = np.indices((300, 300))
+    assert immerkaer(2.0 * x + 3.0 * y) == pytest.approx(0, abs=1e-9)
+
+
+def test_tile_noise_sees_the_filter_of_the_noise(rng: np.random.Generator) -> None:
+    noise = ndimage.gaussian_filter(rng.normal(0, 1, (432, 432)), 0.8)
+    statistics = tile_noise(128 + 4 * noise / noise.std())
+    assert statistics["residual_sd"] == pytest.approx(4, rel=0.08)
+    assert statistics["ac1"] == pytest.approx(np.exp(-1 / (4 * 0.64)), abs=0.07)
+    assert statistics["ac1"] > statistics["ac2"] > statistics["ac3"]
+
+
+def test_slopes_of_a_power_law(rng: np.random.Generator) -> None:
+    frequency = np.hypot(np.fft.fftfreq(432)[:, None], np.fft.fftfreq(432)[None])
+    frequency[0, 0] = 1
+    image = np.fft.ifft2(np.fft.fft2(rng.normal(0, 1, (432, 432))) * frequency**-1.25).real
+    for name, slope in spectrum_slopes(image).items():
+        assert slope == pytest.approx(-2.5, abs=0.2), name
+
+
+def test_gray_statistics_leave_the_border_out() -> None:
+    image = np.full((200, 200), 7.0)
+    image[40:-40, 40:-40] = 100
+    statistics = gray_statistics(image)
+    assert (statistics["gray_mean"], statistics["gray_sd"], statistics["p99"]) == (100, 0, 100)
+    assert statistics["border_mean"] == 7
+
+
+def groove(width: float, depth: float) -> np.ndarray:
+    """A dark Gaussian groove along the diagonal; ``width`` at half depth, px."""
+    y, x = np.indices((300, 300))
+    across = (x - y) / np.sqrt(2)
+    return 150 - depth * np.exp(-4 * np.log(2) * (across / width) ** 2)
+
+
+@pytest.mark.parametrize("width", [5.0, 8.0, 11.0])
+def test_profile_of_a_gaussian_groove(width: float, rng: np.random.Generator) -> None:
+    statistics = vessel_profiles(groove(width, 40.0), rng)
+    assert statistics["vessel_fwhm_px"] == pytest.approx(width, rel=0.06)
+    assert statistics["vessel_depth"] == pytest.approx(40, rel=0.03)
+    assert statistics["edge_10_90_over_fwhm"] == pytest.approx(0.716, abs=0.05)
+
+
+def test_ridges_point_across_the_groove() -> None:
+    strength, angle, _ = ridges(groove(8.0, 40.0))
+    assert strength[150, 150] > 10 * strength[150, 200]
+    assert np.tan(angle[150, 150]) == pytest.approx(-1, abs=1e-6)
+
+
+def test_an_empty_picture_has_no_vessels(rng: np.random.Generator) -> None:
+    statistics = image_statistics(np.full((512, 512), 90, dtype=np.uint8), rng)
+    assert statistics["gray_mean"] == 90 and np.isnan(statistics["vessel_depth"])
+
+
+def test_real_frames_reproduce_the_table(cag_data: Path) -> None:
+    from PIL import Image
+
+    files = sorted((cag_data / "arcade/stenosis/train/images").glob("*.png"))[:12]
+    rows = [image_statistics(np.asarray(Image.open(f).convert("L")), np.random.default_rng(0)) for f in files]
+    assert -5.2 < np.median([row["slope_hi"] for row in rows]) < -3.8
+    assert 5 < np.median([row["vessel_fwhm_px"] for row in rows]) < 11.5
