@@ -1,0 +1,64 @@
+"""From images to arteries to patients."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pandas as pd
+
+from cag.errors import InputError
+
+How = Literal["max", "mean", "noisy_or"]
+HOWS: tuple[How, ...] = ("max", "mean", "noisy_or")
+
+
+def aggregate(
+    images: pd.DataFrame, how: How = "max", *, level: Literal["artery", "patient"] = "artery"
+) -> pd.DataFrame:
+    """Combine image scores to arteries, and artery scores to patients, by the same rule at both steps.
+
+    ``max`` is the paper's; ``noisy_or`` is the chance that at least one is diseased if they were
+    independent, 1 - prod(1 - score). The target is the worst of the parts: the worst image of an
+    artery, the worst artery of a patient.
+
+    Parameters
+    ----------
+    images : DataFrame
+        ``patient_id, artery, score`` (0 to 1), ``target`` (category, 0 is normal); other columns are ignored.
+    how : {'max', 'mean', 'noisy_or'}
+    level : {'artery', 'patient'}
+
+    Returns
+    -------
+    DataFrame
+        ``patient_id`` (and ``artery``), ``score, target, n_images``, sorted by its ids.
+
+    Raises
+    ------
+    InputError
+        A missing column or value, or a score outside 0 to 1.
+    """
+    _check(images, how)
+    parts = images[["patient_id", "artery", "score", "target"]].assign(n_images=1)
+    arteries = _combine(parts, ["patient_id", "artery"], how)
+    return arteries if level == "artery" else _combine(arteries, ["patient_id"], how)
+
+
+def _combine(parts: pd.DataFrame, keys: list[str], how: How) -> pd.DataFrame:
+    groups = parts.assign(healthy=1 - parts["score"]).groupby(keys, sort=True, observed=True)
+    score = 1 - groups["healthy"].prod() if how == "noisy_or" else groups["score"].agg(how)
+    whole = {"score": score, "target": groups["target"].max(), "n_images": groups["n_images"].sum()}
+    return pd.DataFrame(whole).reset_index()
+
+
+def _check(images: pd.DataFrame, how: str) -> None:
+    if how not in HOWS:
+        raise InputError(f"{how!r} is no way to combine scores", field="how", remedy=f"Use one of {', '.join(HOWS)}")
+    for column in ("patient_id", "artery", "score", "target"):
+        if column not in images:
+            raise InputError("the table of images lacks this column", field=column)
+        if images[column].isna().any():
+            raise InputError(f"{int(images[column].isna().sum())} images have no value", field=column)
+    outside = images["score"][(images["score"] < 0) | (images["score"] > 1)]
+    if len(outside):
+        raise InputError(f"{len(outside)} scores lie outside 0 to 1, first {outside.iloc[0]}", field="score")

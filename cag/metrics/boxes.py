@@ -1,0 +1,70 @@
+"""Tables of boxes: checked, enlarged to a minimum size, measured."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from cag.errors import InputError
+
+CORNERS = ["x1", "y1", "x2", "y2"]
+Rule = Literal["clean", "as_published"]
+
+
+def corners(table: pd.DataFrame) -> Float[np.ndarray, "n 4"]:
+    """Boxes of a table as an array: x1, y1, x2, y2 in pixels, half-open."""
+    return table[CORNERS].to_numpy(dtype=float).reshape(-1, 4)
+
+
+def centers(boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 2"]:
+    """Center of each box, x and y in pixels."""
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def enlarge(boxes: Float[np.ndarray, "n 4"], minimum: float, rule: Rule = "clean") -> Float[np.ndarray, "n 4"]:
+    """Grow each side that is shorter than the minimum to it.
+
+    ``clean`` grows symmetrically, so that the center stays; ``as_published`` keeps the top-left
+    corner, so that the center moves to the lower right (PROTOCOL section 2). Boxes are not cut off
+    at the border of the image.
+
+    Parameters
+    ----------
+    boxes : array [n, 4] of pixels
+    minimum : float
+        Pixels; 0 changes nothing.
+    rule : {'clean', 'as_published'}
+    """
+    short = np.maximum(0.0, minimum - (boxes[:, 2:] - boxes[:, :2]))
+    before = short / 2 if rule == "clean" else np.zeros_like(short)
+    return np.hstack([boxes[:, :2] - before, boxes[:, 2:] + short - before])
+
+
+def check_boxes(images: pd.DataFrame, detections: pd.DataFrame, truth: pd.DataFrame) -> None:
+    """Refuse what no metric can use, naming the first offender and how many there are.
+
+    A detection without area is a false positive, not an error: networks produce them.
+
+    Raises
+    ------
+    InputError
+        Repeated images; a box of an image that is not listed; a missing coordinate or score;
+        corners in the wrong order; a true box without area.
+    """
+    _refuse(images["image_id"].duplicated(), images, "images are listed more than once")
+    for name, table in (("detections", detections), ("truth", truth)):
+        _refuse(~table["image_id"].isin(images["image_id"]), table, f"boxes of {name} belong to no listed image")
+        _refuse(table[CORNERS].isna().any(axis=1), table, f"boxes of {name} lack a coordinate")
+        inverted = (table["x2"] < table["x1"]) | (table["y2"] < table["y1"])
+        _refuse(inverted, table, f"boxes of {name} have their corners in the wrong order")
+    _refuse(detections["score"].isna(), detections, "detections have no score")
+    _refuse((truth["x2"] == truth["x1"]) | (truth["y2"] == truth["y1"]), truth, "true boxes have no area")
+
+
+def _refuse(wrong: pd.Series, table: pd.DataFrame, problem: str) -> None:
+    if wrong.any():
+        first = table.loc[wrong.to_numpy(), "image_id"].iloc[0]
+        raise InputError(f"{int(wrong.sum())} {problem}, first in image {first!r}", field="boxes")

@@ -1,0 +1,193 @@
+"""Intervals that respect whom the samples belong to: patients are resampled, never frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Shaped
+from scipy.stats import binomtest
+
+from cag.errors import InputError
+
+#: A metric as the bootstrap wants it: weights [b, n] of the rows -> one value a weighting [b].
+Metric = Callable[[Float[np.ndarray, "b n"]], Float[np.ndarray, " b"]]
+#: Several metrics of the same rows at once.
+Metrics = Callable[[Float[np.ndarray, "b n"]], Mapping[str, Float[np.ndarray, " b"]]]
+
+_CELLS_AT_ONCE = 2**22
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its interval.
+
+    Attributes
+    ----------
+    value : float
+        On all rows, each counted once; NaN where the metric is undefined.
+    low, high : float
+        Percentile interval; NaN with fewer than two groups or an undefined value.
+    n_groups : int
+        Patients behind it.
+    p_value : float
+        Two-sided, of no difference; NaN for what is not a difference.
+    undefined : int
+        Resamples in which the metric was undefined (such as one class only); they are left out.
+    """
+
+    value: float
+    low: float
+    high: float
+    n_groups: int
+    p_value: float = float("nan")
+    undefined: int = 0
+
+
+def resample_counts(n_groups: int, n: int, rng: np.random.Generator) -> Float[np.ndarray, "n g"]:
+    """How often each group is drawn in each of ``n`` resamples with replacement; rows sum to ``n_groups``."""
+    if n_groups == 0:
+        return np.zeros((n, 0))
+    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n).astype(float)
+
+
+def resample_weights(groups: Shaped[np.ndarray, " n"], n: int, rng: np.random.Generator) -> Float[np.ndarray, "r n"]:
+    """Weights of the rows in ``n`` resamples of their groups: for bands around curves and for strata of rows."""
+    names, codes = _codes(groups)
+    return resample_counts(len(names), n, rng)[:, codes]
+
+
+def bootstrap_many(
+    metrics: Metrics,
+    groups: Shaped[np.ndarray, " n"],
+    *,
+    n: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    values: Mapping[str, float] | None = None,
+) -> dict[str, Estimate]:
+    """Percentile bootstrap intervals of several metrics, resampling groups (patients) with replacement.
+
+    Parameters
+    ----------
+    metrics : callable
+        ``metrics(weights [b, n]) -> {name: [b]}``; NaN where undefined.
+    groups : array of ids
+        The patient of each row. The interval does not depend on the order of the rows.
+    n : int
+        Resamples, 2,000 or more for a published number.
+    rng : numpy Generator
+    level : float
+        Coverage, 0 to 1.
+    values : mapping of name to float, optional
+        The metrics on all rows where another implementation (scikit-learn) computes them.
+
+    Raises
+    ------
+    InputError
+        A group id is missing, ``n`` is below 1 or ``level`` not between 0 and 1.
+    """
+    _check(n, level)
+    names, codes = _codes(groups)
+    whole = {name: float(value[0]) for name, value in metrics(np.ones((1, len(codes)))).items()} | dict(values or {})
+    counts = resample_counts(len(names), n, rng)
+    parts = [metrics(weights) for weights in _weights(counts, codes)]
+    return {
+        name: _estimate(value, np.concatenate([part[name] for part in parts]), len(names), level)
+        for name, value in whole.items()
+    }
+
+
+def bootstrap(
+    metric: Metric,
+    groups: Shaped[np.ndarray, " n"],
+    *,
+    n: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
+) -> Estimate:
+    """Percentile bootstrap interval of one metric; see ``bootstrap_many``."""
+    return bootstrap_many(lambda weights: {"": metric(weights)}, groups, n=n, rng=rng, level=level)[""]
+
+
+def paired_difference(
+    first: Metrics,
+    first_groups: Shaped[np.ndarray, " n"],
+    second: Metrics,
+    second_groups: Shaped[np.ndarray, " m"],
+    *,
+    n: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
+) -> dict[str, Estimate]:
+    """First minus second, for every metric that both have, with both computed on the same resampled patients.
+
+    The rows may differ (other frames, arms, categories); the patients are the union of both, so
+    that a patient drawn twice counts twice on either side.
+
+    Returns
+    -------
+    dict of Estimate
+        ``p_value`` is twice the smaller share of resamples on either side of zero, with one
+        resample added to each side (Davison and Hinkley 1997, section 4.2); never 0.
+
+    Raises
+    ------
+    InputError
+        As ``bootstrap_many``.
+    """
+    _check(n, level)
+    names, codes = _codes(np.concatenate([np.asarray(first_groups, object), np.asarray(second_groups, object)]))
+    counts = resample_counts(len(names), n, rng)
+    sides = []
+    for metrics, own in ((first, codes[: len(first_groups)]), (second, codes[len(first_groups) :])):
+        parts = [metrics(np.ones((1, len(own)))), *(metrics(weights) for weights in _weights(counts, own))]
+        sides.append({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    differences = {name: sides[0][name] - sides[1][name] for name in sides[0] if name in sides[1]}
+    return {
+        name: _estimate(float(values[0]), values[1:], len(names), level, difference=True)
+        for name, values in differences.items()
+    }
+
+
+def wilson(successes: int, trials: int, level: float = 0.95) -> Estimate:
+    """Wilson's score interval of a proportion of independent trials (scipy); NaN without trials."""
+    if trials == 0:
+        return Estimate(float("nan"), float("nan"), float("nan"), 0)
+    interval = binomtest(successes, trials).proportion_ci(level, method="wilson")
+    return Estimate(successes / trials, float(interval.low), float(interval.high), trials)
+
+
+def _check(n: int, level: float) -> None:
+    if n < 1:
+        raise InputError(f"{n} resamples cannot make an interval", field="n", remedy="Ask for 1 or more")
+    if not 0 < level < 1:
+        raise InputError(f"{level} is not a coverage between 0 and 1", field="level")
+
+
+def _codes(groups: Shaped[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
+    if pd.isna(groups).any():
+        raise InputError(f"{int(pd.isna(groups).sum())} rows belong to no patient", field="groups")
+    return np.unique(groups, return_inverse=True)
+
+
+def _weights(counts: Float[np.ndarray, "r g"], codes: Shaped[np.ndarray, " n"]) -> Iterator[Float[np.ndarray, "b n"]]:
+    """Row weights of the resamples, a block at a time so that memory stays bounded."""
+    block = max(1, _CELLS_AT_ONCE // max(1, len(codes)))
+    for start in range(0, len(counts), block):
+        yield counts[start : start + block][:, codes]
+
+
+def _estimate(value: float, drawn: np.ndarray, n_groups: int, level: float, difference: bool = False) -> Estimate:
+    defined = drawn[np.isfinite(drawn)]
+    undefined = len(drawn) - len(defined)
+    if n_groups < 2 or not np.isfinite(value) or not len(defined):
+        return Estimate(value, float("nan"), float("nan"), n_groups, undefined=undefined)
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    p_value = float("nan")
+    if difference:
+        smaller = min((defined <= 0).sum(), (defined >= 0).sum())
+        p_value = min(1.0, 2 * (smaller + 1) / (len(defined) + 1))
+    return Estimate(value, float(low), float(high), n_groups, p_value, undefined)

@@ -1,0 +1,117 @@
+"""The four localization numbers of the publication, exactly as its code computes them.
+
+They appear only beside the clean metrics: one lesion may be matched by any number of detections,
+none of which is wrong for it, and the "MSE" is a mean distance that forgets lesions nobody looked at.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy.spatial.distance import cdist
+
+from cag.metrics.boxes import Rule, centers, check_boxes, corners, enlarge
+from cag.metrics.matching import pairwise_iou
+from cag.metrics.weighted import ratio
+
+#: Why a metric is NaN, by its name.
+UNDEFINED: dict[str, str] = {
+    "global_sensitivity": "no image with a lesion",
+    "sens_s": "no lesion",
+    "spec_s": "no detection",
+    "mse": "no detection in an image with a lesion",
+    "mse_sd": "no detection in an image with a lesion",
+}
+
+_COLUMNS = ["any_lesion", "any_found", "lesions", "found", "detections", "overlapping"]
+_COLUMNS += ["measured", "distance", "square"]
+
+
+def image_counts(
+    images: pd.DataFrame,
+    detections: pd.DataFrame,
+    truth: pd.DataFrame,
+    *,
+    iou_threshold: float,
+    box_minimum: float = 0.0,
+    rule: Rule = "as_published",
+) -> pd.DataFrame:
+    """The sums of each image that the published numbers are ratios of.
+
+    Parameters
+    ----------
+    images, detections, truth : DataFrame
+        As for ``matching.match_detections``.
+    iou_threshold : float
+        An overlap counts above it ("IoU > 0.5"): .5 for the FPN; .1 for the CAM, which the paper calls .2.
+    box_minimum : float
+        Sides shorter than that many pixels are enlarged first, in truth and detections alike: 50 for
+        the FPN, 75 for the CAM.
+    rule : {'as_published', 'clean'}
+        How boxes are enlarged: off-center (the top-left corner stays), or symmetrically.
+
+    Returns
+    -------
+    DataFrame
+        ``image_id, patient_id`` and the sums, one row an image, sorted by ``image_id``.
+
+    Raises
+    ------
+    InputError
+        Boxes that cannot be used, see ``boxes.check_boxes``.
+    """
+    check_boxes(images, detections, truth)
+    images = images.sort_values("image_id", ignore_index=True)
+    found, lesions = detections.groupby("image_id").indices, truth.groupby("image_id").indices
+    found_boxes = enlarge(corners(detections), box_minimum, rule)
+    lesion_boxes = enlarge(corners(truth), box_minimum, rule)
+    nothing = np.array([], dtype=int)
+    rows = [
+        _image_sums(found_boxes[found.get(name, nothing)], lesion_boxes[lesions.get(name, nothing)], iou_threshold)
+        for name in images["image_id"]
+    ]
+    sums = pd.DataFrame(np.reshape(rows, (len(images), len(_COLUMNS))), columns=_COLUMNS)
+    return pd.concat([images[["image_id", "patient_id"]], sums], axis=1)
+
+
+def metrics(
+    counts: pd.DataFrame, weights: Float[np.ndarray, "b n"] | None = None
+) -> dict[str, Float[np.ndarray, " b"]]:
+    """The published numbers, under many weightings of the images at once.
+
+    ``global_sensitivity`` is the share of images (with a lesion; all of theirs have one) in which at
+    least one lesion is overlapped, ``sens_s`` the share of lesions that are, ``spec_s`` the share of
+    detections that overlap any lesion (duplicates forgiven), ``mse`` the mean distance in pixels from
+    each detection's center to the nearest true center of its image, and ``mse_sd`` its standard
+    deviation (n); lesions without a detection cost nothing.
+
+    Returns
+    -------
+    dict of arrays [b]
+        NaN where undefined, for the reason in ``UNDEFINED``.
+    """
+    weights = np.ones((1, len(counts))) if weights is None else weights
+    sums = dict(zip(_COLUMNS, (weights @ counts[_COLUMNS].to_numpy(dtype=float)).T, strict=True))
+    mean = ratio(sums["distance"], sums["measured"])
+    variance = ratio(sums["square"], sums["measured"]) - mean**2
+    return {
+        "global_sensitivity": ratio(sums["any_found"], sums["any_lesion"]),
+        "sens_s": ratio(sums["found"], sums["lesions"]),
+        "spec_s": ratio(sums["overlapping"], sums["detections"]),
+        "mse": mean,
+        "mse_sd": np.sqrt(np.maximum(variance, 0.0)),
+    }
+
+
+def _image_sums(
+    found: Float[np.ndarray, "d 4"], lesions: Float[np.ndarray, "t 4"], threshold: float
+) -> Float[np.ndarray, " m"]:
+    sums = np.zeros(len(_COLUMNS))
+    sums[[0, 2, 4]] = len(lesions) > 0, len(lesions), len(found)
+    if len(found) and len(lesions):
+        over = pairwise_iou(found, lesions) > threshold
+        nearest = cdist(centers(found), centers(lesions)).min(1)
+        sums[[1, 3, 5]] = over.any(), over.any(0).sum(), over.any(1).sum()
+        sums[[6, 7, 8]] = len(found), nearest.sum(), (nearest**2).sum()
+    return sums

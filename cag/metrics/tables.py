@@ -1,0 +1,154 @@
+"""Metric tables with intervals, from tables of predictions: every number of the study is computed from those rows.
+
+A prediction table becomes something ``Measured``; the functions here turn that into rows, whatever
+the experiment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from cag.metrics import classification
+from cag.metrics.intervals import Estimate, bootstrap_many, paired_difference
+from cag.metrics.measured import Measured, outputs_of
+
+#: A metric of a table: rows, weights [b, n] -> [b].
+TableMetric = Callable[[pd.DataFrame, Float[np.ndarray, "b n"]], Float[np.ndarray, " b"]]
+
+
+def interval_table(
+    measured: Measured, *, n: int, rng: np.random.Generator, level: float = 0.95, **constants: object
+) -> pd.DataFrame:
+    """One row a metric.
+
+    Returns
+    -------
+    DataFrame
+        ``<constants>, n_rows, metric, value, low, high, n_groups, p_value, undefined`` (resamples left
+        out), ``reason`` (why the value is NaN; empty where it is not).
+    """
+    estimates = bootstrap_many(measured.metrics, measured.groups, n=n, rng=rng, level=level, values=measured.values)
+    return _rows(estimates, measured, constants | {"n_rows": len(measured.groups)})
+
+
+def difference_table(
+    first: Measured, second: Measured, *, n: int, rng: np.random.Generator, level: float = 0.95, **constants: object
+) -> pd.DataFrame:
+    """First minus second on the same resampled patients (two arms, with and without redundancy, two methods).
+
+    Returns
+    -------
+    DataFrame
+        As ``interval_table``, with ``p_value``; metrics that both have.
+    """
+    estimates = paired_difference(first.metrics, first.groups, second.metrics, second.groups, n=n, rng=rng, level=level)
+    return _rows(estimates, first, constants)
+
+
+def stratified_table(
+    table: pd.DataFrame,
+    measure: Callable[[pd.DataFrame], Measured],
+    *,
+    by: Sequence[str],
+    n: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """``interval_table`` of each stratum of a prediction table (arm, artery, view, sex, severity band, ...).
+
+    Parameters
+    ----------
+    measure : callable
+        ``of_classification``, ``of_frame_selection``, ... with its other arguments bound.
+    """
+    parts = [interval_table(measure(rows), n=n, rng=rng, level=level, **key) for key, rows in strata(table, by)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def fold_table(
+    predictions: pd.DataFrame, rule: classification.Rule = "clean", *, by: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Mean and standard deviation (n - 1) over folds of the image-level metrics, as the paper gives them.
+
+    Returns
+    -------
+    DataFrame
+        ``<by>, metric, mean, sd, n_folds``; folds in which a metric is undefined are left out of it.
+    """
+    rows = []
+    for key, part in strata(predictions, [*by, "fold"]):
+        values = classification.values(part["target"].to_numpy(dtype=int), outputs_of(part, rule))
+        rows += [{**key, "metric": name, "value": value} for name, value in values.items()]
+    if not rows:
+        return pd.DataFrame(columns=[*by, "metric", "mean", "sd", "n_folds"])
+    grouped = pd.DataFrame(rows).groupby([*by, "metric"], sort=False, observed=True, dropna=False)["value"]
+    return grouped.agg(mean="mean", sd="std", n_folds="count").reset_index()
+
+
+def bootstrap_table(
+    table: pd.DataFrame,
+    metrics: Mapping[str, TableMetric],
+    *,
+    n: int,
+    rng: np.random.Generator,
+    group: str = "patient_id",
+    by: Sequence[str] = (),
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Any metrics of a table with intervals, one row a metric and stratum.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a sample.
+    metrics : mapping of name to callable
+        ``metric(rows, weights [b, n]) -> [b]``; ``one_at_a_time`` makes one of a plain function.
+    by : sequence of columns
+        Strata, each resampled on its own.
+
+    Returns
+    -------
+    DataFrame
+        As ``interval_table``.
+    """
+
+    def measure(rows: pd.DataFrame) -> Measured:
+        def many(weights: Float[np.ndarray, "b n"]) -> dict[str, Float[np.ndarray, " b"]]:
+            return {name: metric(rows, weights) for name, metric in metrics.items()}
+
+        return Measured(many, rows[group].to_numpy(), lambda name: "not defined for these rows")
+
+    return stratified_table(table, measure, by=by, n=n, rng=rng, level=level)
+
+
+def one_at_a_time(metric: Callable[[pd.DataFrame], float]) -> TableMetric:
+    """Lift a function of a table to the bootstrap, by repeating rows: slow, for what has no weighted form."""
+
+    def many(table: pd.DataFrame, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
+        rows = np.arange(len(table))
+        return np.array([metric(table.iloc[np.repeat(rows, row.astype(int))]) for row in weights], dtype=float)
+
+    return many
+
+
+def strata(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The values of ``by`` and the rows of each stratum, in sorted order; a missing value is its own stratum."""
+    if not by:
+        yield {}, table.reset_index(drop=True)
+        return
+    for key, rows in table.groupby(list(by), observed=True, sort=True, dropna=False):
+        yield dict(zip(by, key, strict=True)), rows.reset_index(drop=True)
+
+
+def _rows(estimates: Mapping[str, Estimate], measured: Measured, constants: Mapping[str, object]) -> pd.DataFrame:
+    rows = []
+    for name, estimate in estimates.items():
+        reason = measured.undefined(name) if np.isnan(estimate.value) else ""
+        rows.append({**constants, "metric": name, **asdict(estimate), "reason": reason})
+    return pd.DataFrame(rows)

@@ -1,0 +1,169 @@
+"""Scoring rules and image-level metrics, by hand and against scikit-learn."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from cag.errors import InputError
+from cag.metrics.classification import UNDEFINED, Scored, metric_names, metrics, scored, values
+
+
+def draw(seed, k, n=60):
+    rng = np.random.default_rng(seed)
+    every = rng.dirichlet(np.ones(k + 1), n)
+    target = rng.integers(0, k, n)
+    target[:k] = np.arange(k)
+    return target, every[:, :k], every[:, k]
+
+
+def as_outputs(predicted, k=2):
+    predicted = np.asarray(predicted)
+    score = np.where(predicted == 0, 0.2, 0.8)
+    return Scored(np.column_stack([1 - score, *[score / (k - 1)] * (k - 1)]), score, predicted)
+
+
+def test_the_two_rules_by_hand():
+    # P(normal) .3, P(stenosis) .2, P(redundant) .5.
+    outputs = np.array([[0.3, 0.2]]), np.array([0.5])
+    published, clean = scored(*outputs, "as_published"), scored(*outputs, "clean")
+    assert published.predicted[0] == 2  # redundant won: wrong for either target
+    assert published.score[0] == pytest.approx(0.7)  # P(redundant) counts as disease
+    assert clean.predicted[0] == 0
+    assert clean.score[0] == pytest.approx(0.2 / 0.5)
+    np.testing.assert_allclose(clean.probabilities, [[0.6, 0.4]])
+
+
+def test_rules_agree_without_a_redundant_class():
+    target, real, _ = draw(0, 3)
+    real = real / real.sum(1, keepdims=True)
+    clean, published = scored(real), scored(real, np.full(len(real), np.nan), "as_published")
+    np.testing.assert_allclose(clean.score, published.score)
+    np.testing.assert_array_equal(clean.predicted, published.predicted)
+    assert values(target, clean)["accuracy"] == values(target, published)["accuracy"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 100_000), st.integers(2, 5))
+def test_clean_outputs_are_probabilities(seed, k):
+    _, real, redundant = draw(seed, k)
+    clean = scored(real, redundant)
+    np.testing.assert_allclose(clean.probabilities.sum(1), 1)
+    assert ((clean.score >= 0) & (clean.score <= 1)).all()
+    assert (clean.predicted < k).all()
+    assert (scored(real, redundant, "as_published").score >= clean.score - 1e-12).all()
+
+
+def test_certain_redundancy_leaves_the_categories_even():
+    outputs = scored(np.array([[0.0, 0.0]]), np.array([1.0]))
+    np.testing.assert_array_equal(outputs.probabilities, [[0.5, 0.5]])
+
+
+def test_equal_probabilities_go_to_the_lower_category():
+    assert scored(np.array([[0.5, 0.5]])).predicted[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("real", "redundant"),
+    [([[0.5, 0.4]], None), ([[0.5, np.nan]], None), ([[1.2, -0.2]], None), ([[0.5, 0.5]], [0.5])],
+)
+def test_what_is_no_probability_is_refused(real, redundant):
+    with pytest.raises(InputError, match="1 rows are no probabilities"):
+        scored(np.array(real), None if redundant is None else np.array(redundant))
+
+
+def test_one_category_is_refused():
+    with pytest.raises(InputError, match="1 categories"):
+        scored(np.ones((3, 1)))
+
+
+def test_targets_outside_the_categories_are_refused():
+    with pytest.raises(InputError, match="1 targets are no category of 0 to 1, first 2"):
+        values(np.array([0, 2]), as_outputs([0, 1]))
+
+
+def test_two_categories_by_hand():
+    # Normal: 3 right, 1 called stenosis. Stenosis: 4 right, 2 called normal.
+    target = np.array([0] * 4 + [1] * 6)
+    result = values(target, as_outputs([0, 0, 0, 1, 1, 1, 1, 1, 0, 0]))
+    assert result["accuracy"] == pytest.approx(7 / 10)
+    assert result["sensitivity"] == pytest.approx(4 / 6)
+    assert result["specificity"] == pytest.approx(3 / 4)
+    assert result["recall_weighted"] == result["accuracy"]
+    # F1: normal 2*3/(4+5) = 2/3, stenosis 2*4/(6+5) = 8/11; weighted (4*2/3 + 6*8/11)/10.
+    assert result["f1_weighted"] == pytest.approx((4 * 2 / 3 + 6 * 8 / 11) / 10)
+    # Kappa: chance (4*5 + 6*5)/100 = .5; (.7 - .5)/(1 - .5).
+    assert result["kappa"] == pytest.approx(0.4)
+    # AUC of the two-valued score: (sensitivity + specificity)/2.
+    assert result["auc"] == pytest.approx((4 / 6 + 3 / 4) / 2)
+    # Brier: 7 right at distance .2, 3 wrong at .8.
+    assert result["brier"] == pytest.approx((7 * 0.04 + 3 * 0.64) / 10)
+
+
+def test_redundant_is_wrong_for_everyone():
+    # 2 = redundant: neither sensitive nor specific.
+    result = values(np.array([0, 0, 1, 1]), as_outputs([0, 2, 1, 2]))
+    assert (result["accuracy"], result["sensitivity"], result["specificity"]) == (0.5, 0.5, 0.5)
+
+
+def test_any_stenosis_forgives_the_wrong_degree():
+    # 3 categories: an occlusion called 25-99 % is found, though in the wrong category.
+    result = values(np.array([0, 1, 2]), as_outputs([0, 1, 1], k=3))
+    assert result["sensitivity"] == 1 and result["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_one_against_the_rest_is_scikit_learns():
+    target, real, redundant = draw(3, 3)
+    clean = scored(real, redundant)
+    expected = roc_auc_score(target, clean.probabilities, multi_class="ovr", average="macro")
+    assert values(target, clean)["auc_ovr"] == pytest.approx(expected)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 100_000), st.integers(2, 4), st.sampled_from(["clean", "as_published"]))
+def test_a_weight_of_three_is_a_row_three_times(seed, k, rule):
+    target, real, redundant = draw(seed, k)
+    outputs = scored(real, redundant, rule)
+    counts = np.random.default_rng(seed).integers(0, 4, len(target))
+    counts[:k] = 1
+    rows = np.repeat(np.arange(len(target)), counts)
+    repeated = values(target[rows], Scored(outputs.probabilities[rows], outputs.score[rows], outputs.predicted[rows]))
+    many = metrics(target, outputs, np.stack([counts, np.ones(len(target))]).astype(float))
+    assert set(many) == set(repeated) == set(metric_names(k))
+    for name, value in repeated.items():
+        assert many[name][0] == pytest.approx(value, rel=1e-6, abs=1e-8), name
+    for name, value in values(target, outputs).items():
+        assert many[name][1] == pytest.approx(value, rel=1e-6, abs=1e-8), name
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 100_000))
+def test_bounds(seed):
+    target, real, redundant = draw(seed, 3)
+    result = values(target, scored(real, redundant))
+    for name in set(result) - {"kappa", "calibration_slope", "calibration_intercept"}:
+        assert 0 <= result[name] <= 1, name
+    assert -1 <= result["kappa"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("target", "undefined"),
+    [
+        ([1, 1, 1], {"specificity", "auc", "calibration_slope", "calibration_intercept"}),
+        ([0, 0, 0], {"sensitivity", "pr_auc", "auc", "calibration_slope", "calibration_intercept"}),
+        ([], set(UNDEFINED) - {"auc_ovr"}),
+    ],
+)
+def test_degenerate_cases_are_nan_with_a_reason_and_no_warning(target, undefined):
+    outputs = scored(np.array([[0.3, 0.7], [0.6, 0.4], [0.2, 0.8]])[: len(target)])
+    result = values(np.array(target, dtype=int), outputs)
+    assert {name for name, value in result.items() if np.isnan(value)} == undefined
+    many = metrics(np.array(target, dtype=int), outputs, np.ones((1, len(target))))
+    assert {name for name, value in many.items() if np.isnan(value[0])} == undefined
+    assert all(UNDEFINED[name] for name in undefined)
+
+
+def test_kappa_needs_two_categories():
+    assert np.isnan(values(np.array([1, 1]), as_outputs([1, 1]))["kappa"])
+    assert np.isnan(metrics(np.array([1, 1]), as_outputs([1, 1]), np.ones((1, 2)))["kappa"][0])

@@ -1,0 +1,183 @@
+"""Average precision against pycocotools, FROC by hand."""
+
+import contextlib
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from cag.metrics.coco import coco_scores
+from cag.metrics.matching import match_detections
+from cag.metrics.ranking import IOU_THRESHOLDS, average_precision, froc_curve, froc_sensitivity, score_at_rate
+
+CORNERS = ["x1", "y1", "x2", "y2"]
+
+
+def draw(seed, n=15, lesions=25, found=80, levels=1000):
+    rng = np.random.default_rng(seed)
+    images = pd.DataFrame({"image_id": [f"i{k:02d}" for k in range(n)], "patient_id": rng.choice(list("PQRS"), n)})
+
+    def frame(boxes, image_id):
+        return pd.DataFrame(boxes, columns=CORNERS).assign(image_id=image_id)
+
+    def boxes(count):
+        low = rng.uniform(0, 400, (count, 2))
+        return np.hstack([low, low + rng.uniform(20, 60, (count, 2))])
+
+    truth = frame(boxes(lesions), rng.choice(images["image_id"][2:], lesions))
+    near = truth.iloc[rng.integers(0, lesions, found // 2)] if lesions else truth
+    close = near[CORNERS].to_numpy() + rng.normal(0, 3, (len(near), 4))
+    ids = [*near["image_id"], *rng.choice(images["image_id"], found - len(near))]
+    detections = frame(np.vstack([close, boxes(found - len(near))]), ids)
+    scores = rng.choice(levels, found, replace=levels < found) / levels
+    return images.assign(width=512, height=512), detections.assign(score=scores), truth
+
+
+def by_pycocotools(images, detections, truth):
+    """Average precision at each IoU of .5 to .95, and its mean, straight from pycocotools."""
+    number = {image_id: index for index, image_id in enumerate(sorted(images["image_id"]))}
+
+    def annotations(table):
+        rows = []
+        for index, row in enumerate(table.itertuples(), start=1):
+            size = [row.x2 - row.x1, row.y2 - row.y1]
+            entry = {"id": index, "image_id": number[row.image_id], "category_id": 1, "iscrowd": 0}
+            rows.append(entry | {"bbox": [row.x1, row.y1, *size], "area": size[0] * size[1]})
+        return rows
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = {
+            "images": [{"id": index} for index in number.values()],
+            "annotations": annotations(truth),
+            "categories": [{"id": 1}],
+        }
+        coco.createIndex()
+        found = annotations(detections)
+        for entry, score in zip(found, detections["score"], strict=True):
+            entry["score"] = score
+        evaluation = COCOeval(coco, coco.loadRes(found), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation.eval["precision"][:, :, 0, 0, 2].mean(1)
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 100_000))
+def test_average_precision_is_pycocotools_at_each_iou(seed):
+    images, detections, truth = draw(seed)
+    ours = [average_precision(match_detections(images, detections, truth, iou_threshold=t))[0] for t in IOU_THRESHOLDS]
+    np.testing.assert_allclose(ours, by_pycocotools(images, detections, truth), atol=1e-9)
+
+
+def test_equal_scores_of_different_images_are_as_in_pycocotools():
+    images, detections, truth = draw(3, levels=7)
+    # Within an image the order of equal scores is ours (by coordinates); sorted so, pycocotools' is the same.
+    detections = detections.sort_values(["image_id", *CORNERS])
+    ours = average_precision(match_detections(images, detections, truth))[0]
+    assert ours == pytest.approx(by_pycocotools(images, detections, truth)[0], abs=1e-9)
+
+
+def test_coco_scores_are_the_same_by_torchmetrics():
+    images, detections, truth = draw(4)
+    scores = coco_scores(images, detections, truth)
+    # torchmetrics hands float32 boxes to pycocotools.
+    assert scores["ap50"] == pytest.approx(average_precision(match_detections(images, detections, truth))[0], abs=1e-6)
+    assert scores["ap"] == pytest.approx(by_pycocotools(images, detections, truth).mean(), abs=1e-6)
+    assert scores["ar1"] <= scores["ar10"] <= scores["ar100"]
+
+
+def test_coco_scores_without_lesions_or_detections():
+    images, detections, truth = draw(5)
+    assert np.isnan(list(coco_scores(images, detections, truth.iloc[:0]).values())).all()
+    assert set(coco_scores(images, detections.iloc[:0], truth).values()) == {0.0}
+
+
+# Ten images, four lesions. By falling score: hit, miss, hit, miss, miss, hit; one lesion is never found.
+HITS, SCORES = [True, False, True, False, False, True], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+
+
+def by_hand(hits=HITS, scores=SCORES, n_images=10):
+    images = pd.DataFrame({"image_id": [f"i{k}" for k in range(n_images)], "patient_id": "P", "width": 9, "height": 9})
+    truth = pd.DataFrame([(f"i{k}", 0.0, 0.0, 9.0, 9.0) for k in range(4)], columns=["image_id", *CORNERS])
+    place = iter(range(4))
+    rows = [(f"i{next(place)}", 0.0, 0.0, 9.0, 9.0) if hit else ("i9", 0.0, 0.0, 9.0, 9.0) for hit in hits]
+    detections = pd.DataFrame(rows, columns=["image_id", *CORNERS]).assign(score=scores)
+    return match_detections(images, detections, truth)
+
+
+def test_average_precision_by_hand():
+    # Precision at the hits 1, 2/3, 3/6; recalls 1/4, 2/4, 3/4. Of the 101 recalls 0..25 (26) see 1,
+    # 26..50 (25) see 2/3, 51..75 (25) see 1/2, the rest 0.
+    assert average_precision(by_hand())[0] == pytest.approx((26 + 25 * 2 / 3 + 25 / 2) / 101)
+
+
+def test_froc_by_hand():
+    # False positives an image before the hits: 0, .1, .3 -> sensitivity at rates 0, .1, .2, .3, 4.
+    sensitivity = froc_sensitivity(by_hand(), rates=(0.0, 0.1, 0.2, 0.3, 4.0))[0]
+    assert sensitivity.tolist() == [1 / 4, 2 / 4, 2 / 4, 3 / 4, 3 / 4]
+    curve = froc_curve(by_hand())
+    assert curve["false_positives"].tolist() == pytest.approx([0, 0.1, 0.1, 0.2, 0.3, 0.3])
+    assert curve["sensitivity"].tolist() == [0.25, 0.25, 0.5, 0.5, 0.5, 0.75]
+
+
+def test_no_threshold_splits_equal_scores():
+    # All six have one score: either none (0 false positives) or all (.3 an image).
+    matches = by_hand(scores=[0.5] * 6)
+    assert froc_sensitivity(matches, rates=(0.0, 0.2, 0.3))[0].tolist() == [0, 0, 0.75]
+    assert froc_curve(matches)[["false_positives", "sensitivity"]].to_numpy().tolist() == [[pytest.approx(0.3), 0.75]]
+
+
+def test_score_at_a_rate():
+    matches = by_hand()
+    assert score_at_rate(matches, 0.1) == 0.7
+    assert score_at_rate(matches, 4.0) == 0.4
+    assert score_at_rate(by_hand(hits=[False], scores=[0.9]), 0.0) == float("inf")
+
+
+def test_without_lesions_or_detections():
+    images, detections, truth = draw(6)
+    healthy = match_detections(images, detections, truth.iloc[:0])
+    silent = match_detections(images, detections.iloc[:0], truth)
+    assert np.isnan(average_precision(healthy)).all() and np.isnan(froc_sensitivity(healthy)).all()
+    assert average_precision(silent)[0] == 0 and (froc_sensitivity(silent) == 0).all()
+    assert froc_curve(silent).empty
+    false_only = match_detections(images[:2], detections[detections["image_id"] < "i02"], truth.iloc[:0])
+    assert np.isnan(average_precision(false_only)).all()
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 100_000))
+def test_a_weight_of_two_is_an_image_twice(seed):
+    images, detections, truth = draw(seed)
+    counts = np.random.default_rng(seed).integers(0, 3, len(images))
+    copies = pd.concat([images[counts > copy].assign(copy=copy) for copy in range(2)])[["image_id", "copy"]]
+
+    def repeat(frame):
+        merged = frame.merge(copies, on="image_id")
+        return merged.assign(image_id=merged["image_id"] + "_" + merged["copy"].astype(str))
+
+    repeated = match_detections(repeat(images), repeat(detections), repeat(truth))
+    matches = match_detections(images, detections, truth)
+    weights = np.stack([counts, np.ones(len(images))]).astype(float)
+    np.testing.assert_allclose(average_precision(matches, weights)[0], average_precision(repeated)[0])
+    np.testing.assert_allclose(froc_sensitivity(matches, weights)[0], froc_sensitivity(repeated)[0])
+    np.testing.assert_allclose(average_precision(matches, weights)[1], average_precision(matches)[0])
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 100_000))
+def test_froc_rises_and_agrees_with_its_curve(seed):
+    images, detections, truth = draw(seed, levels=20)
+    matches = match_detections(images, detections, truth)
+    rates = np.linspace(0, 6, 13)
+    sensitivity = froc_sensitivity(matches, rates=rates)[0]
+    assert (np.diff(sensitivity) >= 0).all() and sensitivity[0] >= 0 and sensitivity[-1] <= 1
+    curve = froc_curve(matches)
+    expected = [curve.loc[curve["false_positives"] <= rate, "sensitivity"].max() for rate in rates]
+    np.testing.assert_allclose(sensitivity, np.nan_to_num(expected))

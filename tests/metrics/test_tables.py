@@ -1,0 +1,177 @@
+"""From prediction tables to metric tables."""
+
+import time
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cag.errors import InputError
+from cag.metrics import measured, tables
+from cag.metrics.aggregation import aggregate
+from cag.metrics.intervals import bootstrap
+from cag.metrics.weighted import roc_auc
+
+
+def predictions(seed=0, n=240, k=2, signal=1.0):
+    rng = np.random.default_rng(seed)
+    target = rng.integers(0, k, n)
+    logits = rng.normal(size=(n, k + 1)) + signal * np.eye(k + 1)[target]
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    table = pd.DataFrame(p, columns=[*(f"p_{index}" for index in range(k)), "p_redundant"])
+    return table.assign(
+        patient_id=[f"P{index:04d}" for index in rng.integers(0, 30, n)],
+        artery=rng.choice(["LCA", "RCA"], n),
+        fold=rng.integers(0, 4, n),
+        n_categories=k,
+        target=target,
+    )
+
+
+def test_classification_table():
+    table = tables.interval_table(
+        measured.of_classification(predictions()), n=100, rng=np.random.default_rng(0), arm="clean"
+    )
+    assert list(table.columns) == [
+        "arm",
+        "n_rows",
+        "metric",
+        "value",
+        "low",
+        "high",
+        "n_groups",
+        "p_value",
+        "undefined",
+        "reason",
+    ]
+    # Not so for the expected calibration error, which resampling pushes up.
+    unbiased = table[table["metric"] != "ece"]
+    assert ((unbiased["low"] <= unbiased["value"]) & (unbiased["value"] <= unbiased["high"])).all()
+    assert (table["reason"] == "").all() and (table["n_groups"] == 30).all()
+
+
+def test_same_seed_same_table():
+    make = partial(tables.interval_table, measured.of_classification(predictions()), n=50)
+    pd.testing.assert_frame_equal(make(rng=np.random.default_rng(1)), make(rng=np.random.default_rng(1)))
+
+
+def test_an_undefined_metric_says_why():
+    rows = predictions().assign(target=1)
+    table = tables.interval_table(measured.of_classification(rows), n=20, rng=np.random.default_rng(0))
+    auc = table.set_index("metric").loc["auc"]
+    assert np.isnan(auc["value"]) and auc["reason"] == "images of one class only" and auc["undefined"] == 20
+
+
+def test_the_two_arms_from_one_table():
+    rows = predictions(n=600)
+    clean, published = (measured.of_classification(rows, rule) for rule in ("clean", "as_published"))
+    table = tables.difference_table(published, clean, n=100, rng=np.random.default_rng(0), what="scoring rule")
+    difference = table.set_index("metric")
+    direct = published.values["accuracy"] - clean.values["accuracy"]
+    assert difference.loc["accuracy", "value"] == pytest.approx(direct)
+    # An image called redundant is wrong, so that the published rule cannot be more accurate.
+    assert difference.loc["accuracy", "high"] <= 0 and difference["p_value"].between(0, 1).all()
+
+
+def test_strata():
+    table = tables.stratified_table(
+        predictions(), measured.of_classification, by=["artery", "fold"], n=10, rng=np.random.default_rng(0)
+    )
+    assert table.groupby(["artery", "fold"]).ngroups == 8
+    assert table.drop_duplicates(["artery", "fold"])["n_rows"].sum() == 240
+
+
+def test_mixed_categories_are_refused():
+    mixed = pd.concat([predictions(k=2), predictions(k=3)])
+    with pytest.raises(InputError, match="2 numbers of categories"):
+        measured.of_classification(mixed)
+
+
+def test_folds():
+    rows = predictions(k=3)
+    table = tables.fold_table(rows, by=["n_categories"]).set_index("metric")
+    each = [measured.of_classification(part).values["auc"] for _, part in rows.groupby("fold")]
+    assert table.loc["auc", "mean"] == pytest.approx(np.mean(each))
+    assert table.loc["auc", "sd"] == pytest.approx(np.std(each, ddof=1))
+    assert (table["n_folds"] == 4).all() and "auc_ovr" in table.index
+    assert tables.fold_table(rows.iloc[:0]).empty
+
+
+def test_aggregated_levels():
+    rows = predictions()
+    images = rows.assign(score=measured.outputs_of(rows).score)
+    patients = aggregate(images, level="patient")
+    result = measured.of_scores(patients)
+    table = tables.interval_table(result, n=20, rng=np.random.default_rng(0)).set_index("metric")
+    assert table.loc["accuracy", "value"] == ((patients["score"] >= 0.5) == (patients["target"] > 0)).mean()
+    assert table.loc["accuracy", "n_groups"] == 30
+
+
+def test_frame_selection_table():
+    runs = pd.DataFrame(
+        {
+            "patient_id": ["P1", "P1", "P2", "P3"],
+            "method": ["cnn", "prior", "cnn", "cnn"],
+            "n_frames": 60,
+            "begin_true": 10,
+            "end_true": 40,
+            "end_censored": False,
+            "begin_pred": [10, 30, 12, 14],
+            "end_pred": [40, 40, 42, 44],
+        }
+    )
+    table = tables.stratified_table(
+        runs, measured.of_frame_selection, by=["method"], n=50, rng=np.random.default_rng(0)
+    ).set_index(["method", "metric"])
+    assert table.loc[("cnn", "begin_error"), "value"] == pytest.approx((0 + 2 + 4) / 3)
+    assert table.loc[("cnn", "acceptance_rate"), "value"] == pytest.approx(4 / 6)
+    assert np.isnan(table.loc[("prior", "acceptance_rate"), "low"])  # one patient
+    assert table.loc[("cnn", "abstention_sensitivity"), "reason"] == "no run without contrast"
+
+
+def test_localization_tables():
+    rng = np.random.default_rng(0)
+    images = pd.DataFrame({"image_id": [f"i{k}" for k in range(20)], "patient_id": [f"P{k // 2}" for k in range(20)]})
+    images = images.assign(width=512, height=512)
+    low = rng.uniform(0, 400, (20, 2))
+    truth = pd.DataFrame(np.hstack([low, low + 40]), columns=["x1", "y1", "x2", "y2"]).assign(
+        image_id=images["image_id"]
+    )
+    found = truth.iloc[:12].assign(score=rng.random(12))
+    clean = measured.of_localization(images, found, truth)
+    table = tables.interval_table(clean, n=100, rng=np.random.default_rng(0)).set_index("metric")
+    for name in ("recall", "froc_0.25", "froc"):
+        assert table.loc[name, "value"] == 0.6
+    # Recalls 0 to .60 of the 101 are reached, at precision 1.
+    assert table.loc[["ap", "ap_coco"], "value"].tolist() == pytest.approx([61 / 101] * 2)
+    assert ((table["low"] <= table["value"]) & (table["value"] <= table["high"])).all()
+    published = measured.of_published(images, found, truth, iou_threshold=0.5, box_minimum=50.0)
+    four = tables.interval_table(published, n=100, rng=np.random.default_rng(0)).set_index("metric")["value"]
+    assert four.to_dict() == pytest.approx(
+        {"global_sensitivity": 0.6, "sens_s": 0.6, "spec_s": 1, "mse": 0, "mse_sd": 0}
+    )
+    empty = measured.of_localization(images, found, truth.iloc[:0])
+    reasons = tables.interval_table(empty, n=5, rng=np.random.default_rng(0)).set_index("metric")["reason"]
+    assert reasons["ap"] == reasons["recall"] == "no lesion" and reasons["precision"] == ""
+
+
+def test_own_metrics_weighted_and_plain():
+    rows = predictions(n=60)
+    metrics = {
+        "auc": lambda table, weights: roc_auc(table["target"].to_numpy() > 0, table["p_1"].to_numpy(), weights),
+        "share": tables.one_at_a_time(lambda table: float(table["target"].mean())),
+        "weighted_share": lambda table, weights: weights @ table["target"].to_numpy() / weights.sum(1),
+    }
+    table = tables.bootstrap_table(rows, metrics, n=30, rng=np.random.default_rng(0)).set_index("metric")
+    numbers = ["value", "low", "high"]
+    assert table.loc["share", numbers].tolist() == pytest.approx(table.loc["weighted_share", numbers].tolist())
+    assert tables.bootstrap_table(rows.iloc[:0], metrics, n=3, rng=np.random.default_rng(0), by=["fold"]).empty
+
+
+def test_two_thousand_resamples_of_five_thousand_rows_take_seconds():
+    rng = np.random.default_rng(0)
+    positive, score, patients = rng.random(5000) < 0.4, rng.random(5000), np.arange(5000) % 200
+    start = time.perf_counter()
+    bootstrap(partial(roc_auc, positive, score), patients, n=2000, rng=rng)
+    assert time.perf_counter() - start < 20  # .7 s on one idle core

@@ -1,0 +1,76 @@
+"""Weighted metrics against scikit-learn with the same weights, and by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from cag.metrics.weighted import average_precision, confusion, ratio, roc_auc
+
+
+def draw(seed, n=40):
+    rng = np.random.default_rng(seed)
+    positive = rng.random(n) < 0.4
+    positive[:2] = True, False
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=5).astype(float)
+    weights[:, :2] += 1
+    return positive, rng.integers(0, 12, n) / 11, weights
+
+
+def test_auc_by_hand():
+    # Positives .8 and .4, negatives .4 and .1: pairs .8>.4, .8>.1, .4=.4 (half), .4>.1 -> 3.5 of 4.
+    positive, score = np.array([True, True, False, False]), np.array([0.8, 0.4, 0.4, 0.1])
+    assert roc_auc(positive, score, np.ones((1, 4)))[0] == 3.5 / 4
+    # The negative at .1 counted three times: (1 + 3 + .5 + 3) of 2 x 4.
+    assert roc_auc(positive, score, np.array([[1.0, 1, 1, 3]]))[0] == 7.5 / 8
+
+
+def test_average_precision_by_hand():
+    # Order: hit, miss, hit. Precision at the hits: 1/1, 2/3; recall steps of 1/2 -> (1 + 2/3) / 2.
+    positive, score = np.array([True, False, True]), np.array([0.9, 0.5, 0.2])
+    assert average_precision(positive, score, np.ones((1, 3)))[0] == pytest.approx(5 / 6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 100_000))
+def test_rank_metrics_are_scikit_learns(seed):
+    positive, score, weights = draw(seed)
+    for function, oracle in ((roc_auc, roc_auc_score), (average_precision, average_precision_score)):
+        expected = [oracle(positive, score, sample_weight=row) for row in weights]
+        np.testing.assert_allclose(function(positive, score, weights), expected, rtol=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 100_000))
+def test_auc_depends_on_the_order_of_scores_only(seed):
+    positive, score, weights = draw(seed)
+    area = roc_auc(positive, score, weights)
+    order = np.random.default_rng(seed).permutation(len(score))
+    np.testing.assert_allclose(roc_auc(positive[order], score[order], weights[:, order]), area, rtol=1e-12)
+    np.testing.assert_allclose(roc_auc(positive, np.exp(3 * score), weights), area, rtol=1e-12)
+    np.testing.assert_allclose(roc_auc(~positive, score, weights), 1 - area, rtol=1e-12)
+
+
+def test_one_class_and_no_rows_are_nan_without_a_warning():
+    score = np.array([0.1, 0.2])
+    assert np.isnan(roc_auc(np.array([True, True]), score, np.ones((1, 2)))).all()
+    assert np.isnan(average_precision(np.array([False, False]), score, np.ones((1, 2)))).all()
+    empty = np.zeros(0)
+    assert np.isnan(roc_auc(empty > 0, empty, np.ones((3, 0)))).all()
+
+
+def test_rows_without_weight_do_not_count():
+    positive, score = np.array([True, False, True, False]), np.array([0.9, 0.5, 0.0, 1.0])
+    weights = np.array([[1.0, 1, 0, 0]])
+    assert roc_auc(positive, score, weights)[0] == 1
+    assert average_precision(positive, score, weights)[0] == 1
+
+
+def test_confusion_counts():
+    table = confusion(np.array([0, 1, 1]), np.array([0, 2, 1]), 2, np.array([[1.0, 2, 5]]))
+    np.testing.assert_array_equal(table, [[[1, 0, 0], [0, 5, 2]]])
+
+
+def test_ratio_of_nothing():
+    np.testing.assert_array_equal(ratio(np.array([1.0, 0.0]), np.array([2.0, 0.0])), [0.5, np.nan])
