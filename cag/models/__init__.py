@@ -1,0 +1,1 @@
+"""Networks: the Inception-v3 trunk, and the frame selector, classifier and detector that read its maps."""
