@@ -1,0 +1,167 @@
+"""The command line: ``python -m cag COMMAND``, thin over the package."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cag.errors import InputError
+from cag.settings import ROOT
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="A study of coronary angiography."
+)
+
+
+@app.command()
+def simulate(
+    patients: Annotated[int, typer.Option(help="Patients to simulate")] = 24,
+    seed: Annotated[int, typer.Option(help="Another seed is another cohort")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the DICOM files")] = ROOT / "data" / "simulated",
+    manifest: Annotated[Path | None, typer.Option(help="Where the manifest goes; beside the files by default")] = None,
+    workers: Annotated[int, typer.Option(help="Processes; 0 takes every core")] = 0,
+) -> None:
+    """Simulate a cohort and write it as DICOM cine runs with its tables."""
+    from cag.phantom.cohort import CohortSettings
+    from cag.simulate import write_simulated
+
+    settings = CohortSettings.checked({"patients": patients, "seed": seed})
+    path = write_simulated(settings, out, manifest_path=manifest, workers=workers)
+    typer.echo(f"Manifest: {path}")
+
+
+@app.command()
+def manifest(
+    folder: Annotated[Path, typer.Argument(help="Folder with DICOM files, at any depth")],
+    out: Annotated[Path, typer.Option(help="The manifest to write")] = Path("data_manifest.csv"),
+) -> None:
+    """Build a manifest from any DICOM tree and list what was refused, and why."""
+    from cag.manifest import build_manifest
+
+    report = build_manifest(folder, out)
+    for refusal in report.refused:
+        typer.echo(f"refused  {refusal}")
+    typer.echo(f"{len(report.manifest)} runs in {out}, {len(report.refused)} files refused")
+
+
+@app.command()
+def verify(path: Annotated[Path, typer.Argument(help="A manifest")] = ROOT / "data_manifest.csv") -> None:
+    """Tell file by file whether bytes and headers are those of the manifest; exit status 1 where not."""
+    from cag.manifest import verify as verify_manifest
+
+    findings = verify_manifest(path)
+    for finding in findings:
+        typer.echo(str(finding))
+    errors = sum(finding.is_error for finding in findings)
+    typer.echo(f"{errors} errors, {len(findings) - errors} notes")
+    raise typer.Exit(1 if errors else 0)
+
+
+@app.command()
+def study(
+    profile: Annotated[str, typer.Option(help="A file of notebooks/parameters")] = "demo",
+    only: Annotated[list[str] | None, typer.Option(help="Notebooks by the beginning of their names")] = None,
+    p: Annotated[list[str] | None, typer.Option("-p", help="NAME=VALUE, over the profile's parameters")] = None,
+) -> None:
+    """Execute the notebooks of a profile; finished work is found again."""
+    from cag.phantom.cohort import CohortSettings
+    from cag.simulate import write_simulated
+    from cag.study import run_study
+
+    if profile == "demo" and not p:
+        write_simulated(CohortSettings(), ROOT / "data" / "simulated", manifest_path=ROOT / "data_manifest.csv")
+    for execution in run_study(profile, only=only or (), overrides=_overrides(p or [])):
+        state = "found again" if execution.reused else f"{execution.seconds:6.1f} s"
+        typer.echo(f"{execution.notebook:32} {state}")
+
+
+@app.command()
+def pretrain(
+    patients: Annotated[int, typer.Option(help="Simulated patients, none of them in a study's cohort")] = 350,
+    epochs: Annotated[int, typer.Option(help="Passes over their frames")] = 4,
+    cache: Annotated[Path, typer.Option(help="Rendered frames and checkpoint; a stopped call goes on from here")] = (
+        ROOT / "results" / "pretraining"
+    ),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Make the `xa` weights: train the trunk on a simulated population with dense targets."""
+    from cag.experiments.population import PopulationSettings
+    from cag.experiments.pretraining import PretrainingSettings
+    from cag.experiments.pretraining import pretrain as train
+
+    base = PretrainingSettings()
+    settings = base.model_copy(
+        update={
+            "population": PopulationSettings.checked({"patients": patients}),
+            "fit": base.fit.model_copy(update={"epochs": epochs}),
+        }
+    )
+    result = train(settings, cache, device=device)
+    for name, value in result.record["quality"].items():
+        typer.echo(f"{name:20} {value:.3f}" if value is not None else f"{name:20} not measured")
+
+
+@app.command()
+def book(profile: Annotated[str, typer.Option(help="Whose results to show")] = "demo") -> None:
+    """Render the book from a profile's executed notebooks."""
+    from cag.study import build_book
+
+    typer.echo(f"Open {os.path.relpath(build_book(profile))}")
+
+
+@app.command()
+def read(
+    study_folder: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder with DICOM files, at any depth")],
+    models: Annotated[Path, typer.Option(help="Results folder of a study, with its trained models")],
+    out: Annotated[Path, typer.Option(help="Folder for the report")],
+    artery: Annotated[str | None, typer.Option(help="LCA or RCA for all runs; the networks tell by default")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Read a patient's angiograms: frames, artery and view, probabilities, boxes, and a report."""
+    from cag.anatomy import ARTERIES
+    from cag.report import write_report
+
+    known = next((name for name in ARTERIES if name == artery), None)
+    if artery is not None and known is None:
+        raise InputError(f"{artery!r} is no artery", field="--artery", remedy="Use LCA or RCA, or leave it out")
+    typer.echo(f"Open {write_report(study_folder, models, out, artery=known, device=device)}")
+
+
+@app.command()
+def bench(what: Annotated[str, typer.Argument(help="simulator")] = "simulator") -> None:
+    """Measure the simulator against its acceptance list."""
+    from cag.phantom.acceptance import measure
+
+    if what != "simulator":
+        raise InputError(f"{what!r} is not measured here", field="bench", remedy="Use: bench simulator")
+    typer.echo(measure().to_string(index=False))
+
+
+def _overrides(pairs: list[str]) -> dict[str, object]:
+    import yaml
+
+    from cag.errors import SettingsError
+
+    values: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise SettingsError(f"{pair!r} is not NAME=VALUE", field="-p", remedy="Write it as -p epochs=3")
+        values[name] = yaml.safe_load(value)
+    return values
+
+
+def main() -> None:
+    """Run the command line; an input that is refused is one sentence and exit status 1."""
+    try:
+        app()
+    except InputError as error:
+        sys.exit(f"cag: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Stored pixel values into grey levels 0..255, one frame at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from struct import unpack
+from typing import Any, BinaryIO
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames, get_frame
+from pydicom.pixels import iter_pixels
+from pydicom.pixels.processing import apply_voi
+
+from cag.dicom_header import DECODERS, find, frame_count
+from cag.errors import DicomError
+
+_AGAIN = "Export the run again from the archive"
+_JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81)}
+_JPEG_2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
+#: Every stream of these ends with this marker, then padding; decoders take a cut one for grey, or work on it for long.
+_END, _PADDING = b"\xff\xd9", 1024
+#: Start-of-frame markers of JPEG (ITU-T T.81, table B.1) and of JPEG-LS (T.87).
+_START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+
+
+def grey_table(path: Path, dataset: Dataset) -> UInt8[np.ndarray, " n"]:
+    """Grey level of every stored value, by its bit pattern.
+
+    VOI LUT where there is one, else the first window (linear, linear exact or sigmoid; PS3.3
+    C.11.2), else the whole range of Bits Stored; then MONOCHROME1 is inverted. A modality
+    transform is not applied: in XA it leads back to beam intensity, not to display (PS3.3 C.8.7.1.1.2).
+
+    Raises
+    ------
+    DicomError
+        If the window is impossible.
+    """
+    bits = int(dataset.BitsStored)
+    stored = np.arange(2**bits)
+    if dataset.get("PixelRepresentation", 0) == 1:
+        stored = np.where(stored >= 2 ** (bits - 1), stored - 2**bits, stored)
+    grey = _display(path, dataset, stored)
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        grey = 1 - grey
+    return np.rint(255 * grey).astype(np.uint8)
+
+
+def _display(path: Path, dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, " n"]:
+    """Display value 0..1 of each stored value."""
+    table = find(dataset, "VOILUTSequence")
+    if table is not None and table.VOILUTSequence:
+        depth = int(table.VOILUTSequence[0].LUTDescriptor[2])
+        return np.clip(apply_voi(stored, table) / (2**depth - 1), 0, 1)
+    window = find(dataset, "WindowWidth")
+    if window is None or window.get("WindowCenter") is None or window.get("WindowWidth") is None:
+        return (stored - stored.min()) / max(np.ptp(stored), 1)
+    center, width = (np.atleast_1d(np.array(window[tag].value, float)) for tag in ("WindowCenter", "WindowWidth"))
+    if not center.size or not width.size:
+        return (stored - stored.min()) / max(np.ptp(stored), 1)
+    return _windowed(path, stored, center[0], width[0], str(window.get("VOILUTFunction", "LINEAR")))
+
+
+def _windowed(path: Path, stored: np.ndarray, center: float, width: float, function: str) -> np.ndarray:
+    """A window by its function (PS3.3 C.11.2.1.2 and C.11.2.1.3), as 0..1."""
+    least = 1 if function == "LINEAR" else np.nextafter(0, 1)
+    if not (np.isfinite(center) and np.isfinite(width) and width >= least):
+        problem = f"{width:g} about {center:g} is no window"
+        raise DicomError(problem, file=path.name, field="Window Width, Window Center", remedy=_AGAIN)
+    if function == "SIGMOID":
+        return 1 / (1 + np.exp(np.clip(-4 * (stored - center) / width, -50, 50)))
+    if function == "LINEAR_EXACT":
+        return np.clip((stored - center) / width + 0.5, 0, 1)
+    if width == 1:
+        return (stored > center - 0.5).astype(float)
+    return np.clip((stored - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
+
+
+def declared_size(codestream: bytes, syntax: str) -> tuple[int, int] | None:
+    """Rows and columns a compressed frame declares in its own header; None where it declares none."""
+    if syntax in _JPEG_2000:
+        if codestream[:4] != b"\xff\x4f\xff\x51" or len(codestream) < 24:
+            return None
+        width, height, left, top = unpack(">4L", codestream[8:24])
+        return height - top, width - left
+    position = 2
+    while syntax in _JPEG and position + 9 <= len(codestream) and codestream[position] == 0xFF:
+        marker = codestream[position + 1]
+        if marker in _START_OF_FRAME:
+            return unpack(">HH", codestream[position + 5 : position + 9])
+        filling = marker == 0xFF
+        position += 1 if filling else 2 + unpack(">H", codestream[position + 2 : position + 4])[0]
+    return None
+
+
+def check_codestreams(path: Path, file: BinaryIO, dataset: Dataset, indices: Sequence[int]) -> None:
+    """Refuse compressed frames that are cut off, or whose own size is not the header's, before a decoder sees them.
+
+    ``file`` stands at the first byte of the pixel data's value.
+
+    Raises
+    ------
+    DicomError
+    """
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    if syntax not in _JPEG | _JPEG_2000:
+        return
+    expected = (int(dataset.Rows), int(dataset.Columns))
+    for index, codestream in _codestreams(file, frame_count(dataset), indices):
+        size = declared_size(codestream, syntax)
+        if size != expected:
+            found = "no size" if size is None else f"{size[0]} x {size[1]}"
+            problem = f"frame {index} holds {found} where the header declares {expected[0]} x {expected[1]}"
+            raise DicomError(problem, file=path.name, field="Pixel Data", remedy=_AGAIN)
+        if _END not in codestream[-_PADDING:]:
+            raise DicomError(f"frame {index} is cut off", file=path.name, field="Pixel Data", remedy=_AGAIN)
+
+
+def _codestreams(file: BinaryIO, n_frames: int, indices: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    """Compressed bytes of the frames; a whole run is read in one pass."""
+    start = file.tell()
+    if _is_whole(indices, n_frames):
+        yield from enumerate(generate_frames(file, number_of_frames=n_frames))
+        return
+    for index in indices:
+        file.seek(start)
+        yield index, get_frame(file, index, number_of_frames=n_frames)
+
+
+def _is_whole(indices: Sequence[int], n_frames: int) -> bool:
+    return list(indices) == list(range(n_frames))
+
+
+def decode(path: Path, dataset: Dataset, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w"]:
+    """Decode frames to grey levels, one at a time and no other.
+
+    Raises
+    ------
+    DicomError
+        If a frame comes out with another size or is missing.
+    """
+    rows, columns, bits = int(dataset.Rows), int(dataset.Columns), int(dataset.BitsStored)
+    table = grey_table(path, dataset)
+    unchanged = bits == 8 and np.array_equal(table, np.arange(256))
+    frames = np.empty((len(indices), rows, columns), dtype=np.uint8)
+    done = 0
+    for stored in _stored_frames(path, dataset, indices):
+        if stored.shape != (rows, columns):
+            problem = f"decodes to {'x'.join(map(str, stored.shape))} instead of {rows}x{columns}"
+            raise DicomError(problem, file=path.name, field="Pixel Data", remedy=_AGAIN)
+        patterns = stored.astype(np.uint8 if stored.dtype.itemsize == 1 else np.uint16)
+        frames[done] = stored if unchanged else table[patterns & (2**bits - 1)]
+        done += 1
+    if done < len(indices):
+        problem = f"{done} frames found where {len(indices)} were expected; the file is truncated"
+        raise DicomError(problem, file=path.name, field="Pixel Data", remedy=_AGAIN)
+    return frames
+
+
+def _stored_frames(path: Path, dataset: Dataset, indices: Sequence[int]) -> Iterator[np.ndarray]:
+    if not indices:
+        return iter(())  # the library takes an empty list for all frames
+    plugin = DECODERS[str(dataset.file_meta.TransferSyntaxUID)]
+    options: dict[str, Any] = {"decoding_plugin": plugin} if plugin else {}
+    chosen = None if _is_whole(indices, frame_count(dataset)) else list(indices)
+    return iter_pixels(path, indices=chosen, raw=True, **options)

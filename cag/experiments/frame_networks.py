@@ -1,0 +1,202 @@
+"""Training of the two stages: the frame classifier, and the sequence models over its features."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from cag.cohort import Cohort
+from cag.engine import Batches, FitSettings, History, fit, predict
+from cag.experiments.frame_features import Standardized, seeded, sequences, start_trunk
+from cag.experiments.frame_sampling import contrast_truth, inner_patients, sampled_frames, split_patients
+from cag.experiments.frame_settings import CnnSettings, SequenceModel, SequenceSettings
+from cag.models.frame_selector import FrameClassifier, IntervalLSTM, TemporalConvolution, soft_f1_loss
+from cag.store import RunFolder
+from cag.transforms import augment, load_frames, scale
+
+
+def train_cnn(
+    cohort: Cohort, settings: CnnSettings, folder: RunFolder, *, device: str, features: RunFolder | None
+) -> None:
+    """Train the frame classifier of an arm and store head, history and, where trained, its trunk.
+
+    Parameters
+    ----------
+    features : RunFolder, optional
+        Stored features of the frozen trunk; with ``trainable = "all"`` images are read instead.
+    """
+    train, _ = split_patients(cohort, settings.split.train_patients, settings.split.seed)
+    runs = cohort.manifest[cohort.manifest.patient_id.isin(train)]
+    samples = sampled_frames(runs, settings.frames_per_part, settings.belt)
+    inner = inner_samples(samples, settings)
+    targets = torch.tensor(samples.target.to_numpy(dtype=np.float32))
+    plan = FitSettings(
+        epochs=settings.cnn_epochs,
+        patience=settings.cnn_patience,
+        batch_size=settings.cnn_batch,
+        learning_rate=settings.cnn_learning_rate,
+    )
+    if features is None:
+        model, history = _train_all(cohort, samples, targets, inner, settings, plan, device)
+        head = Standardized(model.head, model.head.in_features)
+        folder.save_weights("trunk", model.trunk.state_dict())
+    else:
+        stored = features.load_weights("features")
+        inputs = torch.stack(
+            [stored[run][frame].float() for run, frame in zip(samples.run_id, samples.frame, strict=True)]
+        )
+        head, history = _train_head(inputs, targets, inner, settings, plan, device)
+    folder.save_weights("head", head.state_dict())
+    folder.save_table("history", pd.DataFrame(history.rows))
+
+
+def inner_samples(samples: pd.DataFrame, settings: CnnSettings) -> Bool[np.ndarray, " n"]:
+    """Which sampled frames choose the checkpoint.
+
+    ``clean``: those of the inner patients. ``as_published``: frames drawn one by one, so that
+    neighbors of the same run stand on both sides.
+    """
+    split = settings.split
+    if settings.arm == "clean":
+        train = sorted(set(samples.patient_id))
+        return samples.patient_id.isin(inner_patients(train, split.inner_share, split.seed)).to_numpy()
+    count = max(1, round(split.inner_share * len(samples)))
+    inner = np.zeros(len(samples), dtype=bool)
+    inner[np.random.default_rng([split.seed, 2]).permutation(len(samples))[:count]] = True
+    return inner
+
+
+def _train_all(
+    cohort: Cohort,
+    samples: pd.DataFrame,
+    targets: Float[Tensor, " n"],
+    inner: Bool[np.ndarray, " n"],
+    settings: CnnSettings,
+    plan: FitSettings,
+    device: str,
+) -> tuple[FrameClassifier, History]:
+    images = load_frames(cohort, samples, settings.trunk.image_size)
+    model = seeded(lambda: FrameClassifier(start_trunk(settings.trunk), "all"), settings.split.seed)
+
+    def score(_: int, network: nn.Module) -> float:
+        logits = predict(network, images[torch.tensor(inner)], device=device, prepare=scale)
+        return -float(binary_cross_entropy_with_logits(logits, targets[torch.tensor(inner)]))
+
+    fitted = torch.tensor(~inner)
+    batches = Batches((images[fitted], targets[fitted]), plan.batch_size, prepare=_augmented)
+    generator = torch.Generator().manual_seed(settings.split.seed)
+    history = fit(model, batches, _frame_loss, plan, generator=generator, device=device, on_epoch=score)
+    return model.cpu(), history
+
+
+def _train_head(
+    inputs: Float[Tensor, "n f"],
+    targets: Float[Tensor, " n"],
+    inner: Bool[np.ndarray, " n"],
+    settings: CnnSettings,
+    plan: FitSettings,
+    device: str,
+) -> tuple[Standardized, History]:
+    head = new_head(inputs.shape[1], settings.split.seed)
+    fitted, scored = torch.tensor(~inner), torch.tensor(inner)
+    head.learn_scale(inputs[fitted])
+
+    def score(_: int, network: nn.Module) -> float:
+        logits = predict(network, inputs[scored], device=device, precision="fp32")[:, 0]
+        return -float(binary_cross_entropy_with_logits(logits, targets[scored]))
+
+    batches = Batches((inputs[fitted], targets[fitted]), plan.batch_size)
+    plan = plan.model_copy(update={"precision": "fp32"})
+    generator = torch.Generator().manual_seed(settings.split.seed)
+    history = fit(head, batches, _frame_loss, plan, generator=generator, device=device, on_epoch=score)
+    return head.cpu(), history
+
+
+def train_sequence(
+    cohort: Cohort, settings: SequenceSettings, folder: RunFolder, *, device: str, features: RunFolder
+) -> None:
+    """Train a sequence model once and store two checkpoints of it.
+
+    ``clean`` is the epoch with the best soft F1 on the inner patients; ``as_published`` the one best
+    on the very test patients it is then scored on.
+    """
+    train, test = split_patients(cohort, settings.split.train_patients, settings.split.seed)
+    inner = set(inner_patients(train, settings.split.inner_share, settings.split.seed))
+    stored = features.load_weights("features")
+    manifest = cohort.manifest
+    fitted, scored, tested = (
+        sequences(stored, manifest[manifest.patient_id.isin(patients)], contrast_truth)
+        for patients in (set(train) - inner, inner, test)
+    )
+    model = new_sequence(settings.model, fitted[0].shape[2], settings.split.seed, settings.relative)
+    model.learn_scale(fitted[0])
+    leaked: dict[str, Tensor] = {}
+    leaked_scores: list[float] = []
+
+    def score(_: int, network: nn.Module) -> float:
+        leaked_scores.append(_soft_f1(network, *tested, device))
+        if leaked_scores[-1] == max(leaked_scores):
+            leaked.update({name: value.detach().clone() for name, value in network.state_dict().items()})
+        return _soft_f1(network, *scored, device)
+
+    plan = FitSettings(
+        epochs=settings.sequence_epochs,
+        patience=settings.sequence_patience,
+        batch_size=settings.sequence_batch,
+        learning_rate=settings.sequence_learning_rate,
+        precision="fp32",
+    )
+    batches = Batches(fitted, plan.batch_size, prepare=partial(crop_runs, share=settings.crop))
+    generator = torch.Generator().manual_seed(settings.split.seed)
+    history = fit(model, batches, _sequence_loss, plan, generator=generator, device=device, on_epoch=score)
+    folder.save_weights("clean", model.state_dict())
+    folder.save_weights("as_published", leaked)
+    folder.save_table("history", pd.DataFrame(history.rows).assign(test_score=leaked_scores))
+
+
+def new_head(features: int, seed: int) -> Standardized:
+    """An untrained frame classifier head over pooled features."""
+    return Standardized(seeded(lambda: nn.Linear(features, 1), seed), features)
+
+
+def new_sequence(model: SequenceModel, features: int, seed: int, relative: bool) -> Standardized:
+    """An untrained sequence model over pooled features."""
+    kind = IntervalLSTM if model == "cnn_lstm" else TemporalConvolution
+    return Standardized(seeded(lambda: kind(features), seed), features, relative=relative)
+
+
+def crop_runs(
+    inputs: Float[Tensor, "b t f"], targets: Float[Tensor, "b t"], generator: torch.Generator, share: float
+) -> tuple[Float[Tensor, "b t f"], Float[Tensor, "b t"]]:
+    """Cut up to ``share`` of each run off at either end and stretch the rest to the same length."""
+    count, steps = targets.shape
+    first = torch.rand(count, 1, generator=generator) * share * steps
+    last = steps - torch.rand(count, 1, generator=generator) * share * steps
+    places = first + (last - first) * torch.arange(steps) / steps
+    chosen = places.floor().long().clamp(0, steps - 1).to(inputs.device)
+    return inputs.gather(1, chosen[..., None].expand_as(inputs)), targets.gather(1, chosen)
+
+
+def _soft_f1(network: nn.Module, inputs: Float[Tensor, "n t f"], targets: Float[Tensor, "n t"], device: str) -> float:
+    logits = predict(network, inputs, device=device, precision="fp32")
+    return 1 - float(soft_f1_loss(logits, targets))
+
+
+def _frame_loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    inputs, targets = batch
+    return binary_cross_entropy_with_logits(network(inputs).float().flatten(), targets)
+
+
+def _sequence_loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    inputs, targets = batch
+    return soft_f1_loss(network(inputs), targets)
+
+
+def _augmented(images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    return augment(scale(images), generator), targets

@@ -1,0 +1,111 @@
+"""The localization numbers as tables that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+
+import pandas as pd
+
+METHOD_NAMES = {"cam": "CAM", "fpn": "FPN", "prior": "place prior"}
+ARM_NAMES = {"clean": "clean", "as_published": "as published"}
+
+#: The four published numbers, then the standard ones, with their names and decimals.
+METRICS: dict[str, tuple[str, int]] = {
+    "global_sensitivity": ("Global sensitivity", 2),
+    "sens_s": ("Sens_s", 2),
+    "spec_s": ("Spec_s", 2),
+    "mse": ("“MSE”, px", 0),
+    "recall": ("Recall", 2),
+    "precision": ("Precision", 2),
+    "ap50": ("Average precision", 2),
+    "recall_at_1fp": ("Recall at 1 false box an image", 2),
+    "distance_with_misses": ("Distance with misses, px", 0),
+}
+PUBLISHED = ("global_sensitivity", "sens_s", "spec_s", "mse")
+STANDARD = ("recall", "precision", "ap50", "recall_at_1fp", "distance_with_misses")
+
+
+def table_four(metrics: pd.DataFrame, claims: pd.DataFrame, not_applicable: Mapping[str, str]) -> pd.DataFrame:
+    """The paper's Table 4: its numbers beside this run's, as published and clean.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        From ``localization_scores.metric_table``.
+    claims : DataFrame
+        Published numbers (``source, subset, condition, metric, value``).
+    not_applicable : mapping of method to reason
+
+    Returns
+    -------
+    DataFrame
+        Artery (``both`` where the cohort does not tell), Method, Metric, Paper, As published, Clean.
+    """
+    paper = claims[claims.source == "Table 4"]
+    paper = paper.assign(method=paper.condition.str.split(",").str[0].str.lower()).rename(columns={"subset": "artery"})
+    arteries = sorted(set(metrics.artery) - {"both"}) or ["both"]
+    rows = []
+    for artery, method in product(arteries, ("cam", "fpn")):
+        own = metrics[(metrics.artery == artery) & (metrics.method == method)]
+        for name in PUBLISHED:
+            printed = paper[(paper.artery == artery) & (paper.method == method) & (paper.metric == name)].value
+            texts = {ARM_NAMES[arm].capitalize(): _text(own, arm, name) for arm in ("as_published", "clean")}
+            if method in not_applicable:
+                texts = dict.fromkeys(texts, "not applicable")
+            published = f"{printed.iloc[0]:.{METRICS[name][1]}f}" if len(printed) else "–"
+            labels = {"Artery": artery, "Method": METHOD_NAMES[method], "Metric": METRICS[name][0]}
+            rows.append(labels | {"Paper": published} | texts)
+    return pd.DataFrame(rows)
+
+
+def method_table(metrics: pd.DataFrame, not_applicable: Mapping[str, str], arm: str = "clean") -> pd.DataFrame:
+    """Standard metrics over all images, a row a method; a method that does not apply says why.
+
+    Returns
+    -------
+    DataFrame
+        Method, one column a metric, Note.
+    """
+    own = metrics[(metrics.arm == arm) & (metrics.artery == "both")]
+    rows = []
+    for method, name in METHOD_NAMES.items():
+        values = own[own.method == method]
+        if method in not_applicable:
+            rows.append({"Method": name, **dict.fromkeys(_heads(STANDARD), "–"), "Note": not_applicable[method]})
+        elif len(values):
+            texts = {METRICS[metric][0]: _text(values, arm, metric) for metric in STANDARD}
+            counts = f"{values.n_lesions.iloc[0]} lesions in {values.n_images.iloc[0]} images"
+            rows.append({"Method": name, **texts, "Note": counts})
+    return pd.DataFrame(rows)
+
+
+def comparison_table(differences: pd.DataFrame) -> pd.DataFrame:
+    """Differences as text: Comparison, Metric, Difference."""
+    rows = []
+    for row in differences[differences.metric.isin(METRICS)].itertuples():
+        name, digits = METRICS[str(row.metric)]
+        rows.append((f"{_side(str(row.first))} minus {_side(str(row.second))}", name, _interval(row, digits)))
+    return pd.DataFrame(rows, columns=["Comparison", "Metric", "Difference"])
+
+
+def _heads(names: tuple[str, ...]) -> list[str]:
+    return [METRICS[name][0] for name in names]
+
+
+def _side(name: str) -> str:
+    arm, method = name.split(" ")
+    return f"{METHOD_NAMES[method]} {ARM_NAMES[arm]}"
+
+
+def _text(own: pd.DataFrame, arm: str, metric: str) -> str:
+    rows = own[(own.arm == arm) & (own.metric == metric)]
+    return _interval(next(rows.itertuples()), METRICS[metric][1]) if len(rows) else "–"
+
+
+def _interval(row: object, digits: int) -> str:
+    value, low, high = (getattr(row, name) for name in ("value", "low", "high"))
+    if pd.isna(value):
+        return "not defined"
+    text = f"{value:.{digits}f}"
+    return text if pd.isna(low) else f"{text} ({low:.{digits}f} to {high:.{digits}f})"

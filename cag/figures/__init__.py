@@ -1,0 +1,1 @@
+"""Figures of the study: axes in, axes out, drawn from tables alone."""

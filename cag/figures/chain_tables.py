@@ -1,0 +1,59 @@
+"""What the chain loses, as a table and a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from cag.experiments.reading import ReadingSettings
+from cag.experiments.reading_chain import LINKS
+from cag.metrics.intervals import Metrics, bootstrap_many, paired_difference
+from cag.metrics.weighted import roc_auc
+from cag.notebook import interval_text
+
+
+def chain_table(found: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
+    """Patient AUC of each variant with its interval, and the difference to the one with every link true."""
+    rows, truth = [], _patients(found, "none")
+    people = truth.patient_id.to_numpy()
+    for links, words in LINKS.items():
+        own = _patients(found, links)
+        if own.empty or own.diseased.nunique() < 2:
+            rows.append((words, len(own), "not computed", "–"))
+            continue
+        names, draw = own.patient_id.to_numpy(), partial(np.random.default_rng, seed)
+        area = bootstrap_many(_area(own), names, n=bootstrap, rng=draw())["auc"]
+        lost = paired_difference(_area(own), names, _area(truth), people, n=bootstrap, rng=draw())["auc"]
+        rows.append((words, len(own), interval_text(area), "–" if links == "none" else interval_text(lost)))
+    return pd.DataFrame(rows, columns=["Links", "Patients", "AUC", "Difference"])
+
+
+def chain_note(found: pd.DataFrame, settings: ReadingSettings) -> str:
+    """How many patients and images stand behind the comparison, in a sentence."""
+    if found.empty:
+        return "The comparison was left out (parameter `chain_frames`)."
+    patients = found.patient_id.nunique()
+    return (
+        f"{patients} patients, at most {settings.chain_frames} frames of each run in every row; few patients give wide "
+        "intervals. A patient in whom nothing was read counts as called healthy."
+    )
+
+
+def _patients(found: pd.DataFrame, links: str) -> pd.DataFrame:
+    """Score and truth of each patient in one variant."""
+    own = found[found.found_links == links].groupby("patient_id", as_index=False)
+    table = own.agg(score=("score", "max"), percent_stenosis=("percent_stenosis", "first")).fillna({"score": 0.0})
+    return table.assign(diseased=table.percent_stenosis >= 25)
+
+
+def _area(patients: pd.DataFrame) -> Metrics:
+    """The area under the ROC curve for rows of weights."""
+    diseased, score = patients.diseased.to_numpy(dtype=bool), patients.score.to_numpy(dtype=float)
+
+    def metrics(weights: np.ndarray) -> Mapping[str, np.ndarray]:
+        return {"auc": roc_auc(diseased, score, weights)}
+
+    return metrics

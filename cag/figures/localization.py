@@ -1,0 +1,183 @@
+"""Figures of the localization chapter: boxes on frames, heatmaps, FROC, recall by severity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cag.cohort import Cohort
+from cag.experiments.localization import Localization, heatmap
+from cag.experiments.localization_cases import choose_cases
+from cag.experiments.localization_data import boxes_by_image
+from cag.figures.style import FOUND, PALETTE, TRUTH, draw_boxes, panels, show_frame
+from cag.metrics.boxes import centers, corners
+from cag.transforms import load_frames
+
+#: One colour and name for each method, in the order they are drawn.
+METHODS = {"fpn": ("FPN", FOUND), "cam": ("CAM", PALETTE["purple"]), "prior": ("place prior", PALETTE["grey"])}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A frame to show.
+
+    Attributes
+    ----------
+    title : str
+    frame : array of grey levels, ``[h, w]``
+    truth, found, cam_boxes : arrays of boxes ``[n, 4]`` in its pixels
+    heatmap : array in 0-1 of any size, spread over the whole frame; None where there is none
+    """
+
+    title: str
+    frame: np.ndarray
+    truth: np.ndarray
+    found: np.ndarray
+    cam_boxes: np.ndarray
+    heatmap: np.ndarray | None = None
+
+
+def chosen_cases(found: Localization, cohort: Cohort) -> list[Case]:
+    """The frames that ``choose_cases`` picks for the FPN in the clean arm, with both methods' boxes."""
+    boxes = found.detections[(found.detections.arm == "clean") & found.detections.operating]
+    fpn, cam = boxes[boxes.method == "fpn"], boxes[boxes.method == "cam"]
+    chosen = choose_cases(found.frames.images, found.truth, fpn)
+    rows = found.frames.images.set_index("image_id").loc[chosen.image_id].reset_index()
+    frames = load_frames(cohort, rows, int(rows.width.iloc[0]), progress=False).numpy()
+    own = [boxes_by_image(table, chosen.image_id) for table in (found.truth, fpn, cam)]
+    heats = [heatmap(found, image_id) for image_id in chosen.image_id]
+    return [Case(*parts) for parts in zip(chosen.sentence, frames, *own, heats, strict=True)]
+
+
+def box_gallery(cases: Sequence[Case]) -> Figure:
+    """Frames side by side with true and found boxes, the form of the paper's Figure 5."""
+    figure, axes = panels(-(-len(cases) // 2), 2, height=3.7)
+    for ax, case in zip(axes.flat, cases, strict=False):
+        show_frame(ax, case.frame, _wrap(case.title))
+        draw_boxes(ax, case.truth, TRUTH)
+        draw_boxes(ax, case.found, FOUND, style="--")
+    for ax in axes.flat[len(cases) :]:
+        ax.set_axis_off()
+    _legend(figure, {"true lesion": (TRUTH, "-"), "found by the FPN": (FOUND, "--")})
+    return figure
+
+
+def heatmap_gallery(cases: Sequence[Case]) -> Figure:
+    """For each frame, left the class activation with its boxes, right the detector's boxes; truth on both."""
+    figure, axes = panels(len(cases), 2, height=3.5)
+    for (left, right), case in zip(axes, cases, strict=True):
+        show_frame(left, case.frame, _wrap(case.title))
+        if case.heatmap is not None:
+            height, width = case.frame.shape
+            area = (-0.5, width - 0.5, height - 0.5, -0.5)
+            left.imshow(case.heatmap, cmap="inferno", alpha=0.45, vmin=0, vmax=1, interpolation="bilinear", extent=area)
+        draw_boxes(left, case.cam_boxes, METHODS["cam"][1], style="--")
+        show_frame(right, case.frame, "")
+        draw_boxes(right, case.found, FOUND, style="--")
+        for ax in (left, right):
+            draw_boxes(ax, case.truth, TRUTH)
+    entries = {"true lesion": (TRUTH, "-"), "CAM box": (METHODS["cam"][1], "--"), "FPN box": (FOUND, "--")}
+    _legend(figure, entries)
+    return figure
+
+
+def _wrap(title: str, width: int = 40) -> str:
+    words, lines = title.split(), [""]
+    for word in words:
+        if len(lines[-1]) + len(word) > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)
+
+
+def _legend(figure: Figure, entries: Mapping[str, tuple[str, str]]) -> None:
+    handles = [Line2D([], [], color=color, ls=style, label=name) for name, (color, style) in entries.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+
+
+def froc(ax: Axes, curves: pd.DataFrame) -> Axes:
+    """Lesions found against false boxes an image, with the band of the patient bootstrap.
+
+    Parameters
+    ----------
+    ax : Axes
+    curves : DataFrame
+        method, false_positives (an image), sensitivity, low, high.
+    """
+    for method, (name, color) in METHODS.items():
+        curve = curves[curves.method == method].sort_values("false_positives")
+        if curve.empty:
+            continue
+        ax.plot(curve.false_positives, curve.sensitivity, color=color, marker="o", ms=4, label=name)
+        ax.fill_between(curve.false_positives, curve.low, curve.high, color=color, alpha=0.15, lw=0)
+    ax.set_xscale("log", base=2)
+    ticks = sorted(curves.false_positives.unique())
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.set(xlabel="false boxes per image", ylabel="lesions found (recall)", ylim=(0, 1))
+    ax.legend(loc="upper left")
+    return ax
+
+
+def recall_by_group(ax: Axes, table: pd.DataFrame, xlabel: str) -> Axes:
+    """Recall of each method in each group of lesions, with its interval and the number of lesions.
+
+    Parameters
+    ----------
+    ax : Axes
+    table : DataFrame
+        method, group (in the order to draw), lesions, recall, low, high.
+    xlabel : str
+        What the groups are, with unit.
+    """
+    if table.empty:
+        ax.text(0.5, 0.5, "not known in this cohort", ha="center", va="center", transform=ax.transAxes)
+        ax.set(xlabel=xlabel, xticks=[], yticks=[])
+        return ax
+    groups = list(dict.fromkeys(table.group))
+    counts = table.groupby("group").lesions.max()
+    present = [method for method in METHODS if method in set(table.method)]
+    for number, method in enumerate(present):
+        rows = table[table.method == method].set_index("group").reindex(groups)
+        place = np.arange(len(groups)) + 0.18 * (number - (len(present) - 1) / 2)
+        spread = np.abs(rows[["low", "high"]].to_numpy(float).T - rows.recall.to_numpy(float))
+        name, color = METHODS[method]
+        ax.errorbar(place, rows.recall, spread, fmt="o", ms=5, capsize=3, color=color, label=name)
+    ax.set_xticks(range(len(groups)), [f"{group}\n(n = {counts[group]})" for group in groups])
+    ax.set(xlabel=xlabel, ylabel="lesions found (recall)", ylim=(0, 1))
+    ax.legend(loc="upper left")
+    return ax
+
+
+def overlap_sweep(ax: Axes, table: pd.DataFrame) -> Axes:
+    """Recall against the overlap that counts as found: what a looser IoU buys.
+
+    Parameters
+    ----------
+    ax : Axes
+    table : DataFrame
+        method, iou, recall, low, high.
+    """
+    for method, (name, color) in METHODS.items():
+        curve = table[table.method == method].sort_values("iou")
+        if len(curve):
+            ax.plot(curve.iou, curve.recall, color=color, marker="o", ms=4, label=name)
+            ax.fill_between(curve.iou, curve.low, curve.high, color=color, alpha=0.15, lw=0)
+    ax.set(xlabel="overlap (IoU) that counts as found", ylabel="lesions found (recall)", ylim=(0, 1))
+    ax.legend(loc="upper right")
+    return ax
+
+
+def where_boxes_lie(ax: Axes, boxes: pd.DataFrame, size: int, title: str, color: str) -> Axes:
+    """Centers of boxes over the field of ``size`` pixels."""
+    centers_of = centers(corners(boxes))
+    ax.scatter(centers_of[:, 0], centers_of[:, 1], s=12, color=color, alpha=0.4, lw=0)
+    ax.set(xlim=(0, size), ylim=(size, 0), aspect="equal", title=title, xticks=[0, size], yticks=[0, size])
+    ax.set_xlabel("pixels")
+    return ax

@@ -1,0 +1,137 @@
+"""The reading report as one HTML page that asks nothing of any other place."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+
+import numpy as np
+import pandas as pd
+
+from cag.experiments.reading import StudyReading
+from cag.experiments.reading_run import RunReading
+from cag.experiments.reading_words import NOT_A_DEVICE, arteries_table, refused_table, runs_table, statements
+from cag.figures.reading import boxes_of, run_title
+from cag.figures.report_images import curve, heat_png, jpeg
+from cag.figures.report_style import SCRIPT, STYLE
+
+#: Frames of a run that its player shows, at most.
+SHOWN_FRAMES = 48
+
+#: Forbids the page every request: all it shows is in it.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+
+def report_page(reading: StudyReading) -> str:
+    """The whole page, as text.
+
+    Parameters
+    ----------
+    reading : StudyReading
+        Pseudonyms alone are shown, of files too.
+    """
+    parts = [
+        f"<h1>Reading of a coronary angiography study</h1><p class='warning'>{escape(NOT_A_DEVICE)}</p>",
+        _result(reading),
+        "<h2>How to read this</h2>",
+        "".join(f"<p>{escape(text)}</p>" for text in [*statements(reading)[1:], _LAYERS]),
+        "<h2>Runs</h2>",
+        _table(runs_table(reading)),
+        "".join(_run(run) for run in reading.runs),
+        _refused(reading),
+        f"<footer>{_PRIVACY}</footer>",
+    ]
+    head = (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        "<meta name='viewport' content='width=device-width'><title>Reading of an angiography study</title>"
+        f"<link rel='icon' href='data:,'><style>{STYLE}</style></head>"
+    )
+    return f"{head}<body><main>{''.join(parts)}</main><script>{SCRIPT}</script></body></html>\n"
+
+
+_LAYERS = (
+    "In each run the shaded part is the contrast interval found, and ticks are the chosen frames. Color shows where "
+    "the classifiers find evidence for a stenosis, in each frame from its least to its most; a frame without color has "
+    "none. Boxes are the detector's; dotted is the best of a frame in which none reaches the operating point."
+)
+_PRIVACY = (
+    "Patients, studies, runs and files are named by keyed pseudonyms; names, dates and institutions were not read. "
+    "Text burned into the pixels is not removed: look at the frames before you share this page."
+)
+
+
+def _result(reading: StudyReading) -> str:
+    """What was found, artery by artery; the patient's line stands out."""
+    return f"<h2>Result</h2>{_table(arteries_table(reading), strong=('Level', 'patient'))}"
+
+
+def _refused(reading: StudyReading) -> str:
+    return f"<h2>Files not read</h2>{_table(refused_table(reading))}"
+
+
+def _run(run: RunReading) -> str:
+    """One run: the cine with its curve, then the chosen frames."""
+    note = f"<p class='note'>{escape(run.reason)}</p>" if run.reason else ""
+    frames = "".join(_frame(run, place) for place in range(len(run.frames)))
+    toggle = "<label><input type='checkbox' class='heat' checked> heatmap</label>" if run.heatmaps is not None else ""
+    boxes = (
+        "<label><input type='checkbox' class='box' checked> boxes (dotted: below the operating point)</label>"
+        if len(run.frames)
+        else ""
+    )
+    return (
+        f"<section class='run'><h3>{escape(run_title(run))}</h3>{note}{_player(run)}"
+        f"<div class='switches'>{toggle}{boxes}</div><div class='frames'>{frames}</div></section>"
+    )
+
+
+def _player(run: RunReading) -> str:
+    """The cine, small, beside its contrast curve; a slider moves both."""
+    shown = np.unique(np.linspace(0, len(run.cine) - 1, SHOWN_FRAMES).round().astype(int)).tolist()
+    pictures = [jpeg(run.cine[frame], quality=70) for frame in shown]
+    last, start = len(shown) - 1, len(shown) // 2
+    return (
+        f"<div class='player' data-index='{json.dumps(shown)}' data-last='{run.n_frames - 1}'>"
+        f"<div class='cine'><img alt='cine frame' src='{pictures[start]}'>"
+        f"<div><button type='button'>play</button>"
+        f"<input type='range' min='0' max='{last}' value='{start}' aria-label='frame'><output></output></div></div>"
+        f"{curve(run)}<script type='application/json'>{json.dumps(pictures)}</script></div>"
+    )
+
+
+def _frame(run: RunReading, place: int) -> str:
+    """A chosen frame with its heatmap and boxes as layers over it."""
+    height, width = run.frames.shape[-2:]
+    row = run.images.iloc[place]
+    heat = f"<img class='heat' alt='heatmap' src='{heat_png(run.heatmaps[place])}'>" if run.heatmaps is not None else ""
+    boxes = "".join(
+        f"<rect class='{kind}' x='{x1:.1f}' y='{y1:.1f}' width='{x2 - x1:.1f}' height='{y2 - y1:.1f}'/>"
+        for kind, counts in (("counts", True), ("below", False))
+        for x1, y1, x2, y2 in boxes_of(run, place, counts=counts)
+    )
+    text = f"frame {int(row.frame)}: contrast {row.p_contrast:.2f}"
+    text += f", P(≥25 %) {row.score:.2f}" if "score" in row else ""
+    return (
+        f"<figure><div class='layers'><img alt='chosen frame' src='{jpeg(run.frames[place])}'>{heat}"
+        f"<svg class='box' viewBox='0 0 {width} {height}'>{boxes}</svg></div><figcaption>{text}</figcaption></figure>"
+    )
+
+
+def _table(table: pd.DataFrame, strong: tuple[str, str] | None = None) -> str:
+    """A table; ``strong`` is a column and the value whose rows are set in bold."""
+    head = "".join(f"<th>{escape(str(column))}</th>" for column in table)
+    rows = []
+    for _, row in table.iterrows():
+        cells = "".join(f"<td>{escape(_cell(value))}</td>" for value in row)
+        bold = " class='strong'" if strong is not None and row[strong[0]] == strong[1] else ""
+        rows.append(f"<tr{bold}>{cells}</tr>")
+    return f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+
+
+def _cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and pd.isna(value)) or value is pd.NA:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) > 1 else f"{value:.2f}"
+    return str(value)

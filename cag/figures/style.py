@@ -1,0 +1,84 @@
+"""One look for every figure: a colour-blind safe palette, readable sizes, vector output."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+#: Okabe and Ito's palette (2008), told apart with any colour vision.
+PALETTE = {
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "green": "#009E73",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "orange": "#E69F00",
+    "grey": "#7F7F7F",
+    "black": "#000000",
+}
+TRUTH, FOUND = PALETTE["green"], PALETTE["vermilion"]
+
+#: Page width of the book in inches.
+WIDTH = 7.2
+
+
+def apply_style() -> None:
+    """Set fonts, colours and vector output for the notebook that calls it."""
+    sns.set_theme(context="notebook", style="ticks", palette=list(PALETTE.values()))
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (WIDTH, 3.6),
+            "figure.facecolor": "white",
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.labelsize": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.fontsize": 9,
+            "legend.frameon": False,
+            "xtick.labelsize": 9,
+            "ytick.labelsize": 9,
+            "image.cmap": "gray",
+            "svg.fonttype": "path",
+            "svg.hashsalt": "cag",
+        }
+    )
+    try:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+    except ImportError:  # outside a notebook there is no inline backend to configure
+        return
+    set_matplotlib_formats("svg")
+
+
+def panels(rows: int, columns: int, *, height: float = 2.4, width: float = WIDTH) -> tuple[Figure, np.ndarray]:
+    """A page-wide grid of axes; the array is always ``[rows, columns]``."""
+    figure = Figure(figsize=(width, height * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, axes
+
+
+def show_frame(ax: Axes, frame: np.ndarray, title: str = "") -> Axes:
+    """Draw an angiographic frame ``[h, w]`` of grey levels 0-255 without axes."""
+    ax.imshow(frame, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    ax.set_axis_off()
+    if title:
+        ax.set_title(title, fontsize=9)
+    return ax
+
+
+def draw_boxes(ax: Axes, boxes: np.ndarray, color: str, *, label: str = "", style: str = "-") -> Axes:
+    """Draw boxes ``[n, 4]`` (x1, y1, x2, y2 in pixels of the frame shown)."""
+    for number, (x1, y1, x2, y2) in enumerate(np.asarray(boxes, dtype=float).reshape(-1, 4)):
+        name = label if number == 0 else None
+        patch = Rectangle(
+            (x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, ec=color, lw=1.4, linestyle=style, label=name
+        )
+        ax.add_patch(patch)
+    return ax

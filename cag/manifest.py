@@ -1,0 +1,186 @@
+"""A manifest from any folder of DICOM files, and the door to the tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from cag.anatomy import ARTERIES, Artery, view_from_angles
+from cag.dicom import CineHeader, read_cine
+from cag.errors import DicomError, InputError, ManifestError
+from cag.fingerprint import file_digest
+from cag.labels import CohortTables, load_cohort_tables
+from cag.pseudonyms import study_key
+from cag.tables import COLUMNS, checked_table, load_table, save_table
+from cag.verify import VerifyFinding, verify
+
+__all__ = [
+    "BuildReport",
+    "CohortTables",
+    "Refusal",
+    "VerifyFinding",
+    "build_manifest",
+    "load_cohort_tables",
+    "load_manifest",
+    "verify",
+]
+
+#: File beside a manifest that holds the secret of its pseudonyms.
+KEY_FILE = ".pseudonym_key"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A file that was not taken into a manifest, and why."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What became of a folder: the runs that were taken, the files that were not."""
+
+    manifest: pd.DataFrame
+    refused: list[Refusal]
+
+
+def load_manifest(path: Path) -> pd.DataFrame:
+    """Load and check a manifest alone; `load_cohort_tables` adds its labels.
+
+    Raises
+    ------
+    ManifestError
+    """
+    return load_table(path, "data_manifest")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder, sorted; links are listed too, and never followed into other folders."""
+    for place, folders, names in os.walk(folder, followlinks=False):
+        folders.sort()
+        for name in sorted(names):
+            yield Path(place) / name
+
+
+def build_manifest(
+    folder: Path,
+    out: Path,
+    *,
+    key: bytes | None = None,
+    labels: Path | None = None,
+    allow_non_xa: bool = False,
+    progress: bool = True,
+) -> BuildReport:
+    """Find the cine runs below a folder, write their manifest, and list what was refused.
+
+    Of each run the header, its first and its last frame are read: a truncated file is found here.
+
+    Parameters
+    ----------
+    folder : Path
+    out : Path
+        The manifest; it must lie in ``folder`` or above it.
+    key : bytes, optional
+        Secret of the pseudonyms; by default that of ``.pseudonym_key`` beside the manifest, made at first use.
+    labels : Path, optional
+        Table with the columns ``file`` (below ``folder``) and ``artery``, ``runs.csv`` in the folder by
+        default where there is one. Without it artery and view stay empty.
+    allow_non_xa : bool
+        Also take objects of other classes, such as Secondary Capture.
+
+    Raises
+    ------
+    ManifestError
+        If the folder holds no run, the manifest would lie elsewhere, or a label names an unknown file.
+    """
+    if not folder.is_dir():
+        raise ManifestError("is not a folder", file=folder.name, remedy="Give the folder that holds the DICOM files")
+    if not folder.resolve().is_relative_to(out.parent.resolve()):
+        remedy = f"Write it in {folder.name} or a folder above"
+        raise ManifestError("would not lie above its runs", file=out.name, remedy=remedy)
+    arteries = _artery_labels(folder, labels)
+    key = study_key(out.parent / KEY_FILE) if key is None else key
+    rows: dict[str, dict[str, object]] = {}
+    refused: list[Refusal] = []
+    own = {out.name, KEY_FILE, "runs.csv", *(f"{name}.csv" for name in COLUMNS)}
+    files = [file for file in _files(folder) if file.name not in own]
+    for file in tqdm(files, desc="Reading headers", unit="file", disable=not progress):
+        name = file.relative_to(folder).as_posix()
+        try:
+            row = _row(file, key, arteries.get(name), allow_non_xa)
+        except DicomError as error:
+            refused.append(Refusal(name, _reason(error)))
+            continue
+        first = rows.setdefault(str(row["run_id"]), row)
+        if first is not row:
+            refused.append(Refusal(name, f"the same object as {first['path']}"))
+        row["path"] = file.resolve().relative_to(out.parent.resolve()).as_posix() if first is row else ""
+    if not rows:
+        problem = f"{len(refused)} files and no angiogram among them" + (f"; {refused[0]}" if refused else "")
+        raise ManifestError(problem, file=folder.name, remedy="Give the folder that holds the XA cine runs")
+    manifest = checked_table(pd.DataFrame(list(rows.values())), "data_manifest")
+    manifest = manifest.sort_values(["patient_id", "run_id"], ignore_index=True)
+    save_table(manifest, out)
+    return BuildReport(manifest, refused)
+
+
+def _row(file: Path, key: bytes, artery: Artery | None, allow_non_xa: bool) -> dict[str, object]:
+    if file.is_symlink():
+        raise DicomError("is a link", file=file.name, remedy="Copy the file itself")
+    header: CineHeader = read_cine(file, key=key, frames=[0], allow_non_xa=allow_non_xa)
+    if header.n_frames > 1:
+        read_cine(file, key=key, frames=[header.n_frames - 1], allow_non_xa=allow_non_xa)
+    view = None if artery is None else view_from_angles(header.primary_angle, header.secondary_angle, artery)
+    return {
+        "run_id": header.run_id,
+        "patient_id": header.patient_id,
+        "path": file.name,
+        "sha256": file_digest(file),
+        "source": "dicom",
+        **{name: getattr(header, name) for name in ("n_frames", "rows", "columns")},
+        **{name: getattr(header, name) for name in ("fps", "primary_angle", "secondary_angle")},
+        "artery": artery,
+        "view": view,
+        "contrast_begin": np.nan,
+        "contrast_end": np.nan,
+        "end_censored": False,
+        "fingerprint": None,
+    }
+
+
+def _artery_labels(folder: Path, labels: Path | None) -> dict[str, Artery]:
+    """Artery of each labeled file, by its path below the folder."""
+    place = labels or folder / "runs.csv"
+    if labels is None and not place.is_file():
+        return {}
+    try:
+        table = pd.read_csv(place, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        problem = f"is not a readable table ({type(error).__name__})"
+        raise ManifestError(problem, file=place.name, remedy="Save it as CSV with the columns file, artery") from None
+    for column in ("file", "artery"):
+        if column not in table:
+            raise ManifestError("this column is missing", file=place.name, field=column, remedy="Add file and artery")
+    known: dict[str, Artery] = {artery: artery for artery in ARTERIES}
+    for line, (name, artery) in enumerate(zip(table.file, table.artery, strict=True), start=2):
+        if not (folder / name).is_file():
+            problem = f"line {line}: {name!r} is no file below {folder.name}"
+            raise ManifestError(problem, file=place.name, field="file", remedy="Correct this row and run again")
+        if artery not in known:
+            problem = f"line {line}: {artery!r} is neither {' nor '.join(ARTERIES)}"
+            raise ManifestError(problem, file=place.name, field="artery", remedy="Correct this row and run again")
+    return {Path(name).as_posix(): known[artery] for name, artery in zip(table.file, table.artery, strict=True)}
+
+
+def _reason(error: InputError) -> str:
+    return f"{error.field}: {error.problem}" if error.field else error.problem

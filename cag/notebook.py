@@ -1,0 +1,106 @@
+"""What a notebook hands to the book: numbers, figures, tables, and the line that says which run it shows."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+from myst_nb import glue
+
+from cag.cohort import Cohort
+from cag.errors import SettingsError
+from cag.metrics.intervals import Estimate
+from cag.phantom.cohort import CohortSettings
+from cag.runtime import Runtime
+from cag.settings import ROOT, StudySettings
+from cag.store import Store, write_atomically
+
+#: Set while a study runs, so that each profile keeps its own tables; the book shows those of one profile.
+TABLES_VARIABLE = "CAG_TABLES"
+
+
+def open_study(settings: StudySettings) -> tuple[Cohort, Store]:
+    """The cohort a notebook works on, and the store that holds its profile's results."""
+    return open_cohort(settings), Store(settings.results)
+
+
+def open_cohort(settings: StudySettings) -> Cohort:
+    """The cohort of ``settings.manifest``: files by their manifest, or patients rendered on demand.
+
+    A ``.yaml`` file holds the settings of a simulated cohort (``CohortSettings``) whose frames are
+    rendered when they are asked for and never written.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or not what it should be.
+    """
+    path = settings.manifest_path
+    if path.suffix != ".yaml":
+        return Cohort.from_manifest(path)
+    if not path.exists():
+        raise SettingsError(f"there is no file {settings.manifest}", field="manifest", remedy="Correct the path")
+    planned = CohortSettings.checked(yaml.safe_load(path.read_text()) or {})
+    return Cohort.simulated(planned, device=Runtime.choose(settings.device).device.type)
+
+
+def glue_run_line(settings: StudySettings, cohort: Cohort, *, image_size: int | None = None) -> str:
+    """Hand the book one line that says which run the page shows, and return it."""
+    size = f", {image_size} px" if image_size else ""
+    patients, runs = cohort.manifest.patient_id.nunique(), len(cohort.manifest)
+    line = (
+        f"Run shown: profile {settings.profile}; {cohort.simulated_or_real}: {patients} patients, {runs} runs{size}; "
+        f"initial weights {settings.weights}; cag {version('cag')}."
+    )
+    glue("run_line", line, display=False)
+    return line
+
+
+def glue_estimates(estimates: Mapping[str, Estimate | float]) -> None:
+    """Hand numbers to the prose: ``name``, and for estimates ``name_low``, ``name_high`` and ``name_text``."""
+    for name, estimate in estimates.items():
+        if isinstance(estimate, Estimate):
+            glue(name, float(estimate.value), display=False)
+            glue(f"{name}_low", float(estimate.low), display=False)
+            glue(f"{name}_high", float(estimate.high), display=False)
+            glue(f"{name}_text", interval_text(estimate), display=False)
+        else:
+            glue(name, estimate, display=False)
+
+
+def interval_text(estimate: Estimate, digits: int = 2) -> str:
+    """An estimate as readers expect it, such as ``0.84 (0.79-0.88)``."""
+    if math.isnan(estimate.value):
+        return "not defined"
+    value, low, high = (f"{x:.{digits}f}" for x in (estimate.value, estimate.low, estimate.high))
+    return f"{value} ({low} to {high})"
+
+
+def glue_figure(name: str, figure: Figure) -> None:
+    """Hand a figure to the book; the page places it with its caption."""
+    glue(name, figure, display=False)
+
+
+def glue_table(name: str, table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
+    """Write a table for the book's ``csv-table`` and return it as it will be read.
+
+    Numbers are rounded to ``digits`` and missing values shown as a dash.
+    """
+    shown = table.copy()
+    for column in shown.select_dtypes("number"):
+        whole = (shown[column].dropna() % 1 == 0).all()
+        shown[column] = shown[column].map(lambda x, whole=whole: _cell(x, 0 if whole else digits))
+    shown = shown.astype(object).where(shown.notna(), "–")
+    folder = Path(os.environ.get(TABLES_VARIABLE, ROOT / "book" / "_generated"))
+    write_atomically(folder / f"{name}.csv", lambda path: shown.to_csv(path, index=False))
+    return shown
+
+
+def _cell(value: float, digits: int) -> str:
+    return "–" if pd.isna(value) else f"{value:.{digits}f}"

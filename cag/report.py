@@ -1,0 +1,113 @@
+"""The reading report: a page, its numbers as JSON, its predictions as a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from cag.anatomy import Artery
+from cag.errors import InputError
+from cag.experiments.reading import StudyReading, read_study
+from cag.experiments.reading_models import load_models
+from cag.experiments.reading_run import RunReading
+from cag.experiments.reading_words import statements
+from cag.figures.report_page import report_page
+from cag.manifest import KEY_FILE
+from cag.pseudonyms import study_key
+from cag.store import write_atomically
+
+#: Which pseudonym stands for which file: for whoever owns the files, to be shared no more than the key.
+FILES = "files_private.csv"
+
+
+def write_report(
+    study_folder: Path,
+    models: Path,
+    out: Path,
+    *,
+    artery: Artery | None = None,
+    device: str = "auto",
+    progress: bool = True,
+) -> Path:
+    """Read a study with the networks of a results folder and write its report.
+
+    ``out`` then holds ``report.html`` (self-contained), ``report.json`` and ``predictions.parquet``, which
+    name everything by pseudonyms, and for the owner ``files_private.csv`` and the pseudonyms' key.
+
+    Parameters
+    ----------
+    study_folder : folder with DICOM files, at any depth
+    models : results folder of a study that was run, ``results/<profile>``
+    out : folder of the report; not inside the study, which is only read
+    artery : {'LCA', 'RCA'}, optional
+        Of every run, where it is known.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    InputError
+        If a folder is not what it should be, or a stage of the study was not trained.
+    """
+    if out.resolve().is_relative_to(study_folder.resolve()):
+        remedy = "Choose a folder outside the study"
+        raise InputError("lies inside the study, where it would be read again", field="out", remedy=remedy)
+    networks = load_models(models, device=device)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot be made ({error.strerror})", field="out", remedy="Choose another folder") from None
+    reading = read_study(study_folder, networks, key=study_key(out / KEY_FILE), artery=artery, progress=progress)
+    return save_report(reading, out)
+
+
+def save_report(reading: StudyReading, out: Path) -> Path:
+    """Write page, numbers, predictions and the private list of files; returns the page."""
+    images = reading.images
+    files = pd.DataFrame({"pseudonym": list(reading.files), "file": list(reading.files.values())})
+    write_atomically(out / "predictions.parquet", lambda path: images.to_parquet(path, index=False))
+    write_atomically(out / "report.json", lambda path: path.write_text(json.dumps(report_json(reading), indent=1)))
+    write_atomically(out / FILES, lambda path: files.to_csv(path, index=False))
+    return write_atomically(out / "report.html", lambda path: path.write_text(report_page(reading), encoding="utf-8"))
+
+
+def report_json(reading: StudyReading) -> dict[str, object]:
+    """The report's numbers: statements, results, runs, refusals."""
+    operating = reading.models.operating
+    return {
+        "statements": statements(reading),
+        "decision": {"rule": operating.rule, "threshold": operating.threshold, "origin": operating.origin},
+        "trained_on": {
+            "profile": reading.models.store.root.name,
+            "cohort": reading.models.stage.cohort,
+            "cohort_digest": reading.models.stage.cohort_digest,
+            "settings": reading.models.stage.settings,
+        },
+        "patients": _records(reading.patients),
+        "arteries": _records(reading.arteries),
+        "runs": [_run(run) for run in reading.runs],
+        "refused": [{"file": file.label, "reason": file.reason} for file in reading.refused],
+    }
+
+
+def _run(run: RunReading) -> dict[str, object]:
+    names = ("number", "file", "patient_id", "study_id", "run_id", "n_frames", "fps", "primary_angle")
+    finding = run.finding
+    return {
+        **{name: getattr(run, name) for name in (*names, "secondary_angle", "artery", "view", "reason")},
+        "p_right": None if pd.isna(run.p_right) else run.p_right,
+        "interval": finding.interval,
+        "p_contrast": [round(float(value), 4) for value in finding.probability],
+        "images": _records(run.images),
+        "boxes": _records(run.boxes),
+    }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, object]]:
+    """Rows as plain values; missing ones are null."""
+    return json.loads(table.to_json(orient="records", double_precision=5))

@@ -1,0 +1,139 @@
+"""Typed settings: refused by name when wrong, identified by a digest."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cag.errors import SettingsError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseModel):
+    """Base of every settings model: immutable, typed, no unknown field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that identify these settings (SHA-256 of their canonical JSON)."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any]) -> Self:
+        """Build from plain values; a wrong name, type or range is one sentence.
+
+        Raises
+        ------
+        SettingsError
+            Naming the parameter, the value and what would be accepted.
+        """
+        for name in values:
+            if name not in cls.model_fields:
+                raise _unknown(name, list(cls.model_fields))
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"]) or cls.__name__
+            problem = f"{first['input']!r} is not accepted ({first['msg'].lower()})"
+            raise SettingsError(problem, field=name, remedy="Correct this parameter and run again") from None
+
+
+Weights = Literal["imagenet", "xa", "random"]
+
+
+class StudySettings(Settings):
+    """What every experiment is told, whichever it is.
+
+    Attributes
+    ----------
+    profile : str
+        Name of the results folder, ``results/<profile>``.
+    manifest : str
+        Manifest of the cohort, relative to the project's root; ``simulated`` renders on demand.
+    weights : {'imagenet', 'xa', 'random'}
+        Where the Inception-v3 trunk starts from.
+    seed : int
+        Seeds folds, initial weights, sampling and bootstrap.
+    bootstrap : int
+        Patient resamples behind every interval.
+    device : {'auto', 'cpu', 'cuda'}
+    """
+
+    profile: str = "demo"
+    manifest: str = "data_manifest.csv"
+    weights: Weights = "xa"
+    seed: int = 0
+    bootstrap: int = 1000
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @property
+    def results(self) -> Path:
+        """Folder of this profile's results."""
+        return ROOT / "results" / self.profile
+
+    @property
+    def manifest_path(self) -> Path:
+        """The manifest, resolved from the project's root."""
+        return (ROOT / self.manifest).resolve()
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def _unknown(name: str, known: list[str]) -> SettingsError:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}"
+    return SettingsError("no such parameter", field=name, remedy=hint)
+
+
+def _assigned(source: str) -> set[str]:
+    """Names a cell assigns at its top level."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:
+        return set()
+    plain = {t.id for node in body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)}
+    typed = {node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
+    return plain | typed
+
+
+def notebook_parameters(namespace: Mapping[str, Any], section: str, model: type[S]) -> S:
+    """Validate a notebook's parameters, whichever way they were given.
+
+    Values come from the notebook's parameters cell, are overridden by the section of a profile
+    file (``papermill -f notebooks/parameters/paper.yaml``), and by single parameters (``-p``).
+    Names that papermill injected and the notebook does not know are refused.
+
+    Parameters
+    ----------
+    namespace : mapping
+        The notebook's ``globals()``; ``In`` holds the cells executed so far.
+    section : str
+        Name of this notebook's section in a profile file.
+    model : type of Settings
+
+    Raises
+    ------
+    SettingsError
+    """
+    injected: set[str] = set()
+    for cell in namespace.get("In", []):
+        if cell.startswith("# Parameters"):
+            injected |= _assigned(cell)
+    sections = {name for name in injected if isinstance(namespace[name], dict) and name not in model.model_fields}
+    values = {name: namespace[name] for name in model.model_fields if name in namespace}
+    chosen = namespace[section] if section in sections else {}
+    values |= {name: value for name, value in chosen.items() if name not in injected}
+    for name in injected - sections - set(model.model_fields):
+        raise _unknown(name, list(model.model_fields))
+    return model.checked(values)

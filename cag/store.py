@@ -1,0 +1,131 @@
+"""Where results live: one folder per piece of work, named by what it depends on.
+
+A folder is complete only when its marker is written last; every file is written to a temporary
+name and renamed. A process killed at any moment leaves either a whole file or none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from cag.errors import InputError
+from cag.settings import Settings
+
+_MARKER = "complete.json"
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
+    """Let ``write`` fill a temporary file beside ``path``, then move it into place.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written, naming it and the remedy.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        remedy = "Free some space or choose a results folder you may write to, and run again: finished work is kept"
+        raise InputError(f"cannot be written ({error.strerror})", file=path.name, remedy=remedy) from error
+    return path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One piece of work on disk: tables, weights, settings."""
+
+    path: Path
+
+    @property
+    def complete(self) -> bool:
+        """Whether the work was finished and everything it stores is there."""
+        return (self.path / _MARKER).exists()
+
+    def has(self, name: str) -> bool:
+        """Whether a file of this name (with suffix) is stored."""
+        return (self.path / name).exists()
+
+    def save_table(self, name: str, table: pd.DataFrame) -> None:
+        """Store a table as Parquet."""
+        write_atomically(self.path / f"{name}.parquet", lambda p: table.to_parquet(p, index=False))
+
+    def load_table(self, name: str) -> pd.DataFrame:
+        """Load a stored table; a torn or foreign file is refused by name."""
+        return self._load(f"{name}.parquet", pd.read_parquet)
+
+    def save_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Store a mapping as JSON."""
+        text = json.dumps(value, indent=1, sort_keys=True)
+        write_atomically(self.path / f"{name}.json", lambda p: p.write_text(text))
+
+    def load_json(self, name: str) -> dict[str, Any]:
+        """Load a stored mapping."""
+        return self._load(f"{name}.json", lambda p: json.loads(p.read_text()))
+
+    def save_weights(self, name: str, state: Mapping[str, Tensor]) -> None:
+        """Store a state dictionary as safetensors."""
+        tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+        write_atomically(self.path / f"{name}.safetensors", lambda p: save_file(tensors, p))
+
+    def load_weights(self, name: str) -> dict[str, Tensor]:
+        """Load a stored state dictionary onto the CPU."""
+        return self._load(f"{name}.safetensors", load_file)
+
+    def finish(self, settings: Settings) -> None:
+        """Mark the work complete, with the settings it was made with."""
+        self.save_json("settings", settings.model_dump(mode="json"))
+        self.save_json(Path(_MARKER).stem, {"files": sorted(p.name for p in self.path.iterdir())})
+
+    def clear(self) -> None:
+        """Remove what an unfinished attempt left."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _load(self, name: str, read: Callable[[Path], Any]) -> Any:
+        try:
+            return read(self.path / name)
+        except (OSError, ValueError, SafetensorError) as error:
+            remedy = "Delete its folder and run again: only this piece is computed anew"
+            problem = f"stored result cannot be read ({type(error).__name__})"
+            raise InputError(problem, file=f"{self.path.name}/{name}", remedy=remedy) from error
+
+
+@dataclass(frozen=True)
+class Store:
+    """All stored work of one profile, below one folder."""
+
+    root: Path
+
+    def folder(self, kind: str, settings: Settings, cohort_digest: str) -> RunFolder:
+        """The folder of a piece of work: its kind, its settings and the cohort decide the name."""
+        key = hashlib.sha256(f"{settings.digest()}:{cohort_digest}".encode()).hexdigest()[:16]
+        return RunFolder(self.root / kind / key)
+
+    def table(self, name: str) -> Path:
+        """Path of a published table, ``<root>/<name>.parquet``."""
+        return self.root / f"{name}.parquet"
+
+    def publish(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
+        """Store a table at the top of the profile, where figures, pages and readers find it."""
+        write_atomically(self.table(name), lambda p: table.to_parquet(p, index=False))
+        return table

@@ -1,0 +1,196 @@
+"""Execute the numbered notebooks of a profile and lay out their results for the book."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import yaml
+from nbstripout import strip_output
+from papermill.exceptions import PapermillExecutionError
+
+from cag.errors import InputError, SettingsError
+from cag.notebook import TABLES_VARIABLE
+from cag.settings import ROOT
+from cag.store import write_atomically
+
+NOTEBOOKS = ROOT / "notebooks"
+BOOK = ROOT / "book"
+
+#: Notebook stem -> its section in a profile file.
+SECTIONS = {
+    "01_cohort": "cohort",
+    "02_frame_selection": "frame_selection",
+    "03_stenosis_classification": "classification",
+    "04_two_vs_three_categories": "two_vs_three",
+    "05_redundancy_ablation": "redundancy",
+    "06_cam_vs_fpn": "localization",
+    "07_reading_a_study": "reading",
+    "08_scorecard": "scorecard",
+}
+
+
+def load_profile(profile: str) -> dict[str, dict[str, Any]]:
+    """Parameters of each notebook in ``notebooks/parameters/<profile>.yaml``.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such profile, or a section belongs to no notebook.
+    """
+    path = NOTEBOOKS / "parameters" / f"{profile}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
+        raise SettingsError("no such profile", field=profile, remedy=f"Known: {known}")
+    try:
+        sections = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        problem = f"not readable as YAML ({str(error).splitlines()[0]})"
+        raise SettingsError(problem, file=path.name, remedy="Mend the file") from None
+    unknown = [name for name in sections if name not in SECTIONS.values()]
+    if unknown:
+        remedy = f"Known sections: {', '.join(SECTIONS.values())}"
+        raise SettingsError("belongs to no notebook", file=path.name, field=unknown[0], remedy=remedy)
+    return {section: dict(sections.get(section) or {}) for section in SECTIONS.values()}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How one notebook of the study ended."""
+
+    notebook: str
+    seconds: float
+    reused: bool
+
+
+def run_study(profile: str, *, only: Iterable[str] = (), overrides: Mapping[str, Any] | None = None) -> list[Execution]:
+    """Execute the notebooks of a profile in order; those executed before with the same inputs are kept.
+
+    Parameters
+    ----------
+    profile : str
+        Name of a file in ``notebooks/parameters``.
+    only : iterable of str
+        Beginnings of notebook names (``03``); all when empty.
+    overrides : mapping, optional
+        Parameters set over the profile's, for the notebooks in ``only``.
+
+    Raises
+    ------
+    InputError
+        With the notebook's own sentence when one of its cells fails.
+    """
+    parameters = load_profile(profile)
+    chosen = [name for name in SECTIONS if not only or any(name.startswith(start) for start in only)]
+    if not chosen:
+        raise SettingsError("no notebook begins so", field=", ".join(only), remedy=f"Known: {', '.join(SECTIONS)}")
+    executions = []
+    for name in chosen:
+        values = {"profile": profile, **parameters[SECTIONS[name]], **(overrides or {})}
+        executions.append(_execute(name, values, ROOT / "results" / profile))
+    return executions
+
+
+def _execute(name: str, values: Mapping[str, Any], results: Path) -> Execution:
+    """Run one notebook unless its executed copy was made from the same inputs."""
+    executed, stamp = results / "notebooks" / f"{name}.ipynb", results / "notebooks" / f"{name}.json"
+    key = _inputs_digest(name, values)
+    if executed.exists() and stamp.exists() and json.loads(stamp.read_text())["inputs"] == key:
+        return Execution(name, 0.0, reused=True)
+    start = time.monotonic()
+    with _environment(TABLES_VARIABLE, str(results / "tables")):
+        write_atomically(executed, lambda path: _run_notebook(NOTEBOOKS / f"{name}.ipynb", path, values))
+    seconds = time.monotonic() - start
+    write_atomically(stamp, lambda path: path.write_text(json.dumps({"inputs": key, "seconds": round(seconds, 1)})))
+    return Execution(name, seconds, reused=False)
+
+
+def _run_notebook(source: Path, target: Path, values: Mapping[str, Any]) -> None:
+    print(f"\n{source.stem}", file=sys.stderr, flush=True)
+    try:
+        papermill.execute_notebook(
+            source, target, parameters=dict(values), cwd=ROOT, progress_bar=True, stderr_file=sys.stderr
+        )
+    except PapermillExecutionError as error:
+        remedy = "What was already computed is kept; mend the cause and run again"
+        problem = f"cell {error.exec_count} stopped with {error.ename}: {error.evalue}"
+        raise InputError(problem, file=source.name, remedy=remedy) from None
+    notebook = nbformat.read(target, as_version=4)
+    extra = ["metadata.papermill", "cell.metadata.papermill", "cell.metadata.execution"]
+    strip_output(notebook, keep_output=True, keep_count=True, keep_id=True, extra_keys=extra)
+    nbformat.write(notebook, target)
+
+
+def _inputs_digest(name: str, values: Mapping[str, Any]) -> str:
+    """Everything a notebook's output depends on: itself, its parameters, the package, the cohort, the weights."""
+    digest = hashlib.sha256(json.dumps(dict(values), sort_keys=True).encode())
+    files = [NOTEBOOKS / f"{name}.ipynb", ROOT / str(values.get("manifest", "data_manifest.csv"))]
+    files += sorted((ROOT / "cag").rglob("*.py")) + sorted((ROOT / "weights").glob("*"))
+    for file in files:
+        if file.is_file():
+            digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+
+
+def lay_out_book(profile: str) -> None:
+    """Copy a profile's executed notebooks and tables to where the book's pages find them.
+
+    Raises
+    ------
+    InputError
+        If a notebook of the profile was not executed yet.
+    """
+    results = ROOT / "results" / profile
+    missing = [name for name in SECTIONS if not (results / "notebooks" / f"{name}.ipynb").exists()]
+    if missing:
+        remedy = f"Run `make study PROFILE={profile}` first"
+        raise InputError(f"not executed yet: {', '.join(missing)}", file=f"results/{profile}", remedy=remedy)
+    for source, target in ((results / "notebooks", BOOK / "notebooks"), (results / "tables", BOOK / "_generated")):
+        shutil.rmtree(target, ignore_errors=True)
+        ignored = shutil.ignore_patterns("*.json", ".*")
+        shutil.copytree(source, target, ignore=ignored)
+
+
+def build_book(profile: str) -> Path:
+    """Render the book of a profile, strictly; returns its first page.
+
+    Raises
+    ------
+    InputError
+        If the build reports an error or a warning.
+    """
+    lay_out_book(profile)
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", "book", "--config", "_config.yml"]
+    command += ["--path-output", ".", "-W", "--keep-going", "-n", "-q"]
+    done = subprocess.run(command, cwd=ROOT, check=False)
+    page = ROOT / "_build" / "html" / "index.html"
+    if done.returncode or not page.exists():
+        raise InputError(
+            "the book has warnings or errors (listed above)", remedy="Mend the pages named and build again"
+        )
+    return page

@@ -1,0 +1,139 @@
+"""The built book in a browser, opened from its folder: whole on its own, searchable, never wider than the screen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from cag.settings import ROOT
+
+HTML = ROOT / "_build" / "html"
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+REQUIRED = os.environ.get("CAG_REQUIRE_BROWSER") == "1"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+#: Widths of a phone and of a desk screen, in CSS pixels.
+WIDTHS = (400, 1400)
+LARGEST_PAGE = 3_000_000
+IN_PAGE = ("file:", "data:", "blob:", "about:")
+
+
+def _missing() -> str:
+    if not (HTML / "index.html").exists():
+        return "no built book at _build/html (make book)"
+    return "" if CHROMIUM else "no chromium found (set CHROMIUM to its path)"
+
+
+if _missing() and not REQUIRED:
+    pytest.skip(_missing(), allow_module_level=True)
+
+PAGES = sorted(
+    path.relative_to(HTML).as_posix()
+    for path in HTML.rglob("*.html")
+    if not path.relative_to(HTML).as_posix().startswith(("_static/", "_modules/"))
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert not _missing(), _missing()
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    yield context.new_page()
+    context.close()
+
+
+def watch(page: Page) -> list[str]:
+    """Collect what a page should never do while it is open."""
+    found: list[str] = []
+
+    def request(sent: Any) -> None:
+        if not sent.url.startswith(IN_PAGE):
+            found.append(f"asked an outside host: {sent.url}")
+
+    def message(said: Any) -> None:
+        if said.type == "error":
+            found.append(f"console: {said.text}")
+
+    page.on("request", request)
+    page.on("console", message)
+    page.on("pageerror", lambda error: found.append(f"script error: {error}"))
+    page.on("requestfailed", lambda failed: found.append(f"not found: {failed.url}"))
+    return found
+
+
+def uri(name: str) -> str:
+    return (HTML / name).as_uri()
+
+
+def test_there_are_pages_to_look_at() -> None:
+    assert {"index.html", "search.html", "notebooks/01_cohort.html"} <= set(PAGES)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_whole_and_fits(page: Page, name: str) -> None:
+    found = watch(page)
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(uri(name), wait_until="load")
+        page.wait_for_timeout(50)
+        over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert over <= 1, f"{over} px wider than a screen of {width} px"
+    assert not found
+    assert not page.evaluate("[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_light(name: str) -> None:
+    assert (HTML / name).stat().st_size <= LARGEST_PAGE
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("notebooks/")])
+def test_results_say_which_run_and_show_no_raw_output(page: Page, name: str) -> None:
+    page.goto(uri(name))
+    text = page.inner_text("article")
+    assert "Run shown:" in text
+    for raw in ("Traceback (most recent call last)", "Warning:", "it/s]", "<Figure size"):
+        assert raw not in text
+
+
+def test_search_finds_from_the_folder(page: Page) -> None:
+    found = watch(page)
+    page.goto(uri("search.html") + "?q=stenosis")
+    page.wait_for_selector("#search-results li a")
+    assert page.locator("#search-results li a").count() > 3
+    assert not found
+
+
+def test_plotly_is_loaded_where_there_is_a_graph_and_nowhere_else(page: Page) -> None:
+    for name in PAGES:
+        source = (HTML / name).read_text(encoding="utf-8")
+        assert ("plotly.min.js" in source) == ("plotly-graph-div" in source), name
+
+
+def test_interactive_graphs_are_drawn(page: Page) -> None:
+    for name in PAGES:
+        graphs = (HTML / name).read_text(encoding="utf-8").count('class="plotly-graph-div"')
+        if graphs:
+            page.goto(uri(name))
+            page.wait_for_selector(".plotly-graph-div .main-svg", state="attached")
+            drawn = page.evaluate("document.querySelectorAll('.plotly-graph-div:has(.main-svg)').length")
+            assert drawn == graphs

@@ -1,0 +1,79 @@
+"""What several test files share: tiny runs, the folder of real data, quiet and steady numerics."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+from pydicom.dataset import Dataset
+
+KEY = b"a secret for tests only, 32 bytes"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator that starts alike in every test."""
+    return np.random.default_rng(20230713)
+
+
+@pytest.fixture(scope="session")
+def cag_data() -> Path:
+    """Folder of real angiograms; tests of them are skipped where CAG_DATA is not set."""
+    folder = os.environ.get("CAG_DATA")
+    if not folder:
+        pytest.skip("real data: CAG_DATA is not set")
+    return Path(folder).resolve()
+
+
+@pytest.fixture
+def write_run(rng: np.random.Generator) -> Callable[..., np.ndarray]:
+    """Write a tiny run as DICOM and return its frames: ``write_run(path, n_frames=5, fps=15, ...)``."""
+    from cag.dicom import write_cine
+
+    def write(path: Path, n_frames: int = 5, size: tuple[int, int] = (32, 40), **options: object) -> np.ndarray:
+        frames = rng.integers(0, 256, (n_frames, *size), dtype=np.uint8)
+        defaults = {"fps": 15.0, "primary_angle": -30.5, "secondary_angle": 2.25}
+        names = {"patient_id": "P0001", "run_id": path.stem}
+        write_cine(path, frames, **{**defaults, **names, **options})  # type: ignore[arg-type]
+        return frames
+
+    return write
+
+
+@pytest.fixture
+def key() -> bytes:
+    """A secret of pseudonyms."""
+    return KEY
+
+
+@pytest.fixture
+def run(tmp_path: Path, write_run: Callable[..., np.ndarray]) -> tuple[Path, np.ndarray]:
+    """A tiny DICOM file and its frames."""
+    path = tmp_path / "run.dcm"
+    return path, write_run(path)
+
+
+@pytest.fixture
+def change() -> Callable[..., Path]:
+    """Rewrite a DICOM file after an edit, as wrong as the edit makes it: ``change(path, edit, out=None)``."""
+
+    def change(path: Path, edit: Callable[[Dataset], object], out: Path | None = None) -> Path:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(path)
+            edit(dataset)
+            dataset.save_as(out or path)
+        return out or path
+
+    return change

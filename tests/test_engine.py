@@ -1,0 +1,136 @@
+"""The training loop: it learns, stops, picks the best, repeats itself and goes on where it stopped."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cag.checkpoint import Checkpoint
+from cag.engine import Batches, FitSettings, fit, predict
+from cag.errors import SettingsError
+from cag.runtime import Runtime
+
+X = torch.linspace(-1, 1, 40)[:, None].repeat(1, 3)
+Y = (X[:, 0] > 0).long()
+
+
+def _model() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2))
+
+
+def _loss(model: nn.Module, batch: tuple) -> torch.Tensor:
+    return F.cross_entropy(model(batch[0]).float(), batch[1])
+
+
+def _fit(model: nn.Module, epochs: int = 6, seed: int = 1, batches: Batches | None = None, **rest):
+    config = FitSettings(epochs=epochs, batch_size=8, learning_rate=0.02, precision="fp32", **rest.pop("config", {}))
+    generator = torch.Generator().manual_seed(seed)
+    batches = batches or Batches((X, Y), 8)
+    return fit(model, batches, _loss, config, generator=generator, device="cpu", progress=False, **rest)
+
+
+def test_it_learns_a_separable_problem():
+    model = _model()
+    history = _fit(model, epochs=30)
+    accuracy = (predict(model, X, device="cpu").argmax(dim=1) == Y).float().mean()
+    assert accuracy > 0.9
+    assert history.rows[-1]["loss"] < history.rows[0]["loss"]
+    assert not model.training
+    assert history.runtime == "CPU, float32"
+
+
+def test_same_seed_same_weights_and_the_default_generator_is_untouched():
+    before = torch.random.get_rng_state()
+    first, again, other = _model(), _model(), _model()
+    _fit(first), _fit(again), _fit(other, seed=2)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(first[0].weight, other[0].weight)
+
+
+def test_the_best_epoch_is_returned_and_patience_ends_training():
+    scores, seen = [0.1, 0.9, 0.5, 0.4, 0.3, 0.2], []
+
+    def on_epoch(epoch: int, model: nn.Module) -> float:
+        assert not model.training
+        seen.append(model[0].weight.detach().clone())
+        return scores[epoch]
+
+    model = _model()
+    history = _fit(model, on_epoch=on_epoch, config={"patience": 2})
+    assert [row["score"] for row in history.rows] == scores[:4]
+    assert (history.best_epoch, history.best_score) == (1, 0.9)
+    assert torch.equal(model[0].weight, seen[1])
+
+
+def test_without_a_score_the_last_state_stays():
+    history = _fit(_model(), epochs=3, on_epoch=lambda epoch, model: None)
+    assert history.best_epoch == 2
+    assert len(history.rows) == 3
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one_cycle"])
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path, schedule):
+    config = {"schedule": schedule, "weight_decay": 0.01}
+    whole, half = _model(), _model()
+    _fit(whole, config=config, on_epoch=lambda epoch, model: float(epoch))
+
+    def stops(epoch: int, model: nn.Module) -> float:
+        if epoch == 3:
+            raise KeyboardInterrupt
+        return float(epoch)
+
+    with pytest.raises(KeyboardInterrupt):
+        _fit(half, config=config, on_epoch=stops, checkpoint=Checkpoint(tmp_path / "training.safetensors"))
+    resumed = _model()
+    history = _fit(
+        resumed,
+        config=config,
+        on_epoch=lambda epoch, model: float(epoch),
+        checkpoint=Checkpoint(tmp_path / "training.safetensors"),
+    )
+    assert [row["epoch"] for row in history.rows] == list(range(6))
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_chosen_order_and_preparation_reach_the_loss():
+    batches = Batches(
+        (X, Y), 4, order=lambda generator: torch.tensor([3, 3, 5, 7, 9]), prepare=lambda x, y, generator: (x + 1, y)
+    )
+    drawn = list(batches.epoch(torch.Generator(), torch.device("cpu")))
+    assert [len(y) for _, y in drawn] == [4]  # the fifth alone is left out
+    assert batches.steps() == 1
+    torch.testing.assert_close(drawn[0][0], X[[3, 3, 5, 7]] + 1)
+
+
+@pytest.mark.parametrize(("count", "size", "steps"), [(40, 8, 5), (41, 8, 5), (42, 8, 6), (1, 8, 1), (3, 1, 3)])
+def test_steps_tells_the_number_of_batches(count, size, steps):
+    batches = Batches((torch.arange(count),), size)
+    assert batches.steps() == steps == len(list(batches.epoch(torch.Generator(), torch.device("cpu"))))
+
+
+def test_predictions_do_not_depend_on_the_batch_and_lists_are_joined():
+    model = _model().eval()
+    torch.testing.assert_close(
+        predict(model, X, batch_size=7, device="cpu", precision="fp32"),
+        predict(model, X, batch_size=40, device="cpu", precision="fp32"),
+    )
+    assert predict(lambda x: x[:, 0].tolist(), X, batch_size=7, device="cpu", precision="fp32") == X[:, 0].tolist()
+    assert predict(model, X, device="cpu", precision="bf16").dtype == torch.float32
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_missing_device_is_named():
+    with pytest.raises(SettingsError, match="device: no CUDA device here"):
+        Runtime.choose("cuda")
+
+
+def test_precision_is_as_asked():
+    assert Runtime.choose("cpu", "fp32").dtype == torch.float32
+    assert Runtime.choose("cpu", "bf16").dtype == torch.bfloat16
+    assert Runtime.choose("cpu", "auto").dtype in (torch.float32, torch.bfloat16)

@@ -1,0 +1,36 @@
+"""The ways to install the project name the same packages."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from cag.settings import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def requirements(lines: list[str]) -> set[tuple[str, str]]:
+    parsed = [Requirement(line) for line in lines]
+    return {(canonicalize_name(one.name), str(one.specifier)) for one in parsed}
+
+
+def test_environment_equals_pyproject() -> None:
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    by_pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
+    assert requirements(by_pip) == requirements(PROJECT["dependencies"])
+    assert f"python{PROJECT['requires-python']}" in entries
+
+
+def test_constraints_fix_every_dependency_within_its_range() -> None:
+    lines = [line.partition("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
+    pinned = {canonicalize_name(one.name): one for one in map(Requirement, filter(None, lines))}
+    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
+    for requirement in map(Requirement, wanted):
+        exact = re.fullmatch(r"==([^,]+)", str(pinned[canonicalize_name(requirement.name)].specifier))
+        assert exact, f"{requirement.name} is not fixed to one version"
+        assert requirement.specifier.contains(exact[1], prereleases=True), requirement

@@ -1,0 +1,81 @@
+"""The package is built in floors: imports go down or stay level, and never in a circle."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import cag
+
+PACKAGE = Path(cag.__file__).parent
+
+FLOORS: tuple[set[str], ...] = (
+    {"errors", "settings", "anatomy", "metrics"},
+    {
+        *("dicom", "dicom_header", "dicom_pixels", "dicom_write", "pseudonyms", "images", "fingerprint"),
+        *("tables", "labels", "manifest", "verify", "splits", "phantom", "simulate", "rendered", "public", "cohort"),
+    },
+    {"transforms", "engine", "checkpoint", "runtime", "models"},
+    {"store", "tasks", "experiments"},
+    {"figures", "report", "notebook", "study", "__main__"},
+)
+FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
+
+
+def module_name(path: Path) -> str:
+    """Dotted name below the package; a package is named by its folder."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"}
+
+
+def imported_names(tree: ast.AST) -> set[str]:
+    """Dotted names below ``cag`` that a module imports; of ``from cag import x``, ``x``."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.removeprefix("cag.") for name in names if name.startswith("cag.")}
+
+
+def imports_of(module: str) -> set[str]:
+    """The modules of the package that a module imports."""
+    found = set()
+    for name in imported_names(ast.parse(MODULES[module].read_text())):
+        parts = name.split(".")
+        known = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+        found |= {next((candidate for candidate in known if candidate in MODULES), parts[0])}
+    return found - {module}
+
+
+def test_every_module_has_a_floor() -> None:
+    assert {name.split(".")[0] for name in MODULES} == set(FLOOR_OF)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_go_down_or_stay_level(module: str) -> None:
+    floor = FLOOR_OF[module.split(".")[0]]
+    above = {name for name in imports_of(module) if FLOOR_OF[name.split(".")[0]] > floor}
+    assert not above, f"floor {floor} imports from above"
+
+
+def test_imports_make_no_circle() -> None:
+    order = TopologicalSorter({module: imports_of(module) for module in MODULES}).static_order()
+    assert set(order) >= set(MODULES)
+
+
+def test_metrics_know_neither_networks_nor_files() -> None:
+    foreign = {"torch.nn", "pathlib", "pydicom", "cag.models"}
+    for module in (name for name in MODULES if name.startswith("metrics")):
+        nodes = list(ast.walk(ast.parse(MODULES[module].read_text())))
+        names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+        assert not names & foreign, module

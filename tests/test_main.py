@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from cag import __main__ as command
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["cag", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        command.main()
+    return stop.value.code
+
+
+def test_a_wrong_parameter_is_one_sentence(monkeypatch):
+    assert run(monkeypatch, "simulate", "--patients", "0").startswith("cag: patients: 0 is not accepted")
+
+
+def test_a_parameter_without_value_is_one_sentence(monkeypatch):
+    assert run(monkeypatch, "study", "-p", "epochs") == ("cag: -p: 'epochs' is not NAME=VALUE. Write it as -p epochs=3")
+
+
+def test_an_unknown_profile_is_one_sentence(monkeypatch):
+    assert "no such profile" in run(monkeypatch, "study", "--profile", "nowhere")
+
+
+def test_only_the_simulator_is_measured(monkeypatch):
+    assert "'gpu' is not measured here" in run(monkeypatch, "bench", "gpu")
+
+
+def test_a_manifest_without_its_columns_fails(monkeypatch, tmp_path):
+    path = tmp_path / "data_manifest.csv"
+    path.write_text("run_id\nP0001_R01\n")
+    assert "data_manifest.csv" in run(monkeypatch, "verify", str(path))
+
+
+def test_an_unknown_artery_is_one_sentence(monkeypatch, tmp_path):
+    folders = ["--models", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert "'LAD' is no artery" in run(monkeypatch, "read", str(tmp_path), *folders, "--artery", "LAD")

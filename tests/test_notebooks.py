@@ -1,0 +1,75 @@
+"""A notebook is an argument, the package is machinery."""
+
+from __future__ import annotations
+
+import ast
+from itertools import pairwise
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from cag.settings import ROOT
+
+SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LONGEST_CELL = 15
+
+every_notebook = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def is_parameters(cell: nbformat.NotebookNode) -> bool:
+    return "parameters" in cell.metadata.get("tags", [])
+
+
+def test_the_eight_chapters_are_there() -> None:
+    assert [path.stem[:2] for path in SOURCES] == [f"{number:02d}" for number in range(1, 9)]
+
+
+@every_notebook
+def test_is_valid_and_stripped(path: Path) -> None:
+    nbformat.validate(read(path))
+    for cell in code_cells(path):
+        assert cell.outputs == [] and cell.execution_count is None
+        assert not set(cell.metadata) & {"papermill", "execution"}
+    assert "papermill" not in read(path).metadata and "widgets" not in read(path).metadata
+
+
+@every_notebook
+def test_has_one_parameters_cell_that_explains_each_line(path: Path) -> None:
+    (cell,) = [cell for cell in code_cells(path) if is_parameters(cell)]
+    lines = [line for line in cell.source.splitlines() if line.strip() and not line.startswith("#")]
+    assert lines
+    for line in lines:
+        assert "#" in line, f"no comment: {line}"
+    assert all(isinstance(node, ast.Assign | ast.AnnAssign) for node in ast.parse(cell.source).body)
+
+
+@every_notebook
+def test_cells_are_short_and_define_nothing(path: Path) -> None:
+    for cell in code_cells(path):
+        assert len(cell.source.splitlines()) <= LONGEST_CELL, cell.source
+        kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        assert not [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, kinds)], cell.source
+
+
+@every_notebook
+def test_prose_stands_before_each_code_cell(path: Path) -> None:
+    cells = read(path).cells
+    assert cells[0].cell_type == "markdown" and "# " in cells[0].source
+    for before, cell in pairwise(cells):
+        if cell.cell_type == "code":
+            assert before.cell_type == "markdown", cell.source
+
+
+@every_notebook
+def test_says_which_run_it_shows(path: Path) -> None:
+    text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    assert "{glue:text}`run_line" in text

@@ -1,0 +1,77 @@
+"""Results are never typed: a number with decimals in the prose comes from a notebook, by glue."""
+
+from __future__ import annotations
+
+import re
+
+import nbformat
+import pytest
+
+from cag.settings import ROOT
+
+#: What may hold decimals: code, roles and links, math, versions and digital object identifiers.
+NOT_PROSE = re.compile(
+    r"""```.*?```          # fenced blocks
+      | `[^`]*`            # roles and code
+      | \$[^$]+\$          # math
+      | \]\([^)]*\)        # link targets
+      | https?://\S+
+      | Python\ \d+\.\d+
+      | ^\#+\ .*$          # headings name versions
+    """,
+    re.DOTALL | re.VERBOSE | re.MULTILINE,
+)
+#: A rule, not a result: "IoU of at least .5", "threshold .75".
+RULE = re.compile(
+    r"\b(?:IoU|threshold|cut-point|level)s?\b[^.\n]{0,24}?\d*\.\d+(?:(?:,| and| or| to)\s\d*\.\d+)*", re.I
+)
+DECIMAL = re.compile(r"(?<![\w.])\d*\.\d+(?![\w.]*\d)")
+
+
+def typed_numbers(text: str) -> list[str]:
+    """Decimals that stand in the prose itself."""
+    return DECIMAL.findall(RULE.sub("", NOT_PROSE.sub(" ", text)))
+
+
+def prose() -> dict[str, str]:
+    """Text of each page on which results may be told, by its name."""
+    files = [
+        ROOT / "book" / "index.md",
+        *(ROOT / "book" / "study").glob("*.md"),
+        *(ROOT / "book" / "scrutiny").glob("*.md"),
+    ]
+    found = {path.relative_to(ROOT).as_posix(): path.read_text() for path in files}
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        found[path.name] = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return found
+
+
+PROSE = prose()
+
+
+@pytest.mark.parametrize("name", sorted(PROSE))
+def test_no_result_is_typed(name: str) -> None:
+    assert typed_numbers(PROSE[name]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("The AUC was 0.86.", ["0.86"]),
+        ("about .5 frames", [".5"]),
+        ("{glue:text}`a.ipynb::auc:.2f` frames", []),
+        ("matched at an IoU of 0.2 or 0.5", []),
+        ("`cag` 0.1.0 and Python 3.11", []),
+        ("segments 1-4, 25 % and 230 patients.", []),
+        ("sensitivity 94.1 %", ["94.1"]),
+    ],
+)
+def test_rule_tells_results_from_the_rest(text: str, found: list[str]) -> None:
+    assert typed_numbers(text) == found
+
+
+def test_pages_do_not_run_over_into_machines_or_hosts() -> None:
+    for path in [ROOT / "README.md", *(ROOT / "book").rglob("*.md")]:
+        if "notebooks" not in path.parts:
+            assert not re.search(r"/home/|/root/|/work/|/tmp/", path.read_text()), path

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import os
+
+import pandas as pd
+import pytest
+import torch
+
+from cag.errors import InputError
+from cag.settings import Settings
+from cag.store import RunFolder, Store, write_atomically
+
+
+class Example(Settings):
+    epochs: int = 1
+
+
+def test_tables_weights_and_json_come_back_as_stored(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    table = pd.DataFrame({"run_id": ["a", "b"], "score": [0.25, 0.5]})
+    folder.save_table("scores", table)
+    folder.save_weights("net", {"w": torch.arange(6.0).view(2, 3).T})
+    folder.save_json("notes", {"epochs": 3})
+    pd.testing.assert_frame_equal(folder.load_table("scores"), table)
+    assert torch.equal(folder.load_weights("net")["w"], torch.arange(6.0).view(2, 3).T)
+    assert folder.load_json("notes") == {"epochs": 3}
+
+
+def test_settings_and_cohort_decide_the_folder(tmp_path):
+    store = Store(tmp_path)
+    same = store.folder("kind", Example(), "cohort")
+    assert same.path == store.folder("kind", Example(), "cohort").path
+    assert same.path != store.folder("kind", Example(epochs=2), "cohort").path
+    assert same.path != store.folder("kind", Example(), "other").path
+
+
+def test_a_folder_is_complete_only_when_finished(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.save_json("notes", {})
+    assert not folder.complete
+    folder.finish(Example())
+    assert folder.complete
+    assert folder.load_json("settings") == {"epochs": 1}
+
+
+def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "table.csv"
+    write_atomically(path, lambda p: p.write_text("whole"))
+
+    def breaks_off(temporary):
+        temporary.write_text("ha")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, breaks_off)
+    assert path.read_text() == "whole"
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_a_full_disk_is_a_sentence(tmp_path):
+    def full(temporary):
+        raise OSError(28, os.strerror(28))
+
+    with pytest.raises(InputError, match=r"table.csv: cannot be written \(No space left"):
+        write_atomically(tmp_path / "table.csv", full)
+
+
+@pytest.mark.parametrize("load", ["load_table", "load_json", "load_weights"])
+def test_a_torn_file_is_refused_with_the_remedy(tmp_path, load):
+    folder = RunFolder(tmp_path)
+    for suffix in ("parquet", "json", "safetensors"):
+        (tmp_path / f"x.{suffix}").write_bytes(b"{torn")
+    with pytest.raises(InputError, match="Delete its folder and run again"):
+        getattr(folder, load)("x")

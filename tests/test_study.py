@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+
+import nbformat
+import pytest
+
+from cag import study
+from cag.errors import InputError, SettingsError
+from cag.settings import ROOT
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of one notebook in a temporary folder."""
+    notebook = nbformat.v4.new_notebook(
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    )
+    parameters = nbformat.v4.new_code_cell("profile = 'demo'  # results\nnumber = 1  # a number")
+    parameters.metadata["tags"] = ["parameters"]
+    code = "import sys\nprint(number, file=sys.stderr)\nassert number > 0, 'number is not positive'\nnumber + 1"
+    notebook.cells = [parameters, nbformat.v4.new_code_cell(code)]
+    (tmp_path / "notebooks" / "parameters").mkdir(parents=True)
+    nbformat.write(notebook, tmp_path / "notebooks" / "01_example.ipynb")
+    (tmp_path / "notebooks" / "parameters" / "demo.yaml").write_text("example: {number: 4}\n")
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setattr(study, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(study, "BOOK", tmp_path / "book")
+    monkeypatch.setattr(study, "SECTIONS", {"01_example": "example"})
+    return tmp_path
+
+
+def output(project):
+    notebook = nbformat.read(project / "results" / "demo" / "notebooks" / "01_example.ipynb", as_version=4)
+    return notebook, notebook.cells[-1].outputs[-1]["data"]["text/plain"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_executes_with_the_profile_s_parameters_and_finds_it_again(project):
+    first = study.run_study("demo")
+    assert [execution.reused for execution in first] == [False]
+    notebook, shown = output(project)
+    assert shown == "5"
+    assert "papermill" not in json.dumps(notebook.metadata)
+    assert study.run_study("demo")[0].reused
+    assert not study.run_study("demo", overrides={"number": 7})[0].reused
+    assert output(project)[1] == "8"
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_failing_notebook_is_a_sentence_and_leaves_the_last_good_one(project):
+    study.run_study("demo")
+    with pytest.raises(
+        InputError, match=r"01_example.ipynb: cell .* stopped with AssertionError: number is not positive"
+    ):
+        study.run_study("demo", overrides={"number": -1})
+    assert output(project)[1] == "5"
+
+
+def test_unknown_profiles_sections_and_notebooks_are_refused(project):
+    with pytest.raises(SettingsError, match=r"nowhere: no such profile. Known: demo"):
+        study.load_profile("nowhere")
+    with pytest.raises(SettingsError, match="no notebook begins so"):
+        study.run_study("demo", only=["07"])
+    (project / "notebooks" / "parameters" / "odd.yaml").write_text("exmaple: {}\n")
+    with pytest.raises(SettingsError, match=r"odd.yaml, exmaple: belongs to no notebook"):
+        study.load_profile("odd")
+    (project / "notebooks" / "parameters" / "torn.yaml").write_text("a: [1\n")
+    with pytest.raises(SettingsError, match=r"torn.yaml: not readable as YAML"):
+        study.load_profile("torn")
+
+
+def test_a_book_of_notebooks_never_executed_is_refused(project):
+    with pytest.raises(InputError, match=r"not executed yet: 01_example. Run `make study PROFILE=demo` first"):
+        study.lay_out_book("demo")
+
+
+def test_the_book_gets_notebooks_and_tables_of_one_profile(project):
+    for folder, name in (("notebooks", "01_example.ipynb"), ("notebooks", "01_example.json"), ("tables", "a.csv")):
+        path = project / "results" / "demo" / folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    study.lay_out_book("demo")
+    assert [path.name for path in (project / "book" / "notebooks").iterdir()] == ["01_example.ipynb"]
+    assert [path.name for path in (project / "book" / "_generated").iterdir()] == ["a.csv"]
+
+
+@pytest.mark.parametrize("profile", ["demo", "paper"])
+def test_profiles_of_the_study_are_settings_their_notebooks_accept(profile):
+    from cag.experiments.classification import ClassificationSettings
+    from cag.experiments.cohort_samples import CohortPageSettings
+    from cag.experiments.frame_settings import FrameSelectionSettings
+    from cag.experiments.localization_settings import LocalizationSettings
+    from cag.experiments.scorecard import ScorecardSettings
+
+    sections = study.load_profile(profile)
+    models = {
+        "cohort": CohortPageSettings,
+        "frame_selection": FrameSelectionSettings,
+        "classification": ClassificationSettings,
+        "two_vs_three": ClassificationSettings,
+        "redundancy": ClassificationSettings,
+        "localization": LocalizationSettings,
+        "scorecard": ScorecardSettings,
+    }
+    for section, model in models.items():
+        model.checked(sections[section])
+
+
+def test_every_notebook_has_its_section():
+    assert sorted(study.SECTIONS) == sorted(path.stem for path in (ROOT / "notebooks").glob("0[1-9]*.ipynb"))
