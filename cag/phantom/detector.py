@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from cag.phantom.display import Display, shutter
+from cag.phantom.display import Display, shutter, wedge
 from cag.phantom.plan import PatientPlan, RunPlan, stream
 
 #: Attenuation of iodine contrast at 75 kVp, 1/mm.
@@ -19,24 +19,28 @@ IODINE = 0.36
 #: Pixel pitch (mm) for which blur and noise are given in pixels.
 NOMINAL_PIXEL = 0.33
 #: Up to where noise power rises (cycles a pixel), and how fast it falls beyond its cutoff.
-NOISE_RISE, NOISE_FALL = 0.10, 5.0
+NOISE_RISE, NOISE_FALL = 0.12, 4.08
 #: Noise fields kept ready, and how far windows into them may be moved (px).
 NOISE_FIELDS, NOISE_ROOM = 6, 96
 
 _NOISE = 63
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def noise_bank(rows: int, columns: int, cutoff: float) -> Float[Tensor, "k h w"]:
     """Fields of unit-variance noise, larger than the frame, with the spectrum of processed angiograms.
 
     Power rises up to ``NOISE_RISE`` (edge enhancement), is flat up to ``cutoff`` (cycles a pixel), and falls as
-    frequency to the -5 beyond (interpolation and smoothing).
+    frequency to the -4 beyond. Rows and columns are smoothed one after the other, as pixels, interpolation and
+    block coding do: diagonal detail is the first to go. A round spectrum of the same steepness has more of it
+    than real frames (Immerkaer's estimate sees diagonals alone).
     """
     shape = (rows + NOISE_ROOM, columns + NOISE_ROOM)
     generator = torch.Generator().manual_seed(20210305)
-    frequency = torch.hypot(torch.fft.fftfreq(shape[0])[:, None], torch.fft.rfftfreq(shape[1])[None])
-    response = frequency * ((frequency**2 + NOISE_RISE**2) * (1 + (frequency / cutoff) ** NOISE_FALL)).rsqrt()
+    down, across = torch.fft.fftfreq(shape[0]).abs()[:, None], torch.fft.rfftfreq(shape[1])[None]
+    smoothing = (1 + (down / cutoff) ** NOISE_FALL) * (1 + (across / cutoff) ** NOISE_FALL)
+    frequency = torch.hypot(down, across)
+    response = frequency * ((frequency**2 + NOISE_RISE**2) * smoothing).rsqrt()
     fields = [torch.fft.rfft2(torch.randn(shape, generator=generator)) * response for _ in range(NOISE_FIELDS)]
     bank = torch.fft.irfft2(torch.stack(fields), s=shape)
     return bank / bank.std()
@@ -94,17 +98,20 @@ class Detector:
         field, ground = shutter(run)
         self.field = torch.as_tensor(field, device=device)
         self.ground = ground * (1 - self.field)
+        #: The wedge filter lies in the beam: what exposure control and display see includes it.
+        filtered = torch.as_tensor(wedge(run), device=device)
+        reference = reference + filtered
         slow = self._slow(reference)
         flat = reference - style.compression * slow
         seen = flat[self.field > 0.5]
         self.gain = self.display.spread / max(float(seen.std()), 0.05)
         #: Gray level where nothing attenuates; minus ``gain`` times attenuation is the background.
-        self.level = self.display.brightness + self.gain * (style.compression * slow + seen.mean())
+        self.level = self.display.brightness + self.gain * (style.compression * slow + seen.mean() - filtered)
         haze = ((flat - seen.mean()) / max(float(seen.std()), 0.05)).clamp(-2, 2)
         #: Dense regions scatter more and show vessels with less contrast.
         self.contrast = style.vessel_gain * (1 - 0.09 * haze)
         self.taps = filter_taps(max(style.blur * pitch, 0.3), style.halo)
-        self.bank = noise_bank(run.rows, run.columns, style.noise_cutoff).to(device)
+        self.bank = noise_bank(run.rows, run.columns, self.display.noise_cutoff).to(device)
         rng = stream(run.seed, _NOISE)
         self.windows: Int[np.ndarray, "f 3"] = rng.integers(
             0, [NOISE_FIELDS, NOISE_ROOM, NOISE_ROOM], (run.n_frames, 3)

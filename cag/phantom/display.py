@@ -12,9 +12,15 @@ from jaxtyping import Float
 from cag.phantom.plan import Look, PatientPlan, RunPlan, stream
 
 #: Gray levels of noise at mean brightness for one detected quantum a pixel.
-NOISE_GRAY = 35.5
+NOISE_GRAY = 38.0
 
-_DISPLAY, _SHUTTER = 61, 62
+#: Factors on a look's noise cutoff: smoothing differs between acquisition programs of one machine.
+SMOOTHING = (0.87, 1.0, 1.15)
+
+#: Share of runs with a wedge filter, and its greatest attenuation (log).
+WEDGE_SHARE, WEDGE_DEPTH = 0.15, (0.25, 0.7)
+
+_DISPLAY, _SHUTTER, _WEDGE = 61, 62, 64
 
 
 @dataclass(frozen=True)
@@ -49,10 +55,10 @@ class LookStyle:
 
 
 STYLES: dict[Look, LookStyle] = {
-    "neutral": LookStyle(0.98, 0.226, 0.05, 0.35, 1.0, 114.0, 0.08),
-    "soft": LookStyle(1.24, 0.200, 0.0, 0.15, 0.95, 111.0, 0.06),
-    "crisp": LookStyle(0.90, 0.252, 0.13, 0.42, 0.95, 110.0, 0.07),
-    "contrasty": LookStyle(1.02, 0.222, 0.06, 0.25, 1.2, 128.0, 0.10),
+    "neutral": LookStyle(0.98, 0.206, 0.05, 0.35, 1.0, 114.0, 0.08),
+    "soft": LookStyle(1.24, 0.182, 0.0, 0.15, 0.95, 111.0, 0.06),
+    "crisp": LookStyle(0.90, 0.229, 0.13, 0.42, 0.95, 110.0, 0.07),
+    "contrasty": LookStyle(1.02, 0.202, 0.06, 0.25, 1.2, 128.0, 0.10),
 }
 
 
@@ -69,6 +75,8 @@ class Display:
         Scatter-to-primary ratio in the middle.
     noise : float
         Standard deviation of the noise in gray levels at mean brightness.
+    noise_cutoff : float, cycles a pixel
+        The look's, changed by how strongly this run is smoothed.
     """
 
     style: LookStyle
@@ -76,16 +84,18 @@ class Display:
     spread: float
     scatter: float
     noise: float
+    noise_cutoff: float
 
     @classmethod
     def of(cls, patient: PatientPlan, run: RunPlan) -> Self:
         """Display of a run."""
         rng = stream(run.seed, _DISPLAY)
         style = STYLES[run.look]
-        brightness = float(np.clip(rng.normal(139, 18), 92, 172))
+        brightness = float(np.clip(rng.normal(136, 18), 90, 170))
         spread = style.spread * float(np.clip(30 * np.exp(rng.normal(0, 0.28)), 14, 50))
         scatter = float(rng.uniform(0.4, 1.0)) + (0.2 if patient.low_quality else 0.0)
-        return cls(style, brightness, spread, scatter, NOISE_GRAY / math.sqrt(run.photons))
+        cutoff = style.noise_cutoff * float(rng.choice(SMOOTHING))
+        return cls(style, brightness, spread, scatter, NOISE_GRAY / math.sqrt(run.photons), cutoff)
 
 
 def shutter(run: RunPlan) -> tuple[Float[np.ndarray, "h w"], float]:
@@ -95,7 +105,7 @@ def shutter(run: RunPlan) -> tuple[Float[np.ndarray, "h w"], float]:
     """
     rng = stream(run.seed, _SHUTTER)
     size = min(run.rows, run.columns)
-    kind = rng.choice(3, p=[0.40, 0.54, 0.06])
+    kind = rng.choice(3, p=[0.34, 0.60, 0.06])
     margins = np.where(rng.random(4) < 0.75, np.abs(rng.normal(0, 0.022, 4)), -0.05) * size
     if rng.random() < 0.12:
         margins = margins + np.abs(rng.normal(0, 0.03)) * size + 0.02 * size
@@ -113,3 +123,19 @@ def shutter(run: RunPlan) -> tuple[Float[np.ndarray, "h w"], float]:
     if kind == 2:
         field = field * blade(radius - np.hypot(y[:, None] - run.rows / 2, x[None] - run.columns / 2))
     return field.astype(np.float32), ground
+
+
+def wedge(run: RunPlan) -> Float[np.ndarray, "h w"]:
+    """Log attenuation of the wedge filter that dims a bright side of the field, 0 in runs without one.
+
+    A straight copper edge that thickens outward: its shadow begins softly, since it lies near the source.
+    """
+    rng = stream(run.seed, _WEDGE)
+    present, angle, reach = rng.random() < WEDGE_SHARE, rng.uniform(0, 2 * np.pi), rng.uniform(0.12, 0.38)
+    depth, softness = rng.uniform(*WEDGE_DEPTH), rng.uniform(0.02, 0.06)
+    if not present:
+        return np.zeros((run.rows, run.columns), dtype=np.float32)
+    y, x = (np.arange(run.rows) + 0.5) / run.rows - 0.5, (np.arange(run.columns) + 0.5) / run.columns - 0.5
+    outward = x[None] * np.cos(angle) + y[:, None] * np.sin(angle) - reach
+    thickness = softness * np.logaddexp(0, np.clip(outward / softness, -40, 40))
+    return (depth * np.minimum(thickness / 0.25, 1.0)).astype(np.float32)

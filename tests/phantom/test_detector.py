@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cag.phantom.detector import NOISE_FALL, NOISE_RISE, Detector, blurred, filter_taps, noise_bank
-from cag.phantom.display import STYLES, Display, shutter
+from cag.phantom.display import STYLES, WEDGE_DEPTH, Display, shutter, wedge
 from cag.phantom.plan import PatientPlan, RunPlan
 
 PATIENT = PatientPlan("P0001", 5)
@@ -44,10 +44,17 @@ def test_noise_bank_has_unit_variance_and_the_asked_spectrum() -> None:
     bank = noise_bank(128, 128, 0.2)
     assert float(bank.std()) == pytest.approx(1.0, abs=1e-4)
     power = torch.fft.rfft2(bank).abs().square().mean(0)
-    frequency = torch.hypot(torch.fft.fftfreq(224)[:, None], torch.fft.rfftfreq(224)[None])
-    seen = [float(power[(frequency > f - 0.01) & (frequency < f + 0.01)].mean()) for f in (0.05, 0.1, 0.2, 0.4)]
-    known = [f**2 / (f**2 + NOISE_RISE**2) / (1 + (f / 0.2) ** NOISE_FALL) for f in (0.05, 0.1, 0.2, 0.4)]
-    assert np.divide(seen, seen[1]) == pytest.approx(np.divide(known, known[1]), rel=0.15)
+    # along rows, where the columns' filter lets everything pass; and on the diagonal, where both filters act
+    frequency = torch.tensor([0.05, 0.1, 0.2, 0.4])
+    low = 1 + (frequency / 0.2) ** NOISE_FALL
+    rise = frequency**2 / (frequency**2 + NOISE_RISE**2)
+    along = torch.stack([power[:4, (f - 5) : (f + 6)].mean() for f in (frequency * 224).round().int().tolist()])
+    assert (along / along[1]).numpy() == pytest.approx((rise / low / (rise / low)[1]).numpy(), rel=0.2)
+    diagonal = 2**-0.5 * frequency
+    both = rise / (1 + (diagonal / 0.2) ** NOISE_FALL) ** 2
+    places = (diagonal * 224).round().int().tolist()
+    seen = torch.stack([power[(f - 3) : (f + 4), (f - 3) : (f + 4)].mean() for f in places])
+    assert (seen / seen[1]).numpy() == pytest.approx((both / both[1]).numpy(), rel=0.3)
 
 
 def test_thicker_contrast_is_darker() -> None:
@@ -85,6 +92,18 @@ def test_blades_shade_the_border_never_the_middle() -> None:
         assert field[40:56, 52:76].min() > 0.99 and 0 <= ground < 60
         kinds.add(bool(field.min() < 0.5))
     assert kinds == {True, False}
+
+
+def test_a_wedge_dims_one_side_of_some_fields_softly() -> None:
+    maps = np.stack([wedge(plan(seed=seed)) for seed in range(200)])
+    present = maps.max(axis=(1, 2)) > 0
+    assert 0.08 < present.mean() < 0.25
+    assert maps.min() >= 0
+    assert maps.max() <= WEDGE_DEPTH[1]
+    assert (maps[:, 48, 64] < 0.1).all()  # never in the middle
+    steps = np.abs(np.diff(maps[present], axis=1)).max(axis=(1, 2))
+    assert (steps < 0.05).all()
+    assert (maps[present][:, [0, 0, -1, -1], [0, -1, 0, -1]].max(axis=1) > 0.1).all()  # it reaches a corner
 
 
 def test_display_does_not_depend_on_disease_or_injection() -> None:
