@@ -132,13 +132,22 @@ def read(
 
 
 @app.command()
-def bench(what: Annotated[str, typer.Argument(help="simulator")] = "simulator") -> None:
-    """Measure the simulator against its acceptance list."""
-    from cag.phantom.acceptance import measure
+def bench(
+    what: Annotated[str, typer.Argument(help="simulator")] = "simulator",
+    part: Annotated[list[str] | None, typer.Option(help="Parts of the acceptance list; all by default")] = None,
+    patients: Annotated[int, typer.Option(help="Simulated patients, one frame each")] = 240,
+    out: Annotated[Path | None, typer.Option(help="Write the table as CSV as well")] = None,
+) -> None:
+    """Measure the simulator against its acceptance list; ARCADE below CAG_DATA serves as the real frames."""
+    from cag.experiments.simulator_acceptance import PARTS, Bench, real_angiograms
+    from cag.rendered import simulator_digest
 
     if what != "simulator":
         raise InputError(f"{what!r} is not measured here", field="bench", remedy="Use: bench simulator")
-    typer.echo(measure().to_string(index=False))
+    measured = Bench(patients=patients, real=real_angiograms()).measure(part or PARTS)
+    typer.echo(measured.to_string(index=False))
+    if out is not None:
+        measured.assign(simulator=simulator_digest()).to_csv(out, index=False)
 
 
 def _overrides(pairs: list[str]) -> dict[str, object]:

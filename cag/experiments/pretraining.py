@@ -119,7 +119,7 @@ def pretrain(
 
     history = fit(
         network,
-        _batches(train, settings),
+        population_batches(train, settings.fit.batch_size, settings.augmentation),
         pretraining_loss,
         settings.fit,
         generator=generator,
@@ -199,18 +199,18 @@ def measure(
     }
 
 
-def _batches(train: Population, settings: PretrainingSettings) -> Batches:
-    """Training frames augmented together with their targets."""
+def population_batches(train: Population, batch_size: int, augmentation: AugmentSettings) -> Batches:
+    """Training frames augmented together with their targets, for ``pretraining_loss``."""
 
     def prepare(frames: Tensor, lumen: Tensor, boxes: Tensor, *rest: Any) -> Batch:
         percent, contrast, artery, view, generator = rest
-        motion = draw_motion(len(frames), generator, settings.augmentation)
-        images = change_grey(move(scale(frames), motion), generator, settings.augmentation)
+        motion = draw_motion(len(frames), generator, augmentation)
+        images = change_grey(move(scale(frames), motion), generator, augmentation)
         moved = move(lumen[:, None].float() / 255, motion, fill="zeros")[:, 0]
         return images, moved, move_boxes(boxes, motion, frames.shape[-2:]), percent, contrast, artery, view
 
     rows = (train.frames, train.lumen, train.boxes, train.percent, train.contrast, train.artery, train.view)
-    return Batches(rows, settings.fit.batch_size, prepare=prepare)
+    return Batches(rows, batch_size, prepare=prepare)
 
 
 def _hit_rate(lesion: Float[Tensor, "n g g"], boxes: Float[Tensor, "n k 4"], size: int, reach: float = 8.0) -> float:

@@ -87,7 +87,9 @@ class RunRenderer:
             raise SettingsError(f"{batch} is no batch size", field="batch", remedy="Choose 1 or more")
         return iter(self._frames(indices).split(batch))
 
-    def render(self, indices: Sequence[int] | None = None, batch: int = 16) -> UInt8[Tensor, "t h w"]:
+    def render(
+        self, indices: Sequence[int] | None = None, batch: int = 16, *, vessels: bool = True
+    ) -> UInt8[Tensor, "t h w"]:
         """Gray levels of frames, dark vessels on a bright ground.
 
         Parameters
@@ -96,6 +98,8 @@ class RunRenderer:
             Frames of the run in any order; default all.
         batch : int
             Frames computed at once: bounds the memory, changes nothing else.
+        vessels : bool
+            False erases the tree and leaves everything else as it is: the probe of shortcuts needs such frames.
 
         Returns
         -------
@@ -107,18 +111,18 @@ class RunRenderer:
         SettingsError
             Naming a frame outside the run.
         """
-        frames = [self._expose(part) for part in self._batches(indices, batch) if len(part)]
+        frames = [self._expose(part, vessels) for part in self._batches(indices, batch) if len(part)]
         empty = torch.empty(0, self.run.rows, self.run.columns, dtype=torch.uint8, device=self.device)
         return torch.cat(frames) if frames else empty
 
-    def _expose(self, frames: Int[Tensor, " f"]) -> UInt8[Tensor, "f h w"]:
+    def _expose(self, frames: Int[Tensor, " f"], vessels: bool) -> UInt8[Tensor, "f h w"]:
         """One batch of frames."""
         scene = self.scene
         veil = scene.faint(frames).mul_(IODINE)
         attenuation = self.background.attenuation(
             scene.motion.contraction[frames], scene.descent(frames), scene.panning(frames), veil
         )
-        return self.detector.expose(attenuation, scene.thickness(frames), frames.cpu().numpy())
+        return self.detector.expose(attenuation, scene.thickness(frames, vessels), frames.cpu().numpy())
 
     def boxes(self, indices: Sequence[int] | None = None, batch: int = 16) -> pd.DataFrame:
         """Boxes of the visible lesions of frames (``cag.phantom.truth.lesion_boxes``)."""

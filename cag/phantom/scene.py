@@ -114,8 +114,8 @@ class Scene:
             points = points + self.travel[frames][:, None, None] * (third[:, None] * self.field)
         return self._project(points, frames)
 
-    def thickness(self, frames: Int[Tensor, " f"]) -> Float[Tensor, "f h w"]:
-        """Contrast and metal along each ray, mm of undiluted contrast."""
+    def thickness(self, frames: Int[Tensor, " f"], vessels: bool = True) -> Float[Tensor, "f h w"]:
+        """Contrast and metal along each ray, mm of undiluted contrast; without ``vessels``, the devices alone."""
         tree, kit = self.vessels(frames, smeared=True), self.devices
         moved = deform(kit.anchor, self.device_field, self._at(frames), self.center) - kit.anchor
         tools = self._project(kit.position + kit.follow[:, None] * moved, frames)
@@ -124,7 +124,7 @@ class Scene:
             torch.cat([tree.x, tools.x], 1),
             torch.cat([tree.y, tools.y], 1),
             torch.cat([tree.scale * self.radius, tools.scale * kit.radius], 1),
-            torch.cat([self.opacity * self.contrast[frames], weight], 1),
+            torch.cat([self.opacity * self.contrast[frames] * float(vessels), weight], 1),
             (self.run.rows, self.run.columns),
         )
 

@@ -137,9 +137,9 @@ def test_it_trains_writes_shards_and_goes_on_from_its_checkpoint(small, tmp_path
 
 def test_the_targets_follow_the_augmented_image(small):
     train = _drawn()
-    for images, lumen, boxes, *_ in pretraining._batches(train, small).epoch(
-        torch.Generator().manual_seed(3), torch.device("cpu")
-    ):
+    for images, lumen, boxes, *_ in pretraining.population_batches(
+        train, small.fit.batch_size, small.augmentation
+    ).epoch(torch.Generator().manual_seed(3), torch.device("cpu")):
         for image, mask, box in zip(images[:, 0], lumen, boxes[:, 0], strict=True):
             if box.isnan().any():
                 continue

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cag.phantom.realism import (
+from cag.metrics.realism import (
     gray_statistics,
     image_statistics,
     immerkaer,

@@ -1,0 +1,80 @@
+"""Center-hit scoring of heatmaps: a peak that lies in a lesion's box, widened a little, has found it.
+
+Boxes overlap or not by how a reader drew them; whether the spot is right does not depend on that. It serves
+where methods without boxes are compared (SIMULATOR section 6), beside the box metrics, never in their place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy import ndimage
+
+#: Cells around a peak in which it is the highest, and the least score of a peak.
+NEIGHBORHOOD, LEAST_SCORE = 5, 0.02
+
+
+@dataclass(frozen=True)
+class CenterHits:
+    """Peaks of many heatmaps against true boxes.
+
+    Attributes
+    ----------
+    peaks : DataFrame
+        ``image, x, y`` (pixels), ``score, hit``; by falling score. Further peaks in a box that was found
+        already are left out: they are neither hits nor false.
+    n_lesions, n_images : int
+    """
+
+    peaks: pd.DataFrame
+    n_lesions: int
+    n_images: int
+
+    def recall_at(self, false_positives: float) -> float:
+        """Share of lesions found where at most this many false peaks an image are allowed; NaN without lesions."""
+        found, false = self.peaks["hit"].cumsum(), (~self.peaks["hit"]).cumsum()
+        allowed = false <= false_positives * self.n_images
+        return float(found[allowed].max() if allowed.any() else 0) / self.n_lesions if self.n_lesions else float("nan")
+
+    def best_f1(self) -> float:
+        """Highest F1 over all score thresholds: optimistic, since the threshold is chosen on the scored images."""
+        found = self.peaks["hit"].cumsum()
+        kept = np.arange(1, len(self.peaks) + 1)
+        return float((2 * found / (kept + self.n_lesions)).max()) if len(self.peaks) else 0.0
+
+
+def center_hits(
+    heat: Float[np.ndarray, "n g g"], boxes: Float[np.ndarray, "n k 4"], size: int, reach: float = 8.0
+) -> CenterHits:
+    """Score the peaks of heatmaps.
+
+    Parameters
+    ----------
+    heat : array [n, g, g], 0-1
+        Cells that tile ``size`` x ``size`` pixels.
+    boxes : array [n, k, 4]
+        ``x1, y1, x2, y2`` in pixels; rows of NaN stand for no box.
+    size : int
+    reach : float, px
+        How far outside its box a peak may lie.
+    """
+    highest = ndimage.maximum_filter(heat, size=(1, NEIGHBORHOOD, NEIGHBORHOOD), mode="constant")
+    image, row, column = np.nonzero((heat == highest) & (heat > LEAST_SCORE))
+    pitch = size / heat.shape[-1]
+    table = pd.DataFrame(
+        {"image": image, "x": (column + 0.5) * pitch, "y": (row + 0.5) * pitch, "score": heat[image, row, column]}
+    ).sort_values("score", ascending=False, kind="stable", ignore_index=True)
+    point = table[["x", "y"]].to_numpy()[:, None]
+    own = boxes[table["image"].to_numpy()]
+    inside = ((point >= own[..., :2] - reach) & (point <= own[..., 2:] + reach)).all(axis=-1)
+    claimed = np.zeros(boxes.shape[:2], dtype=bool)
+    kept, hit = np.zeros(len(table), dtype=bool), inside.any(axis=1)
+    for number, (where, candidates) in enumerate(zip(table["image"], inside, strict=True)):
+        free = np.flatnonzero(candidates & ~claimed[where])
+        kept[number] = len(free) > 0 or not candidates.any()
+        claimed[where, free[:1]] = True
+    lesions = int(np.isfinite(boxes).all(axis=-1).sum())
+    return CenterHits(table.assign(hit=hit)[kept].reset_index(drop=True), lesions, len(heat))
