@@ -1,0 +1,93 @@
+"""What the book shows of the simulator's acceptance: a cohort beside real frames, and the stored measurements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import UInt8
+
+from cag.cohort import Cohort
+from cag.experiments.simulator_acceptance import real_angiograms
+from cag.experiments.simulator_measures import REAL
+from cag.metrics.realism import image_statistics
+from cag.rendered import simulator_digest
+from cag.settings import ROOT
+
+#: Where ``python -m cag bench simulator --out`` keeps the measurements that the book shows.
+STORED = ROOT / "results" / "published" / "simulator_acceptance.csv"
+
+
+@dataclass(frozen=True)
+class ContactSheet:
+    """Real and simulated frames, and a sentence that says which are there."""
+
+    real: list[UInt8[np.ndarray, "h w"]]
+    simulated: list[UInt8[np.ndarray, "h w"]]
+    sentence: str
+
+
+def contrast_frames(cohort: Cohort, count: int, seed: int) -> list[UInt8[np.ndarray, "h w"]]:
+    """One frame in full contrast of ``count`` runs at most, drawn over the patients in turn."""
+    rng = np.random.default_rng(seed)
+    runs = cohort.manifest.dropna(subset=["contrast_begin", "contrast_end"]).sample(frac=1, random_state=rng)
+    turn = runs.groupby("patient_id").cumcount().sort_values(kind="stable").index[:count]
+    middles = (runs["contrast_begin"] + runs["contrast_end"]) // 2
+    return [cohort.frames(str(runs["run_id"][row]), [int(middles[row])])[0].numpy() for row in turn]
+
+
+def contact_sheet(simulated: list[UInt8[np.ndarray, "h w"]], count: int, seed: int) -> ContactSheet:
+    """Some simulated frames beside as many real ones, where ``CAG_DATA`` names the folder that has them."""
+    found = real_angiograms()
+    if found is None:
+        sentence = "Real frames are not shown: the public set ARCADE was not at hand when this page was made."
+        return ContactSheet([], simulated[:count], sentence)
+    chosen = found.manifest["run_id"].sample(count, random_state=np.random.default_rng(seed))
+    real = [found.frames(str(run), [0])[0].numpy() for run in chosen]
+    return ContactSheet(real, simulated[:count], "Real frames are from ARCADE (Popov et al. 2024, CC BY 4.0).")
+
+
+def realism_table(frames: list[UInt8[np.ndarray, "h w"]], seed: int) -> pd.DataFrame:
+    """Each image statistic of these frames beside the stored percentiles of real ones.
+
+    Returns
+    -------
+    DataFrame
+        ``statistic``; ``real_05 ... real_95`` and ``own_05 ... own_95`` at 5, 25, 50, 75 and 95 %; ``inside``:
+        whether the own median lies in the real 25-75 % band.
+    """
+    rng = np.random.default_rng(seed)
+    own = pd.DataFrame([image_statistics(frame, rng) for frame in frames])
+    real = pd.read_csv(REAL).set_index("statistic")
+    rows = []
+    for name, known in real.iterrows():
+        spread = own[str(name)].quantile([0.05, 0.25, 0.5, 0.75, 0.95]).tolist()
+        places = ("05", "25", "50", "75", "95")
+        values = {f"real_{p}": float(known[f"p{p}"]) for p in places} | {
+            f"own_{p}": value for p, value in zip(places, spread, strict=True)
+        }
+        rows.append({"statistic": name} | values | {"inside": known["p25"] <= spread[2] <= known["p75"]})
+    return pd.DataFrame(rows)
+
+
+def stored_acceptance() -> tuple[pd.DataFrame, dict[str, float | str]]:
+    """The stored measurements of the acceptance list, and what the page says of them.
+
+    Returns
+    -------
+    DataFrame
+        ``part, measure, value, wanted, met``.
+    dict
+        ``accepted, asked`` (measurements that met what was asked), ``acceptance_version`` (a sentence).
+    """
+    table = pd.read_csv(STORED, keep_default_na=False)
+    asked = table[table["met"] != "reported"]
+    same = set(table["simulator"]) == {simulator_digest()}
+    version = "this version of the simulator" if same else "an earlier version of the simulator"
+    numbers: dict[str, float | str] = {
+        "accepted": int(asked["met"].eq("yes").sum()),
+        "asked": len(asked),
+        "acceptance_version": f"They were taken on {version}.",
+    }
+    return table.drop(columns="simulator"), numbers
