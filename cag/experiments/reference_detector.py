@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from cag.checkpoint import Checkpoint
 from cag.cohort import Cohort
 from cag.engine import Batch, Batches, FitSettings, fit, predict
 from cag.errors import LabelError
@@ -20,6 +21,7 @@ from cag.experiments.pretraining import PretrainingNetwork, measure, population_
 from cag.metrics.center_hits import CenterHits, center_hits
 from cag.models.dense import LESION_PERCENT, lesion_cells
 from cag.models.inception import build_trunk
+from cag.rendered import simulator_digest
 from cag.settings import Settings
 from cag.transforms import PUBLISHED_AUGMENTATION, AugmentSettings, augment_with_boxes, load_frames, scale
 
@@ -88,7 +90,8 @@ def difficulty(settings: ReferenceSettings, cache: Path) -> tuple[PretrainingNet
     plan = settings.fit(settings.simulated_epochs, settings.learning_rate)
     generator = torch.Generator().manual_seed(settings.seed)
     batches = population_batches(train, settings.batch_size, settings.augmentation)
-    fit(network, batches, pretraining_loss, plan, generator=generator, description="Simulated frames")
+    kept = _checkpoint(settings, cache, "simulated")
+    fit(network, batches, pretraining_loss, plan, generator=generator, checkpoint=kept, description="Simulated frames")
     shown = held.take(held.contrast)
     return network, {"recall_at_1": held_hits(network, shown).recall_at(1.0)} | measure(network, held, plan)
 
@@ -117,7 +120,9 @@ def prior_hits(train: RealFrames, held: RealFrames) -> CenterHits:
     return center_hits(np.broadcast_to(usual, (len(held.frames), *usual.shape)), held.boxes.numpy(), size)
 
 
-def tune(network: PretrainingNetwork, real: RealFrames, settings: ReferenceSettings, epochs: int, rate: float) -> None:
+def tune(
+    network: PretrainingNetwork, real: RealFrames, settings: ReferenceSettings, plan: FitSettings, kept: Checkpoint
+) -> None:
     """Train a network in place on real frames' boxes."""
 
     def prepare(frames: Tensor, boxes: Tensor, generator: torch.Generator) -> Batch:
@@ -125,7 +130,12 @@ def tune(network: PretrainingNetwork, real: RealFrames, settings: ReferenceSetti
 
     batches = Batches((real.frames, real.boxes), settings.batch_size, prepare=prepare)
     generator = torch.Generator().manual_seed(settings.seed)
-    fit(network, batches, _box_loss, settings.fit(epochs, rate), generator=generator, description="Real frames")
+    fit(network, batches, _box_loss, plan, generator=generator, checkpoint=kept, description="Real frames")
+
+
+def _checkpoint(settings: ReferenceSettings, cache: Path, name: str) -> Checkpoint:
+    """Where a training goes on after it was stopped; another simulator is another training."""
+    return Checkpoint(cache / f"{name}-{settings.digest()}-{simulator_digest()}.safetensors")
 
 
 def _box_loss(network: nn.Module, batch: Batch) -> Tensor:
@@ -137,7 +147,7 @@ def _box_loss(network: nn.Module, batch: Batch) -> Tensor:
 
 
 def transfer(
-    network: PretrainingNetwork, train: RealFrames, held: RealFrames, settings: ReferenceSettings
+    network: PretrainingNetwork, train: RealFrames, held: RealFrames, settings: ReferenceSettings, cache: Path
 ) -> dict[str, CenterHits]:
     """Whether learning on simulated frames helps on real ones: prior, zero-shot, fine-tuned, real frames alone.
 
@@ -145,13 +155,15 @@ def transfer(
     as the fine-tuned network has seen in all. ``network`` (``difficulty``'s) is tuned in place.
     """
     found = {"prior": prior_hits(train, held), "zero-shot": scored(network, held)}
-    tune(network, train, settings, settings.real_epochs, settings.tuning_rate)
+    plan = settings.fit(settings.real_epochs, settings.tuning_rate)
+    tune(network, train, settings, plan, _checkpoint(settings, cache, "fine-tuned"))
     found["fine-tuned"] = scored(network, held)
     frames = settings.population.patients * settings.population.runs_per_patient * settings.population.contrast_frames
     more = round(settings.simulated_epochs * (1 - settings.validation_share) * frames / len(train.frames))
     for name, epochs in (("real", 0), ("real, equal updates", more)):
         alone = new_network(settings)
-        tune(alone, train, settings, settings.real_epochs + epochs, settings.learning_rate)
+        plan = settings.fit(settings.real_epochs + epochs, settings.learning_rate)
+        tune(alone, train, settings, plan, _checkpoint(settings, cache, f"real-{settings.real_epochs + epochs}"))
         found[name] = scored(alone, held)
     return found
 

@@ -116,7 +116,7 @@ class Bench:
             return table([])
         size = self.reference.population.image_size
         train, held = (real_frames(self.real, part, size) for part in ("train", "val"))
-        found = transfer(self._reference[0], train, held, self.reference)
+        found = transfer(self._reference[0], train, held, self.reference, self.cache)
         alone = found["real, equal updates"].best_f1()
         wanted = {"zero-shot": 0.35, "fine-tuned": max(0.60, alone)}
         rows = []
