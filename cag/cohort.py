@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -177,6 +177,13 @@ class Cohort:
         if source is None:
             raise ManifestError("this cohort has tables only, no frames", remedy="Open it from its manifest")
         return source.frames(self.run(run_id), indices)
+
+    def frames_of_runs(self, requests: Iterable[tuple[str, Sequence[int] | None]]) -> Iterator[UInt8[Tensor, "t h w"]]:
+        """Frames of several runs, one after another; runs rendered on demand are drawn together."""
+        together = getattr(self.source, "frames_of_runs", None)
+        if together is None:
+            return (self.frames(run_id, indices) for run_id, indices in requests)
+        return together((self.run(run_id), indices) for run_id, indices in requests)
 
     def lumen_mask(self, run_id: str, indices: Sequence[int]) -> Bool[Tensor, "t h w"]:
         """Where contrast-filled lumen is projected in these frames: known for simulated runs only.

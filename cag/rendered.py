@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from cag.errors import LabelError
 from cag.labels import CohortTables
 from cag.phantom.cohort import CohortPlan, CohortSettings, lesions_table, patients_table, plan_cohort
 from cag.phantom.plan import PatientPlan, RunPlan
-from cag.phantom.run import RunRenderer
+from cag.phantom.run import RunRenderer, render_runs
 from cag.tables import COLUMNS, CORNERS
 
 _BOX_COLUMNS = list(COLUMNS["boxes"])
@@ -42,6 +42,13 @@ class PhantomFrames:
     def frames(self, run: pd.Series, indices: Sequence[int] | None) -> UInt8[Tensor, "t h w"]:
         """Render frames of one run, on the CPU afterwards."""
         return self._renderer(run).render(None if indices is None else list(indices)).cpu()
+
+    def frames_of_runs(
+        self, requests: Iterable[tuple[pd.Series, Sequence[int] | None]]
+    ) -> Iterator[UInt8[Tensor, "t h w"]]:
+        """Frames of several runs, drawn together; on the CPU afterwards."""
+        wanted = ((self._renderer(run), indices) for run, indices in requests)
+        return (frames.cpu() for frames in render_runs(wanted))
 
     def lumen_mask(self, run: pd.Series, indices: Sequence[int]) -> Bool[Tensor, "t h w"]:
         """Where contrast-filled lumen is projected, on the CPU."""

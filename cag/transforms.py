@@ -36,10 +36,11 @@ def load_frames(cohort: Cohort, samples: pd.DataFrame, size: int, progress: bool
     images = torch.empty(len(samples), size, size, dtype=torch.uint8)
     positions = samples.reset_index(drop=True).groupby("run_id", sort=False).indices
     wanted = samples["frame"].to_numpy()
-    for run_id, rows in tqdm(positions.items(), desc="Frames", unit="run", disable=not progress):
-        frames, place = np.unique(wanted[rows], return_inverse=True)
-        stored = cohort.frames(str(run_id), [int(frame) for frame in frames])
-        images[torch.as_tensor(rows)] = shrink(stored, size)[torch.as_tensor(place)]
+    chosen = {str(run_id): np.unique(wanted[rows], return_inverse=True) for run_id, rows in positions.items()}
+    stored = cohort.frames_of_runs((run_id, frames.tolist()) for run_id, (frames, _) in chosen.items())
+    bar = tqdm(positions.values(), desc="Frames", unit="run", disable=not progress)
+    for rows, (_, place), frames in zip(bar, chosen.values(), stored, strict=True):
+        images[torch.as_tensor(rows)] = shrink(frames, size)[torch.as_tensor(place)]
     return images
 
 

@@ -15,6 +15,7 @@ from cag.cohort import Cohort
 from cag.errors import DicomError, LabelError, ManifestError
 from cag.images import read_image, read_images
 from cag.manifest import build_manifest
+from cag.phantom.cohort import CohortSettings
 
 
 @pytest.fixture
@@ -119,3 +120,11 @@ def test_images_are_grey(tmp_path: Path, rng: np.random.Generator) -> None:
     Image.fromarray(grey[2, :4]).save(color)
     with pytest.raises(ManifestError, match="different sizes"):
         read_images(tmp_path)
+
+
+def test_runs_rendered_on_demand_are_the_same_frames_one_by_one_and_together() -> None:
+    cohort = Cohort.simulated(CohortSettings(patients=2, seed=3, size=96, runs_per_patient=2))
+    runs = cohort.manifest["run_id"].tolist()
+    requests = [(runs[0], [5, 20]), (runs[1], [0]), (runs[3], [7, 7, 3])]
+    for (run_id, frames), found in zip(requests, cohort.frames_of_runs(requests), strict=True):
+        assert torch.equal(found, cohort.frames(run_id, frames))

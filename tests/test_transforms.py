@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,6 +30,9 @@ class _Runs:
 
     def __init__(self) -> None:
         self.opened: list[str] = []
+
+    def frames_of_runs(self, requests: Iterable[tuple[str, list[int]]]) -> Iterator[torch.Tensor]:
+        return (self.frames(run_id, indices) for run_id, indices in requests)
 
     def frames(self, run_id: str, indices: list[int]) -> torch.Tensor:
         self.opened.append(run_id)

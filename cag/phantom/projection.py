@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from cag.phantom.checks import check_range
 from cag.phantom.plan import RunPlan
@@ -134,6 +136,34 @@ def splat(
         disks = (x.flatten()[part], y.flatten()[part], radius.flatten()[part], weight.flatten()[part])
         _deposit(sheet, base, disks, half, softness)
     return sheet.image().float().mul_(1 / FIXED_POINT)
+
+
+@dataclass(frozen=True)
+class Disks:
+    """Everything that ``splat`` draws into some frames, of equal or of different runs.
+
+    Attributes
+    ----------
+    x, y, radius : float32 [f, n], px
+    weight : float32 [f, n]
+    """
+
+    x: Float[Tensor, "f n"]
+    y: Float[Tensor, "f n"]
+    radius: Float[Tensor, "f n"]
+    weight: Float[Tensor, "f n"]
+
+    @classmethod
+    def stacked(cls, parts: Sequence[Self]) -> Self:
+        """Frames of several runs one after another; runs with fewer disks are filled up with weightless ones."""
+        most = max(part.x.shape[1] for part in parts)
+        names = ("x", "y", "radius", "weight")
+        padded = [[pad(getattr(part, name), (0, most - part.x.shape[1])) for part in parts] for name in names]
+        return cls(*(torch.cat(values) for values in padded))
+
+    def drawn(self, shape: tuple[int, int]) -> Float[Tensor, "f h w"]:
+        """Their sums (``splat``); integer sums do not depend on what else is drawn in the same call."""
+        return splat(self.x, self.y, self.radius, self.weight, shape)
 
 
 @dataclass(frozen=True)

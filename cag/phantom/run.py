@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import pandas as pd
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from cag.errors import SettingsError
 from cag.phantom.background import Background
 from cag.phantom.detector import IODINE, Detector
 from cag.phantom.plan import PatientPlan, RunPlan
-from cag.phantom.projection import splat_labels
+from cag.phantom.projection import Disks, splat_labels
 from cag.phantom.scene import Scene
 from cag.phantom.truth import RunTruth, lesion_boxes
 
@@ -72,7 +72,7 @@ class RunRenderer:
         reference = self.background.attenuation(rest, rest, torch.zeros(1, 2, device=self.device))[0]
         return Detector(self.patient, self.run, reference)
 
-    def _frames(self, indices: Sequence[int] | None) -> Int[Tensor, " f"]:
+    def chosen(self, indices: Sequence[int] | None) -> Int[Tensor, " f"]:
         """Frame indices as a tensor; refuses those outside the run."""
         chosen = range(self.run.n_frames) if indices is None else [int(index) for index in indices]
         for index in chosen:
@@ -85,7 +85,7 @@ class RunRenderer:
         """The frames asked for, ``batch`` at a time."""
         if batch < 1:
             raise SettingsError(f"{batch} is no batch size", field="batch", remedy="Choose 1 or more")
-        return iter(self._frames(indices).split(batch))
+        return iter(self.chosen(indices).split(batch))
 
     def render(
         self, indices: Sequence[int] | None = None, batch: int = 16, *, vessels: bool = True
@@ -117,12 +117,16 @@ class RunRenderer:
 
     def _expose(self, frames: Int[Tensor, " f"], vessels: bool) -> UInt8[Tensor, "f h w"]:
         """One batch of frames."""
+        return self.expose(frames, self.scene.disks(frames, vessels).drawn((self.run.rows, self.run.columns)))
+
+    def expose(self, frames: Int[Tensor, " f"], thickness: Float[Tensor, "f h w"]) -> UInt8[Tensor, "f h w"]:
+        """Gray levels of frames whose contrast and metal (mm, overwritten) are drawn already."""
         scene = self.scene
         veil = scene.faint(frames).mul_(IODINE)
         attenuation = self.background.attenuation(
             scene.motion.contraction[frames], scene.descent(frames), scene.panning(frames), veil
         )
-        return self.detector.expose(attenuation, scene.thickness(frames, vessels), frames.cpu().numpy())
+        return self.detector.expose(attenuation, thickness, frames.cpu().numpy())
 
     def boxes(self, indices: Sequence[int] | None = None, batch: int = 16) -> pd.DataFrame:
         """Boxes of the visible lesions of frames (``cag.phantom.truth.lesion_boxes``)."""
@@ -146,3 +150,55 @@ class RunRenderer:
         """Segment number (29-segment model) of the widest filled vessel at each pixel; 0 where there is none."""
         parts = [(self._labels(part) - 1).clamp_min(0).to(torch.uint8) for part in self._batches(indices, batch)]
         return torch.cat(parts)
+
+
+def render_runs(
+    requests: Iterable[tuple[RunRenderer, Sequence[int] | None]], batch: int = 16
+) -> Iterator[UInt8[Tensor, "t h w"]]:
+    """Frames of several runs, drawn together: what one run leaves of a batch, the next ones fill.
+
+    Parameters
+    ----------
+    requests : iterable of (RunRenderer, frames)
+        Runs of one size on one device, asked for as they are needed: never more than fill a batch are held.
+    batch : int
+        Frames drawn at once: bounds the memory, changes no pixel.
+
+    Yields
+    ------
+    uint8 [t, rows, columns]
+        For each request in turn, the bytes that ``RunRenderer.render`` gives.
+
+    Raises
+    ------
+    SettingsError
+        If runs differ in size, or a frame is outside its run.
+    """
+    waiting: list[tuple[RunRenderer, Int[Tensor, " f"]]] = []
+    for renderer, indices in requests:
+        shape = renderer.run.rows, renderer.run.columns
+        if waiting and shape != (waiting[0][0].run.rows, waiting[0][0].run.columns):
+            raise SettingsError("runs of different sizes", field="requests", remedy="Render each size by itself")
+        waiting.append((renderer, renderer.chosen(indices)))
+        if sum(len(frames) for _, frames in waiting) >= batch:
+            yield from _drawn_together(waiting, batch)
+            waiting = []
+    yield from _drawn_together(waiting, batch)
+
+
+def _drawn_together(
+    waiting: Sequence[tuple[RunRenderer, Int[Tensor, " f"]]], batch: int
+) -> Iterator[UInt8[Tensor, "t h w"]]:
+    """Exposed frames of each run; runs longer than a batch are drawn by themselves."""
+    small = [(renderer, frames) for renderer, frames in waiting if 0 < len(frames) < batch]
+    drawn: dict[int, Float[Tensor, "f h w"]] = {}
+    if small:
+        shape = (small[0][0].run.rows, small[0][0].run.columns)
+        whole = Disks.stacked([renderer.scene.disks(frames) for renderer, frames in small]).drawn(shape)
+        parts = whole.split([len(frames) for _, frames in small])
+        drawn = {id(frames): part for (_, frames), part in zip(small, parts, strict=True)}
+    for renderer, frames in waiting:
+        if id(frames) in drawn:
+            yield renderer.expose(frames, drawn[id(frames)].contiguous())
+        else:
+            yield renderer.render(frames.tolist(), batch)

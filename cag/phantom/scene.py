@@ -15,7 +15,7 @@ from cag.phantom.contrast import FlowClock, concentration, injection
 from cag.phantom.devices import devices
 from cag.phantom.motion import Motion, contraction_field, deform, frame_times, run_motion
 from cag.phantom.plan import PatientPlan, RunPlan, stream
-from cag.phantom.projection import CArm, splat
+from cag.phantom.projection import CArm, Disks, splat
 from cag.phantom.tree import Tree, build_tree
 from cag.phantom.veil import draw_veil
 
@@ -114,18 +114,17 @@ class Scene:
             points = points + self.travel[frames][:, None, None] * (third[:, None] * self.field)
         return self._project(points, frames)
 
-    def thickness(self, frames: Int[Tensor, " f"], vessels: bool = True) -> Float[Tensor, "f h w"]:
-        """Contrast and metal along each ray, mm of undiluted contrast; without ``vessels``, the devices alone."""
+    def disks(self, frames: Int[Tensor, " f"], vessels: bool = True) -> Disks:
+        """Contrast and metal as disks, mm of undiluted contrast; without ``vessels``, the devices alone."""
         tree, kit = self.vessels(frames, smeared=True), self.devices
         moved = deform(kit.anchor, self.device_field, self._at(frames), self.center) - kit.anchor
         tools = self._project(kit.position + kit.follow[:, None] * moved, frames)
         weight = kit.weight + kit.lumen * self.injected[frames][:, None]
-        return splat(
+        return Disks(
             torch.cat([tree.x, tools.x], 1),
             torch.cat([tree.y, tools.y], 1),
             torch.cat([tree.scale * self.radius, tools.scale * kit.radius], 1),
             torch.cat([self.opacity * self.contrast[frames] * float(vessels), weight], 1),
-            (self.run.rows, self.run.columns),
         )
 
     def faint(self, frames: Int[Tensor, " f"]) -> Float[Tensor, "f v w"]:

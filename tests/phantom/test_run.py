@@ -11,7 +11,7 @@ import torch
 from cag.errors import SettingsError
 from cag.phantom.lesions import LesionPlan
 from cag.phantom.plan import PatientPlan, RunPlan
-from cag.phantom.run import RunRenderer
+from cag.phantom.run import RunRenderer, render_runs
 
 LESION = LesionPlan("RCA", 2, 0.4, 70.0, 14.0)
 PATIENT = PatientPlan("P0001", 8, lesions=(LESION,), calcium=0.5, clips=True, pacing_leads=True)
@@ -29,6 +29,22 @@ def test_any_frame_alone_equals_that_frame_of_the_whole_run() -> None:
     renderer = RunRenderer(PATIENT, RUN)
     for batch in (1, 4, 64):
         assert torch.equal(renderer.render(batch=batch), whole)
+
+
+def test_runs_drawn_together_are_the_same_bytes() -> None:
+    others = [replace(RUN, run_id=f"X{n}", seed=50 + n, primary_angle=-20.0 + n) for n in range(3)]
+    requests = [(RunRenderer(PATIENT, run), frames) for run, frames in zip(others, ([4, 9], [], [12]), strict=True)]
+    alone = [renderer.render(frames) for renderer, frames in requests]
+    for batch in (1, 2, 16):
+        together = list(render_runs(requests, batch))
+        assert [part.shape[0] for part in together] == [2, 0, 1]
+        assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
+
+
+def test_runs_of_different_sizes_are_not_drawn_together() -> None:
+    pair = [(RunRenderer(PATIENT, run), [0]) for run in (RUN, replace(RUN, rows=64, columns=64))]
+    with pytest.raises(SettingsError, match="different sizes"):
+        list(render_runs(pair))
 
 
 def test_a_panning_run_is_the_same_frame_by_frame() -> None:
