@@ -19,7 +19,7 @@ FLOORS: tuple[set[str], ...] = (
         *("tables", "labels", "manifest", "verify", "splits", "phantom", "simulate", "rendered", "public", "cohort"),
     },
     {"transforms", "engine", "checkpoint", "runtime", "models"},
-    {"store", "tasks", "experiments"},
+    {"store", "claims", "progress", "task", "tasks", "cluster", "cluster_work", "local_cluster", "experiments"},
     {"figures", "report", "notebook", "study", "__main__"},
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
