@@ -9,8 +9,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from cag.files import writing
 from cag.settings import Settings
-from cag.store import RunFolder, Store, writing
+from cag.store import RunFolder, Store
 
 
 def fill(store: Store, folder: RunFolder, settings: Settings, work: Callable[[RunFolder], None]) -> bool:

@@ -14,8 +14,9 @@ from distributed import Client, Future
 from cag.cluster_work import Parcel, pack, work_there
 from cag.cohort import Cohort
 from cag.errors import InputError
+from cag.files import writing
 from cag.progress import Progress
-from cag.store import Store, writing
+from cag.store import Store
 from cag.task import Open
 
 #: Seconds after which a scheduler that does not answer is given up.
