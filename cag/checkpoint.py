@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from cag.errors import InputError
+from cag.files import write_atomically
 
 Rows = list[dict[str, float]]
 
@@ -45,10 +48,8 @@ class Checkpoint:
         for number, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items()}
         tensors["generator"] = generator.get_state()
-        temporary = self.path.with_suffix(".tmp")
         stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(stored, temporary, metadata={"rows": json.dumps(rows)})
-        temporary.replace(self.path)
+        write_atomically(self.path, lambda path: save_file(stored, path, metadata={"rows": json.dumps(rows)}))
 
     def restore(
         self,
@@ -57,11 +58,23 @@ class Checkpoint:
         schedule: torch.optim.lr_scheduler.LRScheduler,
         generator: torch.Generator,
     ) -> tuple[Rows, dict[str, Tensor] | None]:
-        """Put everything back and wind the schedule forward; returns the rows so far and the best state."""
-        with safe_open(self.path, framework="pt") as file:
-            rows: Rows = json.loads(file.metadata()["rows"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        model.load_state_dict(_below("model/", tensors))
+        """Put everything back and wind the schedule forward; returns the rows so far and the best state.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged, or belongs to another network.
+        """
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                rows: Rows = json.loads(file.metadata()["rows"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            model.load_state_dict(_below("model/", tensors))
+            generator.set_state(tensors["generator"])
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            remedy = "Delete it and run again: this training then starts anew, all else is kept"
+            problem = f"checkpoint cannot be read ({type(error).__name__})"
+            raise InputError(problem, file=self.path.name, remedy=remedy) from error
         states: dict[int, dict[str, Tensor]] = {}
         for name, value in _below("optimizer/", tensors).items():
             number, key = name.split("/")
@@ -71,7 +84,6 @@ class Checkpoint:
         optimizer._opt_called = True  # type: ignore[attr-defined]  # the steps were taken before the interruption
         for _ in range(steps):
             schedule.step()
-        generator.set_state(tensors["generator"])
         return rows, _below("best/", tensors) or None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,11 +11,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from cag.batches import Batch, Batches
 from cag.checkpoint import Checkpoint
-from cag.runtime import Precision, Runtime
+from cag.memory import Halving, in_halves
+from cag.runtime import Compiled, Precision, Runtime
 from cag.settings import Settings
 
-Batch = tuple[Any, ...]
+__all__ = ["Batch", "Batches", "FitSettings", "History", "fit", "predict"]
+
+#: Bytes of a batch's output up to which it stays on the card until all batches are through.
+SMALL_OUTPUT = 2**20
 
 
 class FitSettings(Settings):
@@ -46,50 +51,18 @@ class FitSettings(Settings):
     precision: Precision = "auto"
 
 
-@dataclass(frozen=True)
-class Batches:
-    """Samples held in memory, drawn anew for every epoch.
-
-    Attributes
-    ----------
-    tensors : sequence of Tensor, equal first dimension
-    batch_size : int
-    order : callable, optional
-        Generator to the indices of one epoch; a permutation by default.
-    prepare : callable, optional
-        Rows of one batch, already on the device, and the generator to the batch (augmentation).
-    """
-
-    tensors: Sequence[Tensor]
-    batch_size: int
-    order: Callable[[torch.Generator], Tensor] | None = None
-    prepare: Callable[..., Batch] | None = None
-
-    def epoch(self, generator: torch.Generator, device: torch.device) -> Iterator[Batch]:
-        """Batches of one epoch; a last batch of a single sample is left out (batch norm cannot use it)."""
-        count = len(self.tensors[0])
-        indices = self.order(generator) if self.order else torch.randperm(count, generator=generator)
-        for chosen in indices.split(self.batch_size):
-            if len(chosen) == 1 and self.batch_size > 1 and len(indices) > 1:
-                continue
-            rows = tuple(tensor[chosen.to(tensor.device)].to(device, non_blocking=True) for tensor in self.tensors)
-            yield self.prepare(*rows, generator) if self.prepare else rows
-
-    def steps(self) -> int:
-        """Batches in an epoch."""
-        count = len(self.order(torch.Generator())) if self.order else len(self.tensors[0])
-        full, rest = divmod(count, self.batch_size)
-        return full + (rest > 1 or (rest == 1 and full == 0) or (self.batch_size == 1 and rest > 0))
-
-
 @dataclass
 class History:
-    """What happened: one row an epoch (epoch, loss, score), the best epoch, device and precision."""
+    """What happened: one row an epoch (epoch, loss, score), the best epoch, device and precision.
+
+    ``parts`` is more than 1 where a batch did not fit into memory at once.
+    """
 
     rows: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = -1
     best_score: float = float("-inf")
     runtime: str = ""
+    parts: int = 1
 
 
 def fit(
@@ -121,6 +94,7 @@ def fit(
     """
     runtime = Runtime.choose(device, settings.precision)
     model.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batches, halving, compiled = batches.resident(runtime.device), Halving(), Compiled.chosen(model)
     optimizer, schedule = _optimizer(model, settings, batches.steps())
     history, best = History(runtime=runtime.describe()), None
     if checkpoint is not None and checkpoint.exists:
@@ -130,7 +104,10 @@ def fit(
     for epoch in range(len(history.rows), settings.epochs):
         if _out_of_patience(history.rows, settings.patience):
             break
-        mean_loss = _train_epoch(model, batches, loss, settings, runtime, optimizer, schedule, generator, bar)
+        with compiled:
+            mean_loss = _train_epoch(
+                model, batches, loss, settings, runtime, optimizer, schedule, generator, halving, bar
+            )
         score = on_epoch(epoch, model.eval()) if on_epoch else None
         history.rows.append({"epoch": epoch, "loss": mean_loss, "score": float("nan") if score is None else score})
         if score is not None and _best(history.rows) == epoch:
@@ -139,6 +116,7 @@ def fit(
             checkpoint.save(model, optimizer, generator, history.rows, best)
         bar.set_postfix({"loss": f"{mean_loss:.3f}"} | ({} if score is None else {"score": f"{score:.3f}"}))
     bar.close()
+    history.parts = halving.parts
     history.best_epoch = _best(history.rows)
     history.best_score = history.rows[history.best_epoch]["score"]
     if best is not None:
@@ -177,16 +155,26 @@ def predict(
     module = call if isinstance(call, nn.Module) else getattr(call, "__self__", None)
     if isinstance(module, nn.Module):
         module.eval().to(runtime.device)
+
+    def read(batch: Tensor) -> Any:
+        with runtime.autocast():
+            return call(prepare(batch) if prepare else batch)
+
     outputs: list[Any] = []
     for part in tqdm(inputs.split(batch_size), desc=description, unit="batch", disable=not progress):
-        batch = part.to(runtime.device)
-        with runtime.autocast():
-            output = call(prepare(batch) if prepare else batch)
-        if isinstance(output, Tensor):
-            outputs.append(output.float().cpu() if output.is_floating_point() else output.cpu())
-        else:
-            outputs.extend(output)
-    return torch.cat(outputs) if outputs and isinstance(outputs[0], Tensor) else outputs
+        for output in in_halves(read, part.to(runtime.device, non_blocking=True), runtime.device):
+            if isinstance(output, Tensor):
+                outputs.append(_kept(output.float() if output.is_floating_point() else output))
+            else:
+                outputs.extend(output)
+    if not outputs or not isinstance(outputs[0], Tensor):
+        return outputs
+    return torch.cat([output.to(outputs[0].device) for output in outputs]).cpu()  # a last batch may be smaller
+
+
+def _kept(output: Tensor) -> Tensor:
+    """Small outputs wait on the card, so that it need not stop after every batch; large ones do not fit there."""
+    return output if output.nbytes <= SMALL_OUTPUT else output.cpu()
 
 
 def _optimizer(
@@ -210,6 +198,7 @@ def _train_epoch(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     generator: torch.Generator,
+    halving: Halving,
     bar: tqdm,
 ) -> float:
     model.train()
@@ -219,15 +208,13 @@ def _train_epoch(
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(int(torch.randint(0, 2**31 - 1, (1,), generator=generator)))
         for batch in batches.epoch(generator, runtime.device):
-            with runtime.autocast():
-                value = loss(model, batch)
-            value.backward()
+            value = halving.backward(model, batch, loss, runtime)
             if settings.clip_norm:
                 nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             schedule.step()
-            total, steps = total + value.detach(), steps + 1
+            total, steps = total + value, steps + 1
             bar.update()
     return float(total) / max(steps, 1)
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from cag.errors import SettingsError
 
 Precision = Literal["auto", "fp32", "bf16"]
+
+#: How training steps are compiled. What a result depends on is in its settings; this is only how fast it comes.
+COMPILE_VARIABLE = "CAG_COMPILE"
+#: ``reduce-overhead`` and ``max-autotune`` capture CUDA graphs.
+COMPILE_MODES = ("off", "default", "reduce-overhead", "max-autotune")
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,38 @@ class Runtime:
         """Device and precision in words, for a run's record."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         return f"{name}, {str(self.dtype).removeprefix('torch.')}"
+
+
+class Compiled:
+    """Context in which a network's call is its compiled one: for training steps, whose shapes repeat.
+
+    Evaluation in between runs uncompiled: its batches have other shapes, each of which would be compiled.
+    """
+
+    def __init__(self, model: nn.Module, call: Callable[..., Any] | None) -> None:
+        self.model, self.call = model, call
+
+    @classmethod
+    def chosen(cls, model: nn.Module) -> Compiled:
+        """As the environment variable ``CAG_COMPILE`` says; off by default.
+
+        Raises
+        ------
+        SettingsError
+            If it names no mode.
+        """
+        mode = os.environ.get(COMPILE_VARIABLE, "off")
+        if mode not in COMPILE_MODES:
+            remedy = f"Set it to one of {', '.join(COMPILE_MODES)}"
+            raise SettingsError(f"{mode!r} is no way to compile", field=COMPILE_VARIABLE, remedy=remedy)
+        call = None if mode == "off" else torch.compile(model._call_impl, mode=mode, dynamic=False)
+        return cls(model, call)
+
+    def __enter__(self) -> None:
+        self.model._compiled_call_impl = self.call  # what nn.Module.compile sets, here for a while only
+
+    def __exit__(self, *_: object) -> None:
+        self.model._compiled_call_impl = None
 
 
 def _cpu_has_bfloat16() -> bool:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,33 +20,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cag.errors import InputError
+from cag.files import write_atomically
 from cag.settings import Settings
 
+__all__ = ["RunFolder", "Store", "write_atomically"]
+
 _MARKER = "complete.json"
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let ``write`` fill a temporary file beside ``path``, then move it into place.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written, naming it and the remedy.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            write(temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        remedy = "Free some space or choose a results folder you may write to, and run again: finished work is kept"
-        raise InputError(f"cannot be written ({error.strerror})", file=path.name, remedy=remedy) from error
-    return path
 
 
 @dataclass(frozen=True)
@@ -120,6 +97,11 @@ class Store:
         """The folder of a piece of work: its kind, its settings and the cohort decide the name."""
         key = hashlib.sha256(f"{settings.digest()}:{cohort_digest}".encode()).hexdigest()[:16]
         return RunFolder(self.root / kind / key)
+
+    @property
+    def working(self) -> Path:
+        """Where unfinished work lies, out of sight of those who look for results."""
+        return self.root / ".working"
 
     def table(self, name: str) -> Path:
         """Path of a published table, ``<root>/<name>.parquet``."""

@@ -2,47 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-from tqdm import tqdm
+import os
+import time
+from collections.abc import Sequence
 
 from cag.cohort import Cohort
-from cag.settings import Settings
+from cag.progress import Progress
 from cag.store import RunFolder, Store
+from cag.task import Open, Task
+
+__all__ = ["Task", "run_tasks"]
+
+#: Set while a study runs on a cluster: the address of its scheduler.
+SCHEDULER_VARIABLE = "CAG_SCHEDULER"
+
+#: Seconds between looks at the work that another process is doing.
+PAUSE = 0.5
 
 
-@dataclass(frozen=True)
-class Task:
-    """One piece of work that needs no other to run.
-
-    Attributes
-    ----------
-    kind : str
-        Name of its folder in the store.
-    settings : Settings
-        All it depends on besides the cohort.
-    work : callable
-        ``work(cohort, settings, folder)`` stores its results in ``folder``.
-    """
-
-    kind: str
-    settings: Settings
-    work: Callable[[Cohort, Any, RunFolder], None]
-
-
-def run_tasks(tasks: Sequence[Task], cohort: Cohort, store: Store, *, progress: bool = True) -> list[RunFolder]:
+def run_tasks(
+    tasks: Sequence[Task],
+    cohort: Cohort,
+    store: Store,
+    *,
+    progress: bool = True,
+    scheduler: str | None = None,
+) -> list[RunFolder]:
     """Run the tasks that are not stored yet, in order, and return every task's folder.
 
-    A task that was interrupted is started again from nothing; a finished one is never touched.
+    A task that was interrupted is started again from nothing; a finished one is never touched. Several
+    processes may work at one store: each takes what the others have not taken.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers do the work; that of the running study by default.
+
+    Raises
+    ------
+    OutOfTime
+        If the study's hours are over before all is done.
+    InputError
+        If a task refuses its input, the results cannot be written, or the cluster is gone.
     """
     digest = cohort.digest()
     folders = [store.folder(task.kind, task.settings, digest) for task in tasks]
-    open_tasks = [(task, folder) for task, folder in zip(tasks, folders, strict=True) if not folder.complete]
+    waiting = [Open(task, folder) for task, folder in zip(tasks, folders, strict=True) if not folder.complete]
+    address = scheduler or os.environ.get(SCHEDULER_VARIABLE)
     label = tasks[0].kind if tasks else "tasks"
-    for task, folder in tqdm(open_tasks, desc=label, unit="task", disable=not progress or not open_tasks):
-        folder.clear()
-        task.work(cohort, task.settings, folder)
-        folder.finish(task.settings)
+    with Progress(label, len(waiting), progress) as bar:
+        if address and waiting:
+            from cag.cluster import run_on_cluster  # a study of one process needs no cluster
+
+            run_on_cluster([one for one in waiting if not one.task.here], cohort, store, address, digest, bar)
+            waiting = [one for one in waiting if one.task.here]
+        _run_here(waiting, cohort, store, bar)
     return folders
+
+
+def _run_here(waiting: Sequence[Open], cohort: Cohort, store: Store, bar: Progress) -> None:
+    """One after the other; what another process is doing is looked at again when the rest is done."""
+    while waiting:
+        taken = []
+        for one in waiting:
+            bar.check()
+            with bar.timed():
+                done = one.do(cohort, store)
+            if done:
+                bar.step()
+            else:
+                taken.append(one)
+        if len(taken) == len(waiting):
+            bar.say("another process is at the rest")
+            time.sleep(PAUSE)
+        waiting = taken

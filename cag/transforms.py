@@ -152,7 +152,7 @@ def move(images: Float[Tensor, "b c h w"], motion: Float[Tensor, "b 2 3"], fill:
     """Images under affine maps, bilinear; ``fill`` is ``border`` (repeat the edge) or ``zeros``."""
     linear, offset = motion[:, :, :2], motion[:, :, 2:]
     inverse = torch.linalg.inv(linear)
-    backward = torch.cat([inverse, -inverse @ offset], dim=2).to(images.device)
+    backward = torch.cat([inverse, -inverse @ offset], dim=2).to(images.device, non_blocking=True)
     grid = F.affine_grid(backward, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=fill, align_corners=False)
 
@@ -163,7 +163,7 @@ def move_boxes(
     """Rectangles around boxes under affine maps; see ``augment_with_boxes``."""
     height, width = size
     extent = torch.tensor([width, height], dtype=boxes.dtype, device=boxes.device)
-    motion = motion.to(boxes)
+    motion = motion.to(boxes, non_blocking=True)
     corners = boxes[..., [0, 1, 2, 1, 0, 3, 2, 3]].unflatten(-1, (4, 2)) * 2 / extent - 1
     moved = torch.einsum("bij,bkcj->bkci", motion[:, :, :2], corners) + motion[:, None, None, :, 2]
     pixels = (moved + 1) / 2 * extent
@@ -180,7 +180,7 @@ def change_grey(
     count, device = len(images), images.device
 
     def draw(low: float, high: float) -> Tensor:
-        return _uniform(count, (low, high), generator)[:, None, None, None].to(device)
+        return _uniform(count, (low, high), generator)[:, None, None, None].to(device, non_blocking=True)
 
     if any(settings.soften):
         images = torch.lerp(images, _blurred(images), draw(*settings.soften))

@@ -16,10 +16,22 @@ FLOORS: tuple[set[str], ...] = (
     {"errors", "settings", "anatomy", "metrics"},
     {
         *("dicom", "dicom_header", "dicom_pixels", "dicom_write", "pseudonyms", "images", "fingerprint"),
-        *("tables", "labels", "manifest", "verify", "splits", "phantom", "simulate", "rendered", "public", "cohort"),
+        *(
+            "files",
+            "tables",
+            "labels",
+            "manifest",
+            "verify",
+            "splits",
+            "phantom",
+            "simulate",
+            "rendered",
+            "public",
+            "cohort",
+        ),
     },
-    {"transforms", "engine", "checkpoint", "runtime", "models"},
-    {"store", "tasks", "experiments"},
+    {"transforms", "engine", "batches", "memory", "checkpoint", "runtime", "models"},
+    {"store", "claims", "progress", "task", "tasks", "cluster", "cluster_work", "local_cluster", "experiments"},
     {"figures", "report", "notebook", "study", "__main__"},
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import os
+import resource
+import tempfile
 
 import pandas as pd
 import pytest
@@ -72,3 +75,37 @@ def test_a_torn_file_is_refused_with_the_remedy(tmp_path, load):
         (tmp_path / f"x.{suffix}").write_bytes(b"{torn")
     with pytest.raises(InputError, match="Delete its folder and run again"):
         getattr(folder, load)("x")
+
+
+@pytest.mark.parametrize("save", ["save_table", "save_weights", "save_json"])
+def test_a_write_that_the_system_stops_half_way_is_a_sentence_and_leaves_the_old_file(tmp_path, save):
+    """A limit on file size stops the writers of all three formats as a full disk does."""
+    folder = RunFolder(tmp_path / "run")
+    small, large = (
+        {
+            "save_table": pd.DataFrame({"x": torch.rand(count).numpy()}),
+            "save_weights": {"x": torch.rand(count)},
+            "save_json": {"x": list(range(count))},
+        }[save]
+        for count in (1, 20_000)
+    )
+    getattr(folder, save)("x", small)
+    before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot be written \(File too large.*Free some space"):
+            getattr(folder, save)("x", large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert before == {path.name: path.read_bytes() for path in folder.path.iterdir()}
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT])
+def test_a_folder_that_may_not_be_written_is_a_sentence(tmp_path, monkeypatch, number):
+    def refused(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(tempfile, "mkstemp", refused)
+    with pytest.raises(InputError, match=rf"notes.json: cannot be written \({os.strerror(number)}\)"):
+        RunFolder(tmp_path).save_json("notes", {})

@@ -62,7 +62,7 @@ def end_to_end(cohort: Cohort, models: ReadingModels, settings: ReadingSettings)
         frames_per_run=settings.chain_frames,
     )
     work = partial(_score, models=models)
-    folder = run_tasks([Task("reading_chain", chain, work)], cohort, models.store, progress=False)[0]
+    folder = run_tasks([Task("reading_chain", chain, work, here=True)], cohort, models.store, progress=False)[0]
     return folder.load_table("images")
 
 

@@ -1,0 +1,65 @@
+"""A whole study of a few seconds: every stage on a few simulated patients with small networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from cag.cohort import Cohort
+from cag.experiments.classification import ClassificationSettings, run_grid
+from cag.experiments.frame_selection import run_frame_selection
+from cag.experiments.frame_settings import FrameSelectionSettings
+from cag.experiments.localization import LocalizationSettings, localize
+from cag.phantom.cohort import CohortSettings
+from cag.simulate import write_simulated
+from cag.store import Store
+
+#: What every stage is told.
+SHARED = {"profile": "tiny", "weights": "random", "backbone": "resnet18", "device": "cpu", "bootstrap": 20}
+#: The tables by which two studies are compared.
+TABLES = (
+    *("frame_selection_frames", "frame_selection_runs", "frame_selection_candidates", "classification"),
+    *("localization_images", "localization_detections", "localization_truth", "localization_operating"),
+)
+
+
+def write_tiny_cohort(folder: Path, patients: int = 8) -> Path:
+    """DICOM files of a few simulated patients; returns the manifest."""
+    settings = CohortSettings(patients=patients, size=96, min_frames=40, max_frames=42)
+    return write_simulated(settings, folder, progress=False, workers=1)
+
+
+def run_tiny_study(results: Path, manifest: Path) -> None:
+    """Frame selection, classification and localization, each from the store where it is there."""
+    cohort, store = Cohort.from_manifest(manifest), Store(results)
+    run_frame_selection(cohort, frame_selection(), store)
+    run_grid(cohort, classification(), store)
+    localize(cohort, localization(), store)
+
+
+def frame_selection() -> FrameSelectionSettings:
+    """Two epochs of either stage."""
+    return FrameSelectionSettings(
+        **SHARED, image_size=96, train_patients=4, cnn_epochs=2, sequence_epochs=2, trainable="head"
+    )
+
+
+def classification() -> ClassificationSettings:
+    """Two folds, two category systems, with redundancy training only."""
+    return ClassificationSettings(
+        **SHARED, image_size=96, folds=2, epochs=2, redundancy=(True,), frames_per_run=2, trainable="head"
+    )
+
+
+def localization() -> LocalizationSettings:
+    """Two folds of a narrow detector, and the CAM of the classifiers."""
+    return LocalizationSettings(
+        **SHARED, image_size=96, folds=2, epochs=2, channels=8, augmented_copies=0, frames_per_run=1
+    )
+
+
+def load_tables(results: Path) -> dict[str, pd.DataFrame]:
+    """The published tables of a study that ended."""
+    store = Store(results)
+    return {name: pd.read_parquet(store.table(name)) for name in TABLES}
