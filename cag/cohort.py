@@ -234,7 +234,7 @@ class Cohort:
         runs = self.manifest.sort_values("run_id")
         real = runs[runs["source"] != "simulated"] if "source" in runs else runs.iloc[:0]
         digests = real[["run_id", "sha256"]] if "sha256" in real else real.iloc[:0]
-        # A column that says nothing identifies nothing: a label added to the contract leaves older cohorts what they are.
+        # A column that says nothing identifies nothing, so that a new label leaves older cohorts what they are.
         boxes = self.boxes.dropna(axis="columns", how="all").round()
         parts = [self.origin, _text(runs[columns]), _text(self.lesions), _text(boxes), _text(digests)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -51,16 +51,31 @@ def detector_state(detector: StenosisDetector) -> dict[str, Tensor]:
 
 
 def train_fold(
-    cohort: Cohort, settings: FpnSettings, folder: RunFolder, *, material: Material, trunk: Trunk | None = None
+    cohort: Cohort,
+    settings: FpnSettings,
+    folder: RunFolder,
+    *,
+    material: Material,
+    trunk: Trunk | None = None,
+    initial: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Train a fold's detector; store its weights, history and detections, and the boxes of the place prior.
 
     The epoch is the one of highest average precision on the inner part (clean) or on the scored
     images themselves (as published).
+
+    Parameters
+    ----------
+    trunk : Trunk, optional
+        Where the trunk starts from; the initial weights by default.
+    initial : state dictionary, optional
+        A trained detector's (``detector_state``), to be fine-tuned.
     """
     frames = material.frames
     parts = split_images(cohort, frames.images, Split(settings.arm, settings.fold, settings.folds, settings.seed))
     detector = new_detector(settings, trunk)
+    if initial is not None:
+        detector.load_state_dict(initial, strict=settings.trainable == "all")
     judge = _Judge(frames, np.flatnonzero(parts == ("inner" if settings.arm == "clean" else "outer")), settings)
     train = torch.as_tensor(np.flatnonzero(parts == "train"))
     history = fit(

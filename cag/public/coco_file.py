@@ -58,7 +58,9 @@ def read_coco(path: Path, category: str) -> CocoFile:
     kept = []
     for annotation in coco["annotations"]:
         if annotation["image_id"] not in images:
-            problem = f"annotation {annotation['id']} is of image {annotation['image_id']}, which the file does not list"
+            problem = (
+                f"annotation {annotation['id']} is of image {annotation['image_id']}, which the file does not list"
+            )
             raise ManifestError(problem, file=path.name, field="image_id", remedy=_REMEDY)
         reason = _unusable(annotation, others)
         counts.update([reason] if reason else [])
