@@ -35,9 +35,7 @@ def anchors_on(settings: FpnSettings, preset: DetectorSettings) -> Float[Tensor,
     return detector.anchors(size, cells)
 
 
-def best_overlaps(
-    boxes: Float[np.ndarray, "n 4"], anchors: Float[np.ndarray, "a 4"]
-) -> Float[np.ndarray, " n"]:
+def best_overlaps(boxes: Float[np.ndarray, "n 4"], anchors: Float[np.ndarray, "a 4"]) -> Float[np.ndarray, " n"]:
     """Largest IoU of each box with any anchor."""
     return np.array([pairwise_iou(own[None], anchors).max() for own in boxes])
 

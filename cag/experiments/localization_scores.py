@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from cag.experiments.localization_splits import Arm
 from cag.metrics import localization, published
 from cag.metrics.boxes import Rule
+from cag.metrics.coco import coco_metrics
 from cag.metrics.intervals import Estimate, bootstrap_many, paired_difference
 from cag.metrics.matching import Matches, match_detections
 from cag.metrics.ranking import IOU_THRESHOLDS, average_precision, froc_sensitivity
@@ -124,17 +125,6 @@ def _all_metrics(
         "recall_at_1fp": froc_sensitivity(side.matches, weights, (1.0,))[:, 0],
         **coco_metrics(side.of_coco, weights),
     }
-
-
-def coco_metrics(
-    matches: Sequence[Matches], weights: Float[np.ndarray, "b n"] | None = None
-) -> dict[str, Float[np.ndarray, " b"]]:
-    """COCO's ``ap`` and ``ar`` (of at most 100 detections an image), means over its overlaps; nothing without them."""
-    if not matches:
-        return {}
-    precision = [average_precision(own, weights) for own in matches]
-    recall = [localization.metrics(own, weights)["recall"] for own in matches]
-    return {"ap": np.mean(precision, axis=0), "ar": np.mean(recall, axis=0)}
 
 
 Sides = Mapping[tuple[Arm, str], Scored]

@@ -13,16 +13,17 @@ from cag.cohort import Cohort
 from cag.errors import InputError
 from cag.experiments import localization_transfer
 from cag.experiments.localization import localize
+from cag.experiments.localization_fpn import detector_state, new_detector, train_fold
 from cag.experiments.localization_transfer import WAYS, Transfer, run_transfer
 from cag.experiments.localization_transfer_tables import NOT_RUN, transfer_scores, transfer_text
-from cag.store import Store
+from cag.store import RunFolder, Store
 from tests.experiments.test_localization import SETTINGS, squares
 
 QUICK = SETTINGS.model_copy(update={"arms": ("clean",), "epochs": 2, "bootstrap": 5})
 
 
 def other() -> Cohort:
-    cohort = squares(views=False)
+    cohort = squares(12, views=False)
     cohort.manifest["source"] = "arcade"
     return cohort
 
@@ -49,15 +50,25 @@ def test_every_way_is_scored_on_the_same_frames(transfer: Transfer) -> None:
         assert "operating" in side.detections
 
 
-def test_an_applied_detector_is_the_source_and_a_tuned_one_starts_from_it(transfer: Transfer, store: Store) -> None:
+def test_each_detector_is_kept_and_both_cohorts_have_their_own(transfer: Transfer, store: Store) -> None:
     own, second = transfer.domains
-    source = store.folder("localization_fpn", second.cells[0], second.cohort.digest()).load_weights("detector")
-    applied = sorted((store.root / "localization_applied").glob("*/settings.json"))
-    assert len(applied) == 2
-    tuned = sorted((store.root / "localization_tuned").glob("*/detector.safetensors"))
-    assert len(tuned) == 2 * QUICK.folds
-    states = [store.folder("localization_fpn", own.cells[0], own.cohort.digest()).load_weights("detector"), source]
-    assert any(not torch.equal(states[0][name], states[1][name]) for name in source)
+    states = [
+        store.folder("localization_fpn", domain.cells[0], domain.cohort.digest()).load_weights("detector")
+        for domain in (own, second)
+    ]
+    assert any(not torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert len(list((store.root / "localization_applied").glob("*/complete.json"))) == 2
+    assert len(list((store.root / "localization_tuned").glob("*/complete.json"))) == 2 * QUICK.folds
+
+
+def test_fine_tuning_starts_from_the_weights_given(transfer: Transfer, tmp_path: Path) -> None:
+    domain = transfer.domains[0]
+    fit = domain.cells[0].fit.model_copy(update={"learning_rate": 1e-12, "epochs": 1})
+    cell = domain.cells[0].model_copy(update={"fit": fit})
+    given = {name: torch.full_like(value, 0.01) for name, value in detector_state(new_detector(cell)).items()}
+    train_fold(domain.cohort, cell, RunFolder(tmp_path), material=domain.material, initial=given)
+    for name, value in RunFolder(tmp_path).load_weights("detector").items():
+        torch.testing.assert_close(value, given[name], rtol=0, atol=1e-6)
 
 
 def test_finished_pieces_are_found_again(transfer: Transfer, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
