@@ -41,7 +41,10 @@ from cag.tasks import Task, run_tasks
 
 __all__ = ["Localization", "LocalizationSettings", "heatmap", "localize", "operating_points"]
 
-NO_CLASSIFIER = "not applicable: without images free of stenosis no classifier can be trained, and a CAM explains one; cam_profile names a profile that lends its own"
+NO_CLASSIFIER = (
+    "not applicable: without images free of stenosis no classifier can be trained, and a CAM explains one; "
+    "cam_profile may name a profile that lends its own"
+)
 
 
 @dataclass(frozen=True)
