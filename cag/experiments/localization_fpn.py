@@ -29,12 +29,17 @@ from cag.store import RunFolder
 from cag.transforms import augment_with_boxes, scale
 
 
-def new_detector(settings: FpnSettings, trunk: Trunk | None = None) -> StenosisDetector:
-    """A detector with fresh pyramid and heads, on the given trunk or on the initial one."""
+def new_detector(
+    settings: FpnSettings, trunk: Trunk | None = None, state: Mapping[str, Tensor] | None = None
+) -> StenosisDetector:
+    """A detector on the given trunk or on the initial one, fresh or with a trained one's ``detector_state``."""
     trunk = trunk or build_trunk(settings.weights, settings.seed, settings.backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(settings.digest()[:8], 16))
-        return StenosisDetector(trunk, settings.detector, trainable=settings.trainable)
+        detector = StenosisDetector(trunk, settings.detector, trainable=settings.trainable)
+    if state is not None:
+        detector.load_state_dict(state, strict=settings.trainable == "all")
+    return detector
 
 
 def as_published(detector: DetectorSettings) -> DetectorSettings:
@@ -73,9 +78,7 @@ def train_fold(
     """
     frames = material.frames
     parts = split_images(cohort, frames.images, Split(settings.arm, settings.fold, settings.folds, settings.seed))
-    detector = new_detector(settings, trunk)
-    if initial is not None:
-        detector.load_state_dict(initial, strict=settings.trainable == "all")
+    detector = new_detector(settings, trunk, initial)
     judge = _Judge(frames, np.flatnonzero(parts == ("inner" if settings.arm == "clean" else "outer")), settings)
     train = torch.as_tensor(np.flatnonzero(parts == "train"))
     history = fit(
@@ -88,18 +91,24 @@ def train_fold(
         on_epoch=lambda epoch, _: judge.score(epoch, detect_rows(detector, material, judge.rows)),
         progress=False,
     )
-    scored = np.flatnonzero(np.isin(parts, ["inner", "outer"]))
-    if settings.arm == "as_published":
-        detector.settings = as_published(settings.detector)
-    found = detections_table(detect_rows(detector, material, scored), frames.images.image_id.iloc[scored], "fpn")
-    prior = _prior_table(frames, train.numpy(), scored, material, settings)
-    part_of = dict(zip(frames.images.image_id, parts, strict=True))
-    table = pd.concat([found, prior], ignore_index=True)
-    table = table.assign(part=table.image_id.map(part_of), arm=settings.arm, fold=settings.fold)
-    folder.save_table("detections", table)
+    folder.save_table("detections", _fold_detections(detector, material, settings, parts))
     folder.save_table("parts", frames.images[["image_id"]].assign(part=parts))
     folder.save_table("history", pd.DataFrame(history.rows))
     folder.save_weights("detector", detector_state(detector))
+
+
+def _fold_detections(
+    detector: StenosisDetector, material: Material, settings: FpnSettings, parts: np.ndarray
+) -> pd.DataFrame:
+    """Boxes of detector and place prior on the inner and the scored images of a fold."""
+    ids, scored = material.frames.images.image_id, np.flatnonzero(np.isin(parts, ["inner", "outer"]))
+    if settings.arm == "as_published":
+        detector.settings = as_published(settings.detector)
+    found = detections_table(detect_rows(detector, material, scored), ids.iloc[scored], "fpn")
+    prior = _prior_table(material.frames, np.flatnonzero(parts == "train"), scored, material, settings)
+    table = pd.concat([found, prior], ignore_index=True)
+    part_of = dict(zip(ids, parts, strict=True))
+    return table.assign(part=table.image_id.map(part_of), arm=settings.arm, fold=settings.fold)
 
 
 @dataclass(frozen=True)

@@ -165,9 +165,7 @@ def _train(cohort: Cohort, cell: FpnSettings, folder: RunFolder, *, material: Ma
 def _apply(
     cohort: Cohort, settings: AppliedSettings, folder: RunFolder, *, source: Domain, target: Domain, store: Store
 ) -> None:
-    detector = new_detector(settings.source)
-    state = _trained(settings.source, source, store)
-    detector.load_state_dict(state, strict=settings.source.trainable == "all")
+    detector = new_detector(settings.source, state=_trained(settings.source, source, store))
     frames = target.material.frames
     found = detect_rows(detector, target.material, np.arange(len(frames.images)))
     folder.save_table("detections", detections_table(found, frames.images.image_id, "fpn"))
