@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -111,6 +111,8 @@ class Cohort:
         Where frames come from: the files of ``folder`` by default.
     origin : str
         What identifies a cohort without files: the digest of its settings and of the simulator.
+    counts : mapping of str to int
+        How often each known quirk of a public set was met when it was read; empty for other cohorts.
     """
 
     manifest: pd.DataFrame
@@ -120,6 +122,7 @@ class Cohort:
     folder: Path | None
     source: FrameSource | None = field(default=None, repr=False)
     origin: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_manifest(cls, path: Path) -> Cohort:
@@ -136,7 +139,7 @@ class Cohort:
         """
         if is_public(path):
             found = read_public(path)
-            return cls.from_tables(found.tables, found.folder)
+            return replace(cls.from_tables(found.tables, found.folder), counts=found.counts)
         return cls.from_tables(load_cohort_tables(path), path.parent)
 
     @classmethod
@@ -238,7 +241,9 @@ class Cohort:
         runs = self.manifest.sort_values("run_id")
         real = runs[runs["source"] != "simulated"] if "source" in runs else runs.iloc[:0]
         digests = real[["run_id", "sha256"]] if "sha256" in real else real.iloc[:0]
-        parts = [self.origin, _text(runs[columns]), _text(self.lesions), _text(self.boxes.round()), _text(digests)]
+        # A column that says nothing identifies nothing, so that a new label leaves older cohorts what they are.
+        boxes = self.boxes.dropna(axis="columns", how="all").round()
+        parts = [self.origin, _text(runs[columns]), _text(self.lesions), _text(boxes), _text(digests)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     @property

@@ -114,8 +114,8 @@ def plan_tables(settings: CohortSettings, device: str = "cpu") -> tuple[CohortTa
 
 
 def simulator_digest() -> str:
-    """Digest of the simulator's own source and data: another simulator is another cohort."""
-    whole = hashlib.sha256()
+    """Digest of the simulator's own source and data, and of what is told of a box: else it is another cohort."""
+    whole = hashlib.sha256(",".join(_BOX_COLUMNS).encode())
     for file in sorted((*_PHANTOM.glob("*.py"), *_PHANTOM.glob("*.csv"))):
         whole.update(f"{file.name}\0".encode() + file.read_bytes())
     return whole.hexdigest()[:16]

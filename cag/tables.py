@@ -100,6 +100,7 @@ COLUMNS: dict[TableName, dict[str, Column]] = {
         **{corner: _filled("number") for corner in CORNERS},
         "segment": Column("whole", check=_segment),
         "percent_stenosis": Column("number", check=_percent),
+        "foreshortening": Column("number", check=pa.Check.in_range(0, 1)),
     },
 }
 _UNIQUE: dict[TableName, str] = {"data_manifest": "run_id", "patients": "patient_id"}

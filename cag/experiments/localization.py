@@ -25,6 +25,8 @@ from cag.experiments.localization_scores import PUBLISHED_SIZE, Scored, scoring_
 from cag.experiments.localization_settings import (
     START_VIEW,
     LocalizationSettings,
+    borrowed_cam_cells,
+    borrowed_classifiers,
     cam_cells,
     find_classifiers,
     fpn_cells,
@@ -39,7 +41,10 @@ from cag.tasks import Task, run_tasks
 
 __all__ = ["Localization", "LocalizationSettings", "heatmap", "localize", "operating_points"]
 
-NO_CLASSIFIER = "not applicable: without images free of stenosis no classifier can be trained, and a CAM explains one"
+NO_CLASSIFIER = (
+    "not applicable: without images free of stenosis no classifier can be trained, and a CAM explains one; "
+    "cam_profile may name a profile that lends its own"
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,10 @@ class Localization:
     sides : mapping of (arm, method) to Scored
     not_applicable : mapping of method to reason
     cam_folders : mapping of (arm, fold) to RunFolder
+    material : Material
+        Frames and stored maps, for experiments that go on from here.
+    cells : sequence of FpnSettings
+        Settings of the detectors of the clean arm.
     """
 
     frames: LesionFrames
@@ -67,6 +76,8 @@ class Localization:
     sides: Mapping[tuple[Arm, str], Scored]
     not_applicable: Mapping[str, str]
     cam_folders: Mapping[tuple[Arm, int], RunFolder]
+    material: Material
+    cells: Sequence[FpnSettings]
 
 
 def localize(cohort: Cohort, settings: LocalizationSettings, store: Store) -> Localization:
@@ -85,15 +96,19 @@ def localize(cohort: Cohort, settings: LocalizationSettings, store: Store) -> Lo
     train = partial(_train, material=material, classifiers=classifiers)
     folders = run_tasks([Task("localization_fpn", cell, train) for cell in cells], cohort, store)
     cam_folders: dict[tuple[Arm, int], RunFolder] = {}
-    if classifiers is not None:
-        shared = CamMaterial(cohort, material.frames, classifiers, settings.device)
-        own = cam_cells(settings, classifiers)
+    borrowed = borrowed_classifiers(settings) if classifiers is None else None
+    explained_by = classifiers or borrowed
+    if explained_by is not None:
+        shared = CamMaterial(cohort, material.frames, explained_by, settings.device)
+        own = cam_cells(settings, explained_by) if borrowed is None else borrowed_cam_cells(settings, explained_by)
         work = partial(cam_fold, material=shared)
         done = run_tasks([Task("localization_cam", cell, work) for cell in own], cohort, store)
         cam_folders = {(cell.arm, cell.fold): folder for cell, folder in zip(own, done, strict=True)}
     record_stage(store, "localization", settings, cohort)
-    reasons = {} if classifiers is not None else {"cam": NO_CLASSIFIER}
-    return _gather(material.frames, [*folders, *cam_folders.values()], settings, store, reasons, cam_folders)
+    reasons = {} if explained_by is not None else {"cam": NO_CLASSIFIER}
+    tables = _gather(material.frames, [*folders, *cam_folders.values()], settings, store)
+    clean = [cell for cell in cells if cell.arm == "clean"]
+    return Localization(material.frames, *tables, reasons, cam_folders, material, clean)
 
 
 def _train(
@@ -113,9 +128,8 @@ def _gather(
     folders: Sequence[RunFolder],
     settings: LocalizationSettings,
     store: Store,
-    reasons: Mapping[str, str],
-    cam_folders: Mapping[tuple[Arm, int], RunFolder],
-) -> Localization:
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[tuple[Arm, str], Scored]]:
+    """Images, detections, truth and operating points, published, and what they give for each arm and method."""
     found = pd.concat([folder.load_table("detections") for folder in folders], ignore_index=True)
     found = found[(found.arm == "clean") | (found.method != "prior")]
     parts = pd.concat([_scored_parts(folder) for folder in folders], ignore_index=True).drop_duplicates()
@@ -134,7 +148,7 @@ def _gather(
         if len(own):
             rule = scoring_rule(arm, method, settings.iou, settings.box_minimum)
             sides[arm, method] = Scored(own, boxes, frames.truth, rule)
-    return Localization(frames, images, detections, frames.truth, operating, sides, reasons, cam_folders)
+    return images, detections, frames.truth, operating, sides
 
 
 def _scored_parts(folder: RunFolder) -> pd.DataFrame:

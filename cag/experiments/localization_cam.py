@@ -62,6 +62,18 @@ class CamSettings(Settings):
     iou: float
 
 
+class BorrowedCamSettings(CamSettings):
+    """A fold explained by classifiers of another cohort.
+
+    Attributes
+    ----------
+    borrowed_from : str
+        Digest of that cohort.
+    """
+
+    borrowed_from: str
+
+
 @dataclass(frozen=True)
 class CamMaterial:
     """Frames as the classifiers read them, and the last maps of their trunk where it is frozen."""
@@ -104,12 +116,15 @@ def cam_fold(cohort: Cohort, settings: CamSettings, folder: RunFolder, *, materi
     parts = split_images(cohort, images, split) if clean else np.full(len(images), "outer", dtype=object)
     rows = np.flatnonzero(np.isin(parts, ["inner", "outer"]))
     heat, probability = np.zeros((len(images),) + (settings.choice.image_size,) * 2, "float32"), np.zeros(len(images))
-    for view in sorted(images.model_view.iloc[rows].unique()):
-        own = rows[images.model_view.iloc[rows] == view]
-        if clean:
-            _refuse_leak(material.classifiers, settings.fold, view, images.patient_id.iloc[own], parts[own])
-        model = material.classifiers.load(settings.fold, view)
-        heat[own], probability[own] = _explain(model, material.maps(model, own), settings)
+    if isinstance(settings, BorrowedCamSettings):
+        heat[rows], probability[rows] = _most_probable_view(material, rows, settings)
+    else:
+        for view in sorted(images.model_view.iloc[rows].unique()):
+            own = rows[images.model_view.iloc[rows] == view]
+            if clean:
+                _refuse_leak(material.classifiers, settings.fold, view, images.patient_id.iloc[own], parts[own])
+            model = material.classifiers.load(settings.fold, view)
+            heat[own], probability[own] = _explain(model, material.maps(model, own), settings)
     boxes = partial(activation_boxes, images, heat, probability)
     threshold = _best_threshold(material.frames, boxes, parts, settings) if clean else PUBLISHED_THRESHOLD
     part_of = dict(zip(images.image_id, parts, strict=True))
@@ -148,6 +163,21 @@ def _explain(
     coarse = activation_from_maps(model.head, maps, 1, settings.method)
     heat = enlarge_activation(coarse, size, size, model.trunk if settings.arm == "clean" else None)
     return heat, logits.softmax(dim=1)[:, 1].numpy()
+
+
+def _most_probable_view(
+    material: CamMaterial, rows: np.ndarray, settings: CamSettings
+) -> tuple[Float[np.ndarray, "n s s"], Float[np.ndarray, " n"]]:
+    """Activation by that view's borrowed classifier that is surest of a stenosis: the frames' own views are unknown."""
+    heat: np.ndarray | None = None
+    probability = np.full(len(rows), -1.0)
+    for view in material.classifiers.views:
+        model = material.classifiers.load(0, view)
+        own_heat, own_probability = _explain(model, material.maps(model, rows), settings)
+        heat = np.zeros_like(own_heat) if heat is None else heat
+        surer = own_probability > probability
+        heat[surer], probability[surer] = own_heat[surer], own_probability[surer]
+    return (np.zeros((0, 1, 1), "float32") if heat is None else heat), probability
 
 
 def _best_threshold(frames: LesionFrames, boxes: partial, parts: np.ndarray, settings: CamSettings) -> float:

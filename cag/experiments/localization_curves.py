@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from cag.anatomy import SEGMENTS
 from cag.experiments.localization_scores import PUBLISHED_SIZE, Scored, Sides
 from cag.experiments.localization_splits import Arm
 from cag.metrics import localization
@@ -18,6 +19,10 @@ from cag.metrics.ranking import FROC_RATES, froc_sensitivity
 
 #: Edges of the severity strata, percent diameter stenosis.
 SEVERITY_BINS = (25, 50, 70, 100, 101)
+#: Edges of the foreshortening strata: the share of its length that the projection loses.
+FORESHORTENING_BINS = (0, 0.1, 0.2, 0.4, 1.01)
+#: False boxes an image at which the free-response curves are drawn, those of the protocol among them.
+CURVE_RATES = (0.125, *FROC_RATES, 8.0)
 
 
 def froc_table(sides: Sides, *, bootstrap: int, seed: int, arm: Arm = "clean") -> pd.DataFrame:
@@ -30,8 +35,8 @@ def froc_table(sides: Sides, *, bootstrap: int, seed: int, arm: Arm = "clean") -
 
 
 def _froc(matches: Matches, weights: Float[np.ndarray, "b n"]) -> dict[str, Float[np.ndarray, " b"]]:
-    columns = froc_sensitivity(matches, weights, FROC_RATES).T
-    return {str(rate): column for rate, column in zip(FROC_RATES, columns, strict=True)}
+    columns = froc_sensitivity(matches, weights, CURVE_RATES).T
+    return {str(rate): column for rate, column in zip(CURVE_RATES, columns, strict=True)}
 
 
 def sweep_table(
@@ -64,9 +69,15 @@ def recall_table(
         names, codes = np.unique(side.patients, return_inverse=True)
         weights = resample_counts(len(names), bootstrap, np.random.default_rng([seed, 65]))[:, codes]
         table = localization.recall_by(side.operating, column, bins=bins, weights=weights)
-        groups = [_group_name(value) for value in table[column]]
+        groups = [_group_name(value, column) for value in table[column]]
         frames.append(table.assign(method=method, group=groups, lesions=table["n"]))
     return pd.concat(frames, ignore_index=True)[["method", "group", "lesions", "recall", "low", "high"]]
+
+
+def segment_table(sides: Sides, *, bootstrap: int, seed: int, least: int = 5) -> pd.DataFrame:
+    """``recall_table`` by segment, in the order of their numbers, of those with at least ``least`` lesions."""
+    table = recall_table(sides, "segment", bootstrap=bootstrap, seed=seed)
+    return table[table.lesions >= least].reset_index(drop=True)
 
 
 def size_bins(image_size: int) -> tuple[int, ...]:
@@ -74,9 +85,13 @@ def size_bins(image_size: int) -> tuple[int, ...]:
     return (0, *(round(edge * image_size / PUBLISHED_SIZE) for edge in (35, 50, 70, 100)), image_size)
 
 
-def _group_name(value: object) -> str:
+def _group_name(value: object, column: str) -> str:
+    if column == "segment":
+        return SEGMENTS.get(int(float(str(value))), f"segment {value}")
     if not isinstance(value, pd.Interval):
         return f"{value:g}" if isinstance(value, float) else str(value)
+    if column == "foreshortening":
+        return f"{value.left:g}-{min(value.right, 1):g}"
     last = value.right - 1
     return f"{value.left:g}" if last <= value.left else f"{value.left:g}-{last:g}"
 

@@ -14,7 +14,7 @@ from cag.metrics.boxes import CORNERS
 from cag.settings import Settings
 
 IMAGE_COLUMNS = ["image_id", "patient_id", "run_id", "frame", "artery", "view", "model_view", "width", "height"]
-TRUTH_COLUMNS = ["image_id", "patient_id", *CORNERS, "segment", "percent_stenosis"]
+TRUTH_COLUMNS = ["image_id", "patient_id", *CORNERS, "segment", "percent_stenosis", "foreshortening"]
 
 
 class FrameChoice(Settings):
@@ -53,9 +53,9 @@ class LesionFrames:
     images : DataFrame
         A row a frame: ``IMAGE_COLUMNS``; sorted by run and frame.
     truth : DataFrame
-        A row a lesion: ``TRUTH_COLUMNS``; half-open pixels of the working image.
+        A row a lesion: ``TRUTH_COLUMNS``; half-open pixels of the working image; NaN where a cohort does not know.
     excluded : DataFrame
-        What was left out and why: ``reason``, ``boxes``.
+        What was left out, by the first reason that applies, and what was clipped: ``reason``, ``boxes``.
     """
 
     images: pd.DataFrame
@@ -112,6 +112,8 @@ def _join_runs(cohort: Cohort) -> pd.DataFrame:
     if len(unknown):
         problem = f"{len(unknown)} runs have boxes but no row in the manifest, such as {unknown[0]!r}"
         raise LabelError(problem, field="boxes.csv", remedy="Remove these boxes or add their runs")
+    if "foreshortening" not in joined:
+        joined["foreshortening"] = np.nan
     joined["image_id"] = joined.run_id + ":" + joined.frame.astype(str)
     joined["model_view"] = [model_view(*pair) for pair in zip(joined.view, joined.artery, strict=True)]
     return joined
@@ -122,25 +124,33 @@ def _usable(joined: pd.DataFrame, choice: FrameChoice) -> tuple[pd.DataFrame, pd
     boxes = joined.copy()
     low_high = boxes[["contrast_begin", "contrast_end"]].astype(float)
     begin, end = low_high.contrast_begin.fillna(-np.inf), low_high.contrast_end.fillna(np.inf)
-    boxes[["x1", "x2"]] = boxes[["x1", "x2"]].astype(float).clip(lower=0).clip(upper=boxes["columns"], axis=0)
-    boxes[["y1", "y2"]] = boxes[["y1", "y2"]].astype(float).clip(lower=0).clip(upper=boxes["rows"], axis=0)
-    flat = ~((boxes.x2 > boxes.x1) & (boxes.y2 > boxes.y1))
-    mild = boxes.percent_stenosis.astype(float) < choice.min_percent
-    outside = (boxes.frame < begin) | (boxes.frame > end)
+    given = boxes[CORNERS].astype(float)
+    _clip(boxes)
+    known = np.isfinite(given).all(axis=1)
     unread = pd.Series(bool(choice.model_views), index=boxes.index) & ~boxes.model_view.isin(choice.model_views)
     reasons = {
-        "no area inside the frame": flat,
-        f"stenosis below {choice.min_percent:g} %": mild,
-        "outside the contrast interval": outside,
+        "a coordinate is missing": ~known,
+        "no area inside the frame": ~((boxes.x2 > boxes.x1) & (boxes.y2 > boxes.y1)),
+        f"stenosis below {choice.min_percent:g} %": boxes.percent_stenosis.astype(float) < choice.min_percent,
+        "outside the contrast interval": (boxes.frame < begin) | (boxes.frame > end),
         "in a view that no classifier reads": unread,
+        "the same box twice": boxes.duplicated(["run_id", "frame", *CORNERS]),
     }
-    first = np.argmax(np.array(list(reasons.values())), axis=0)
-    dropped = flat | mild | outside | unread
-    counts = np.bincount(first[dropped], minlength=len(reasons))
+    flags = np.array(list(reasons.values()))
+    dropped = flags.any(axis=0)
+    counts = np.bincount(flags.argmax(axis=0)[dropped], minlength=len(reasons))
     excluded = pd.DataFrame({"reason": list(reasons), "boxes": counts})
+    clipped = int((known & (given != boxes[CORNERS]).any(axis=1) & ~dropped).sum())
+    excluded.loc[len(excluded)] = ["kept, clipped to the frame", clipped]
     boxes[["x1", "x2"]] = boxes[["x1", "x2"]].mul(choice.image_size / boxes["columns"].astype(float), axis=0)
     boxes[["y1", "y2"]] = boxes[["y1", "y2"]].mul(choice.image_size / boxes["rows"].astype(float), axis=0)
     return boxes[~dropped], excluded
+
+
+def _clip(boxes: pd.DataFrame) -> None:
+    """Cut boxes off at the border of their frames, in place."""
+    for corners, extent in ((["x1", "x2"], "columns"), (["y1", "y2"], "rows")):
+        boxes[corners] = boxes[corners].astype(float).clip(lower=0).clip(upper=boxes[extent], axis=0)
 
 
 def _spread(frames: pd.DataFrame, per_run: int) -> pd.DataFrame:

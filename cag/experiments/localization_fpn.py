@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,12 +29,17 @@ from cag.store import RunFolder
 from cag.transforms import augment_with_boxes, scale
 
 
-def new_detector(settings: FpnSettings, trunk: Trunk | None = None) -> StenosisDetector:
-    """A detector with fresh pyramid and heads, on the given trunk or on the initial one."""
+def new_detector(
+    settings: FpnSettings, trunk: Trunk | None = None, state: Mapping[str, Tensor] | None = None
+) -> StenosisDetector:
+    """A detector on the given trunk or on the initial one, fresh or with a trained one's ``detector_state``."""
     trunk = trunk or build_trunk(settings.weights, settings.seed, settings.backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(settings.digest()[:8], 16))
-        return StenosisDetector(trunk, settings.detector, trainable=settings.trainable)
+        detector = StenosisDetector(trunk, settings.detector, trainable=settings.trainable)
+    if state is not None:
+        detector.load_state_dict(state, strict=settings.trainable == "all")
+    return detector
 
 
 def as_published(detector: DetectorSettings) -> DetectorSettings:
@@ -51,16 +56,29 @@ def detector_state(detector: StenosisDetector) -> dict[str, Tensor]:
 
 
 def train_fold(
-    cohort: Cohort, settings: FpnSettings, folder: RunFolder, *, material: Material, trunk: Trunk | None = None
+    cohort: Cohort,
+    settings: FpnSettings,
+    folder: RunFolder,
+    *,
+    material: Material,
+    trunk: Trunk | None = None,
+    initial: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Train a fold's detector; store its weights, history and detections, and the boxes of the place prior.
 
     The epoch is the one of highest average precision on the inner part (clean) or on the scored
     images themselves (as published).
+
+    Parameters
+    ----------
+    trunk : Trunk, optional
+        Where the trunk starts from; the initial weights by default.
+    initial : state dictionary, optional
+        A trained detector's (``detector_state``), to be fine-tuned.
     """
     frames = material.frames
     parts = split_images(cohort, frames.images, Split(settings.arm, settings.fold, settings.folds, settings.seed))
-    detector = new_detector(settings, trunk)
+    detector = new_detector(settings, trunk, initial)
     judge = _Judge(frames, np.flatnonzero(parts == ("inner" if settings.arm == "clean" else "outer")), settings)
     train = torch.as_tensor(np.flatnonzero(parts == "train"))
     history = fit(
@@ -73,18 +91,24 @@ def train_fold(
         on_epoch=lambda epoch, _: judge.score(epoch, detect_rows(detector, material, judge.rows)),
         progress=False,
     )
-    scored = np.flatnonzero(np.isin(parts, ["inner", "outer"]))
-    if settings.arm == "as_published":
-        detector.settings = as_published(settings.detector)
-    found = detections_table(detect_rows(detector, material, scored), frames.images.image_id.iloc[scored], "fpn")
-    prior = _prior_table(frames, train.numpy(), scored, material, settings)
-    part_of = dict(zip(frames.images.image_id, parts, strict=True))
-    table = pd.concat([found, prior], ignore_index=True)
-    table = table.assign(part=table.image_id.map(part_of), arm=settings.arm, fold=settings.fold)
-    folder.save_table("detections", table)
+    folder.save_table("detections", _fold_detections(detector, material, settings, parts))
     folder.save_table("parts", frames.images[["image_id"]].assign(part=parts))
     folder.save_table("history", pd.DataFrame(history.rows))
     folder.save_weights("detector", detector_state(detector))
+
+
+def _fold_detections(
+    detector: StenosisDetector, material: Material, settings: FpnSettings, parts: np.ndarray
+) -> pd.DataFrame:
+    """Boxes of detector and place prior on the inner and the scored images of a fold."""
+    ids, scored = material.frames.images.image_id, np.flatnonzero(np.isin(parts, ["inner", "outer"]))
+    if settings.arm == "as_published":
+        detector.settings = as_published(settings.detector)
+    found = detections_table(detect_rows(detector, material, scored), ids.iloc[scored], "fpn")
+    prior = _prior_table(material.frames, np.flatnonzero(parts == "train"), scored, material, settings)
+    table = pd.concat([found, prior], ignore_index=True)
+    part_of = dict(zip(ids, parts, strict=True))
+    return table.assign(part=table.image_id.map(part_of), arm=settings.arm, fold=settings.fold)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from jaxtyping import Float
 from cag.experiments.localization_splits import Arm
 from cag.metrics import localization, published
 from cag.metrics.boxes import Rule
+from cag.metrics.coco import coco_metrics
 from cag.metrics.intervals import Estimate, bootstrap_many, paired_difference
 from cag.metrics.matching import Matches, match_detections
-from cag.metrics.ranking import average_precision, froc_sensitivity
+from cag.metrics.ranking import IOU_THRESHOLDS, average_precision, froc_sensitivity
 
 #: Frames have this many pixels a side in the publication; distances are given in them.
 PUBLISHED_SIZE = 512
@@ -71,6 +72,12 @@ class Scored:
         """Detections at the operating point matched one to one."""
         return self.at_iou(self.rule.iou)
 
+    @cached_property
+    def of_coco(self) -> tuple[Matches, ...]:
+        """All detections matched at each of COCO's ten overlaps, .5 to .95; only where the rule is the clean one."""
+        clean = self.rule.rule == "clean"
+        return tuple(self._matched(self.detections, iou) for iou in IOU_THRESHOLDS) if clean else ()
+
     def at_iou(self, iou: float) -> Matches:
         """Detections at the operating point matched at another IoU."""
         return self._matched(self.detections[self.detections.operating], iou)
@@ -97,14 +104,14 @@ class Scored:
         minimum, grow = self.rule.box_minimum / self.scale, self.rule.rule
         count = partial(published.image_counts, iou_threshold=self.rule.iou, box_minimum=minimum, rule=grow)
         counts = count(self.images, self.detections[self.detections.operating], self.truth)
-        return partial(_all_metrics, counts, self.matches, self.operating, self.scale)
+        return partial(_all_metrics, counts, self)
 
 
 def _all_metrics(
-    counts: pd.DataFrame, matches: Matches, operating: Matches, scale: float, weights: Float[np.ndarray, "b n"]
+    counts: pd.DataFrame, side: Scored, weights: Float[np.ndarray, "b n"]
 ) -> dict[str, Float[np.ndarray, " b"]]:
-    coded = published.metrics(counts, weights)
-    usual = localization.metrics(operating, weights)
+    coded, scale = published.metrics(counts, weights), side.scale
+    usual = localization.metrics(side.operating, weights)
     return {
         **{name: coded[name] for name in ("global_sensitivity", "sens_s", "spec_s")},
         "mse": coded["mse"] * scale,
@@ -112,9 +119,11 @@ def _all_metrics(
         "precision": usual["precision"],
         "f1": usual["f1"],
         "false_positives": usual["false_positives"],
+        "distance_found": usual["distance_found"] * scale,
         "distance_with_misses": usual["distance_with_misses"] * scale,
-        "ap50": average_precision(matches, weights),
-        "recall_at_1fp": froc_sensitivity(matches, weights, (1.0,))[:, 0],
+        "ap50": average_precision(side.matches, weights),
+        "recall_at_1fp": froc_sensitivity(side.matches, weights, (1.0,))[:, 0],
+        **coco_metrics(side.of_coco, weights),
     }
 
 
@@ -183,7 +192,7 @@ def headline(metrics: pd.DataFrame) -> dict[str, Estimate]:
     """Clean numbers for the prose, such as ``fpn_sens_s``; undefined for a method that does not apply."""
     own = metrics[(metrics.arm == "clean") & (metrics.artery == "both")].set_index(["method", "metric"])
     nothing = Estimate(float("nan"), float("nan"), float("nan"), 0)
-    names = ("global_sensitivity", "sens_s", "recall", "ap50", "recall_at_1fp")
+    names = ("global_sensitivity", "sens_s", "recall", "precision", "f1", "ap50", "ap", "ar", "recall_at_1fp")
     columns = ["value", "low", "high", "n_groups"]
     return {
         f"{method}_{name}": Estimate(*own.loc[(method, name), columns]) if (method, name) in own.index else nothing

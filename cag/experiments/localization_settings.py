@@ -12,13 +12,15 @@ from pydantic import Field
 from cag.cohort import Cohort
 from cag.engine import FitSettings
 from cag.errors import SettingsError
-from cag.experiments.localization_cam import CamSettings
+from cag.experiments.localization_anchors import scaled_preset
+from cag.experiments.localization_cam import BorrowedCamSettings, CamSettings
 from cag.experiments.localization_classifiers import FoldClassifiers
 from cag.experiments.localization_data import FrameChoice
 from cag.experiments.localization_material import FpnSettings
 from cag.experiments.localization_splits import Arm
+from cag.experiments.stages import load_stage
 from cag.models.cam import CamMethod
-from cag.models.stenosis_detector import DETECTOR_PRESETS, DetectorSettings
+from cag.models.stenosis_detector import DetectorSettings
 from cag.models.trunk import Trainable
 from cag.settings import ROOT, StudySettings
 from cag.store import Store
@@ -57,6 +59,12 @@ class LocalizationSettings(StudySettings):
     false_positives : float
         False boxes an image at which the clean operating point is set, on inner images.
     cam_method : {'gradcam', 'hirescam', 'layercam'}
+    cam_profile : str
+        Results folder whose classifiers explain the frames of a cohort that can train none (one without
+        views, such as ARCADE); empty leaves the CAM out there.
+    transfer_manifest : str
+        Another cohort, as ``manifest``: detectors are trained on either, tested on the other, and
+        fine-tuned; empty leaves the transfer out.
     """
 
     image_size: int = Field(256, ge=96, le=1024)
@@ -79,6 +87,8 @@ class LocalizationSettings(StudySettings):
     iou: float = Field(0.5, gt=0, lt=1)
     false_positives: float = Field(1.0, gt=0)
     cam_method: CamMethod = "gradcam"
+    cam_profile: str = ""
+    transfer_manifest: str = ""
 
     @property
     def manifest_path(self) -> Path:
@@ -101,6 +111,22 @@ def find_classifiers(cohort: Cohort, settings: LocalizationSettings, store: Stor
     if not cohort.manifest["view"].notna().any():
         return None
     return FoldClassifiers.find(store, cohort.digest(), folds=settings.folds, seed=settings.seed)
+
+
+def borrowed_classifiers(settings: LocalizationSettings) -> FoldClassifiers | None:
+    """The classifiers of another profile's cohort, for a cohort that can train none; None where none are named.
+
+    Raises
+    ------
+    InputError
+        If that profile has no trained classifiers.
+    """
+    if not settings.cam_profile:
+        return None
+    store = Store(ROOT / "results" / settings.cam_profile)
+    stage = load_stage(store, "classification")
+    folds, seed = int(stage.settings["folds"]), int(stage.settings["seed"])
+    return FoldClassifiers.find(store, stage.cohort_digest, folds=folds, seed=seed)
 
 
 def frame_choice(settings: LocalizationSettings, classifiers: FoldClassifiers | None) -> FrameChoice:
@@ -128,12 +154,30 @@ def fpn_cells(settings: LocalizationSettings, classifiers: FoldClassifiers | Non
 
 def detector_settings(settings: LocalizationSettings) -> DetectorSettings:
     """The preset's anchors, scaled from the size they are meant for to this image size."""
-    preset = DETECTOR_PRESETS[settings.anchors]
-    factor = settings.image_size / (512 if settings.anchors == "published" else 256)
-    sizes = tuple(size * factor for size in preset.anchor_sizes)
+    preset = scaled_preset(settings.anchors, settings.image_size)
     # Average precision needs the low scores as well; the published arm cuts and suppresses in its own way.
     kept = {"score_threshold": 0.02, "nms_threshold": preset.nms_threshold or 0.5, "max_detections": 50}
-    return preset.model_copy(update={"anchor_sizes": sizes, "channels": settings.channels, **kept})
+    return preset.model_copy(update={"channels": settings.channels, **kept})
+
+
+def borrowed_cam_cells(settings: LocalizationSettings, classifiers: FoldClassifiers) -> list[CamSettings]:
+    """Settings of every clean fold explained by the first fold's classifiers of another cohort."""
+    own = classifiers.cells
+    return [
+        BorrowedCamSettings(
+            choice=frame_choice(settings, None),
+            arm="clean",
+            fold=fold,
+            folds=settings.folds,
+            seed=settings.seed,
+            method=settings.cam_method,
+            classifiers=tuple(own[0, view] for view in classifiers.views),
+            box_minimum=settings.box_minimum * settings.image_size / 512,
+            iou=settings.iou,
+            borrowed_from=classifiers.cohort_digest,
+        )
+        for fold in range(settings.folds)
+    ]
 
 
 def cam_cells(settings: LocalizationSettings, classifiers: FoldClassifiers) -> list[CamSettings]:

@@ -18,12 +18,16 @@ METRICS: dict[str, tuple[str, int]] = {
     "mse": ("“MSE”, px", 0),
     "recall": ("Recall", 2),
     "precision": ("Precision", 2),
+    "f1": ("F1", 2),
     "ap50": ("Average precision", 2),
+    "ap": ("COCO AP", 3),
+    "ar": ("COCO AR", 2),
     "recall_at_1fp": ("Recall at 1 false box an image", 2),
+    "distance_found": ("Distance of found, px", 0),
     "distance_with_misses": ("Distance with misses, px", 0),
 }
 PUBLISHED = ("global_sensitivity", "sens_s", "spec_s", "mse")
-STANDARD = ("recall", "precision", "ap50", "recall_at_1fp", "distance_with_misses")
+STANDARD = tuple(name for name in METRICS if name not in PUBLISHED)
 
 
 def table_four(metrics: pd.DataFrame, claims: pd.DataFrame, not_applicable: Mapping[str, str]) -> pd.DataFrame:
@@ -65,19 +69,18 @@ def method_table(metrics: pd.DataFrame, not_applicable: Mapping[str, str], arm: 
     Returns
     -------
     DataFrame
-        Method, one column a metric, Note.
+        Metric, one column a method; the last row says on how many lesions, or why a method has no numbers.
     """
     own = metrics[(metrics.arm == arm) & (metrics.artery == "both")]
-    rows = []
+    columns = {"Metric": [*_heads(STANDARD), "Scored on"]}
     for method, name in METHOD_NAMES.items():
         values = own[own.method == method]
         if method in not_applicable:
-            rows.append({"Method": name, **dict.fromkeys(_heads(STANDARD), "–"), "Note": not_applicable[method]})
+            columns[name] = [*("–" for _ in STANDARD), not_applicable[method]]
         elif len(values):
-            texts = {METRICS[metric][0]: _text(values, arm, metric) for metric in STANDARD}
             counts = f"{values.n_lesions.iloc[0]} lesions in {values.n_images.iloc[0]} images"
-            rows.append({"Method": name, **texts, "Note": counts})
-    return pd.DataFrame(rows)
+            columns[name] = [*(_text(values, arm, metric) for metric in STANDARD), counts]
+    return pd.DataFrame(columns)
 
 
 def comparison_table(differences: pd.DataFrame) -> pd.DataFrame:
@@ -85,8 +88,27 @@ def comparison_table(differences: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in differences[differences.metric.isin(METRICS)].itertuples():
         name, digits = METRICS[str(row.metric)]
-        rows.append((f"{_side(str(row.first))} minus {_side(str(row.second))}", name, _interval(row, digits)))
+        rows.append((f"{_side(str(row.first))} minus {_side(str(row.second))}", name, interval(row, digits)))
     return pd.DataFrame(rows, columns=["Comparison", "Metric", "Difference"])
+
+
+def agreement_text(agreement: pd.DataFrame) -> pd.DataFrame:
+    """Agreement of the methods as text: Methods, Found by both, only the first, only the second, neither, Kappa, F1."""
+    heads = {"both": "Found by both", "only_first": "Only the first", "only_second": "Only the second"}
+    heads |= {"neither": "Neither", "kappa": "Kappa", "box_f1": "F1 of the boxes"}
+    rows = []
+    for (first, second), own in agreement.groupby(["first", "second"], sort=False):
+        cells = {row.metric: interval(row, 2) for row in own.itertuples()}
+        names = f"{METHOD_NAMES[str(first)]}, {METHOD_NAMES[str(second)]}"
+        rows.append({"Methods": names} | {head: cells[name] for name, head in heads.items()})
+    return pd.DataFrame(rows, columns=["Methods", *heads.values()])
+
+
+def exclusion_table(counts: Mapping[str, int], excluded: pd.DataFrame) -> pd.DataFrame:
+    """What of the cohort does not take part or was changed: Found, Number; a public set's own quirks first."""
+    reasons = [reason if reason.startswith("kept") else f"left out: {reason}" for reason in excluded.reason]
+    rows = [*counts.items(), *((f"box {reason}", count) for reason, count in zip(reasons, excluded.boxes, strict=True))]
+    return pd.DataFrame(rows, columns=["Found", "Number"])
 
 
 def _heads(names: tuple[str, ...]) -> list[str]:
@@ -100,10 +122,11 @@ def _side(name: str) -> str:
 
 def _text(own: pd.DataFrame, arm: str, metric: str) -> str:
     rows = own[(own.arm == arm) & (own.metric == metric)]
-    return _interval(next(rows.itertuples()), METRICS[metric][1]) if len(rows) else "–"
+    return interval(next(rows.itertuples()), METRICS[metric][1]) if len(rows) else "–"
 
 
-def _interval(row: object, digits: int) -> str:
+def interval(row: object, digits: int) -> str:
+    """A value with its interval as text, from a row with ``value, low, high``."""
     value, low, high = (getattr(row, name) for name in ("value", "low", "high"))
     if pd.isna(value):
         return "not defined"

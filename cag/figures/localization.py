@@ -15,6 +15,9 @@ from cag.cohort import Cohort
 from cag.experiments.localization import Localization, heatmap
 from cag.experiments.localization_cases import choose_cases
 from cag.experiments.localization_data import boxes_by_image
+from cag.experiments.localization_failures import choose_failures
+from cag.experiments.localization_scores import Scored
+from cag.experiments.localization_transfer import Transfer
 from cag.figures.style import FOUND, PALETTE, TRUTH, draw_boxes, panels, show_frame
 from cag.metrics.boxes import centers, corners
 from cag.transforms import load_frames
@@ -55,8 +58,39 @@ def chosen_cases(found: Localization, cohort: Cohort) -> list[Case]:
     return [Case(*parts) for parts in zip(chosen.sentence, frames, *own, heats, strict=True)]
 
 
+def failure_cases(found: Localization, cohort: Cohort, method: str = "fpn") -> list[Case]:
+    """The failures that ``choose_failures`` picks for a method in the clean arm; each title is its sentence."""
+    side = found.sides["clean", method]
+    failures = choose_failures(side.images, side.truth, side.detections, iou=side.rule.iou, scale=side.scale)
+    return _cases_of(side, failures, cohort)
+
+
+def transfer_cases(transfer: Transfer | None, way: str = "applied") -> list[Case]:
+    """Best, typical, missed and false frames of each cohort under a detector of the other; none without a transfer."""
+    cases: list[Case] = []
+    for domain in transfer.domains if transfer else ():
+        side = transfer.sides[domain.name, way]  # type: ignore[index, union-attr]
+        counted = side.detections[side.detections.operating]
+        cases += _cases_of(side, choose_cases(side.images, side.truth, counted), domain.cohort)
+    return cases
+
+
+def _cases_of(side: Scored, chosen: pd.DataFrame, cohort: Cohort) -> list[Case]:
+    rows = side.images.set_index("image_id").loc[chosen.image_id].reset_index()
+    frames = load_frames(cohort, rows, int(side.images.width.iloc[0]), progress=False).numpy()
+    counted = side.detections[side.detections.operating]
+    own = [boxes_by_image(table, chosen.image_id) for table in (side.truth, counted)]
+    nothing = [np.zeros((0, 4))] * len(chosen)
+    return [Case(*parts) for parts in zip(chosen.sentence, frames, *own, nothing, strict=True)]
+
+
 def box_gallery(cases: Sequence[Case]) -> Figure:
-    """Frames side by side with true and found boxes, the form of the paper's Figure 5."""
+    """Frames side by side with true and found boxes, the form of the paper's Figure 5; without cases it says so."""
+    if not cases:
+        figure, axes = panels(1, 1, height=1)
+        axes[0, 0].text(0.5, 0.5, "nothing to show in this run", ha="center", va="center")
+        axes[0, 0].set_axis_off()
+        return figure
     figure, axes = panels(-(-len(cases) // 2), 2, height=3.7)
     for ax, case in zip(axes.flat, cases, strict=False):
         show_frame(ax, case.frame, _wrap(case.title))
@@ -137,9 +171,7 @@ def recall_by_group(ax: Axes, table: pd.DataFrame, xlabel: str) -> Axes:
         What the groups are, with unit.
     """
     if table.empty:
-        ax.text(0.5, 0.5, "not known in this cohort", ha="center", va="center", transform=ax.transAxes)
-        ax.set(xlabel=xlabel, xticks=[], yticks=[])
-        return ax
+        return _unknown(ax, xlabel)
     groups = list(dict.fromkeys(table.group))
     counts = table.groupby("group").lesions.max()
     present = [method for method in METHODS if method in set(table.method)]
@@ -152,6 +184,39 @@ def recall_by_group(ax: Axes, table: pd.DataFrame, xlabel: str) -> Axes:
     ax.set_xticks(range(len(groups)), [f"{group}\n(n = {counts[group]})" for group in groups])
     ax.set(xlabel=xlabel, ylabel="lesions found (recall)", ylim=(0, 1))
     ax.legend(loc="upper left")
+    return ax
+
+
+def _unknown(ax: Axes, label: str) -> Axes:
+    ax.text(0.5, 0.5, "not known in this cohort", ha="center", va="center", transform=ax.transAxes)
+    ax.set(xlabel=label, xticks=[], yticks=[])
+    return ax
+
+
+def recall_by_segment(ax: Axes, table: pd.DataFrame) -> Axes:
+    """Recall of each method in each segment, segments downwards, with intervals and the number of lesions.
+
+    Parameters
+    ----------
+    ax : Axes
+    table : DataFrame
+        method, group (in the order to draw), lesions, recall, low, high.
+    """
+    if table.empty:
+        return _unknown(ax, "segment")
+    groups = list(dict.fromkeys(table.group))
+    counts = table.groupby("group").lesions.max()
+    present = [method for method in METHODS if method in set(table.method)]
+    for number, method in enumerate(present):
+        rows = table[table.method == method].set_index("group").reindex(groups)
+        place = np.arange(len(groups)) + 0.22 * (number - (len(present) - 1) / 2)
+        spread = np.abs(rows[["low", "high"]].to_numpy(float).T - rows.recall.to_numpy(float))
+        name, color = METHODS[method]
+        ax.errorbar(rows.recall, place, xerr=spread, fmt="o", ms=4, capsize=2, color=color, label=name)
+    ax.set_yticks(range(len(groups)), [f"{group} (n = {counts[group]})" for group in groups])
+    ax.invert_yaxis()
+    ax.set(xlabel="lesions found (recall)", xlim=(0, 1))
+    ax.legend(loc="lower right")
     return ax
 
 

@@ -16,7 +16,7 @@ Rule = Literal["clean", "as_published"]
 
 def corners(table: pd.DataFrame) -> Float[np.ndarray, "n 4"]:
     """Boxes of a table as an array: x1, y1, x2, y2 in pixels, half-open."""
-    return table[CORNERS].to_numpy(dtype=float).reshape(-1, 4)
+    return table[CORNERS].to_numpy(dtype=float, copy=True).reshape(-1, 4)
 
 
 def centers(boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 2"]:

@@ -1,17 +1,41 @@
-"""COCO's average precision and recall by torchmetrics and pycocotools."""
+"""COCO's average precision and recall: under many weightings at once, and by torchmetrics and pycocotools."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
 from cag.metrics.boxes import check_boxes, corners
-from cag.metrics.ranking import IOU_THRESHOLDS
+from cag.metrics.localization import metrics
+from cag.metrics.matching import Matches
+from cag.metrics.ranking import IOU_THRESHOLDS, average_precision
 
 _NAMES = {"ap": "map", "ap50": "map_50", "ap75": "map_75", "ar1": "mar_1", "ar10": "mar_10", "ar100": "mar_100"}
+
+
+def coco_metrics(
+    matches: Sequence[Matches], weights: Float[np.ndarray, "b n"] | None = None
+) -> dict[str, Float[np.ndarray, " b"]]:
+    """COCO's ``ap`` and ``ar`` (at most 100 detections an image) as means over matches at its ten overlaps.
+
+    Parameters
+    ----------
+    matches : sequence of Matches
+        At each of ``ranking.IOU_THRESHOLDS``; without any there is no result.
+    weights : array [b, n], optional
+        Over the images, the same in all of ``matches``.
+    """
+    if not matches:
+        return {}
+    precision = [average_precision(own, weights) for own in matches]
+    recall = [metrics(own, weights)["recall"] for own in matches]
+    return {"ap": np.mean(precision, axis=0), "ar": np.mean(recall, axis=0)}
 
 
 def coco_scores(images: pd.DataFrame, detections: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:

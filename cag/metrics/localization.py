@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from sklearn.metrics import cohen_kappa_score
 
 from cag.errors import InputError
 from cag.metrics.boxes import corners
 from cag.metrics.intervals import wilson
-from cag.metrics.matching import Matches, match_image, pairwise_iou
+from cag.metrics.matching import Matches
 from cag.metrics.weighted import ratio
 
 #: Why a metric is NaN, by its name.
@@ -115,62 +114,6 @@ def recall_by(
             low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) if len(drawn) else (np.nan, np.nan)
         rows.append((value, len(index), int(found[index].sum()), share.value, low, high))
     return pd.DataFrame(rows, columns=[column, "n", "found", "recall", "low", "high"])
-
-
-def lesion_agreement(
-    first: Matches, second: Matches, *, first_threshold: float = 0.0, second_threshold: float = 0.0
-) -> dict[str, float]:
-    """How far two methods find the same lesions of the same truth.
-
-    Returns
-    -------
-    dict
-        ``both, only_first, only_second, neither`` (lesions), ``kappa`` (Cohen's; NaN where both
-        find all or both find none).
-
-    Raises
-    ------
-    InputError
-        The two were matched with different true boxes.
-    """
-    own, other = first.truth, second.truth
-    if len(own) != len(other) or not (own["image_id"].to_numpy() == other["image_id"].to_numpy()).all():
-        raise InputError("the two methods were matched with different true boxes", field="truth")
-    a = (own["found"] & (own["found_score"] >= first_threshold)).to_numpy()
-    b = (other["found"] & (other["found_score"] >= second_threshold)).to_numpy()
-    kappa = cohen_kappa_score(a, b) if len(np.union1d(a, b)) > 1 else float("nan")
-    table = {"both": a & b, "only_first": a & ~b, "only_second": ~a & b, "neither": ~a & ~b}
-    return {name: float(rows.sum()) for name, rows in table.items()} | {"kappa": float(kappa)}
-
-
-def box_agreement(
-    first: pd.DataFrame, second: pd.DataFrame, images: pd.DataFrame, *, iou_threshold: float = 0.5
-) -> pd.DataFrame:
-    """How far two sets of boxes (methods, or readers) agree, whatever the truth.
-
-    Parameters
-    ----------
-    first, second : DataFrame
-        ``image_id, x1, y1, x2, y2``; the first's rows are matched in order of ``score`` where there is one.
-    images : DataFrame
-        ``image_id, patient_id``.
-
-    Returns
-    -------
-    DataFrame
-        ``image_id, patient_id, n_first, n_second, pairs``: agreement is 2 pairs / (n_first + n_second), the F1
-        of one set against the other.
-    """
-    if "score" in first:
-        first = first.sort_values("score", ascending=False, kind="stable")
-    boxes, rows = (corners(first), corners(second)), (first.groupby("image_id"), second.groupby("image_id"))
-    found = []
-    for image_id in images["image_id"]:
-        a, b = (box[group.indices.get(image_id, [])] for box, group in zip(boxes, rows, strict=True))
-        pairs = int((match_image(pairwise_iou(a, b), iou_threshold) >= 0).sum()) if len(a) and len(b) else 0
-        found.append((len(a), len(b), pairs))
-    sums = pd.DataFrame(found, columns=["n_first", "n_second", "pairs"], index=images.index)
-    return pd.concat([images[["image_id", "patient_id"]], sums], axis=1)
 
 
 _COLUMNS = ("lesions", "found", "any_lesion", "any_found", "distance", "missed_diagonal", "detections", "hits")

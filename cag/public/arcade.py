@@ -8,31 +8,32 @@ in different views may lie in different groups.
 
 from __future__ import annotations
 
-import json
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
-from scipy.ndimage import binary_erosion, gaussian_filter
-from scipy.sparse.csgraph import connected_components
+from jaxtyping import Int
+from PIL import Image
 
 from cag.errors import ManifestError
 from cag.images import read_image
 from cag.labels import CohortTables
+from cag.public.coco_file import LEFT_OUT, read_coco
 from cag.public.common import PublicCohort, image_row, usable_boxes
+from cag.public.near_duplicates import SIMILARITY, near_duplicate_groups, thumbnail
 
 PARTS = ("train", "val", "test")
 _STENOSIS = "stenosis"
-
-#: Correlation from which two images count as frames of one run. Looked at in train and val: above it
-#: pairs show one vessel tree, save for some dark collimated frames, which are grouped needlessly.
-SIMILARITY = 0.4
-_THUMB = 64
-_COLLIMATOR = 40.0
-_SMOOTHING = 4.0
+#: What is counted of the set as a whole; a count of 0 is shown too, so that one sees what was looked for.
+QUIRKS = (
+    "images without annotation left out",
+    "images stored in color, read as grey",
+    "annotation numbers used twice",
+    *LEFT_OUT,
+)
 
 
 def recognizes(folder: Path) -> bool:
@@ -48,8 +49,8 @@ def read(folder: Path, parts: tuple[str, ...] = PARTS, similarity: float = SIMIL
     """Read images and boxes; an image is a run of one frame, a group of near-duplicates a patient.
 
     Images without annotation are left out: the set shows at least one of them to be an omission
-    (train 218 equals val 58, which is annotated). Annotations that repeat a number are kept, since
-    the number is not used; boxes are clipped, repeated or empty ones dropped. ``counts`` tells how many.
+    (train 218 equals val 58, which is annotated). What else is left out, or kept although odd,
+    ``coco_file.read_coco`` and ``common.usable_boxes`` say; ``counts`` tells how often.
 
     Parameters
     ----------
@@ -65,54 +66,65 @@ def read(folder: Path, parts: tuple[str, ...] = PARTS, similarity: float = SIMIL
     ManifestError
         If the annotations cannot be read or name images that are not there.
     """
-    root, counts = _root(folder), {"images without annotation left out": 0, "annotation numbers used twice": 0}
+    root, counts = _root(folder), Counter(dict.fromkeys(QUIRKS, 0))
     images: list[tuple[str, Path]] = []
     boxes: list[dict[str, object]] = []
     for part in parts:
         if not (root / part / "annotations").is_dir():
             continue
-        coco = _load(root / part / "annotations" / f"{part}.json")
-        names = {image["id"]: root / part / "images" / image["file_name"] for image in coco["images"]}
-        numbers = [annotation["id"] for annotation in coco["annotations"]]
-        annotated = {annotation["image_id"] for annotation in coco["annotations"]}
+        coco = read_coco(root / part / "annotations" / f"{part}.json", _STENOSIS)
+        names = {number: root / part / "images" / name for number, name in coco.images.items()}
+        annotated = {annotation["image_id"] for annotation in coco.annotations}
+        counts.update(coco.counts)
         counts["images without annotation left out"] += len(set(names) - annotated)
-        counts["annotation numbers used twice"] += len(numbers) - len(set(numbers))
-        images += [(_run_id(part, names[i]), _existing(names[i])) for i in sorted(annotated & set(names))]
-        boxes += [_box(part, names, annotation) for annotation in coco["annotations"]]
+        images += [(_run_id(part, names[i]), _existing(names[i])) for i in sorted(annotated)]
+        boxes += [_box(_run_id(part, names[own["image_id"]]), own["bbox"]) for own in coco.annotations]
     if not images:
         remedy = "Unpack arcade.zip and give its folder"
         raise ManifestError("holds no annotated image", file=folder.name, remedy=remedy)
     return _cohort(folder, images, pd.DataFrame(boxes), counts, similarity)
 
 
-def _cohort(
-    folder: Path, images: list[tuple[str, Path]], boxes: pd.DataFrame, counts: dict[str, int], similarity: float
-) -> PublicCohort:
+def image_groups(paths: Sequence[Path], similarity: float = SIMILARITY) -> Int[np.ndarray, " n"]:
+    """Near-duplicate group of each image file (``near_duplicates.near_duplicate_groups``)."""
     with ThreadPoolExecutor() as pool:
-        thumbs = np.stack(list(pool.map(lambda image: thumbnail(read_image(image[1])), images)))
-    groups = near_duplicate_groups(thumbs, similarity)
+        return near_duplicate_groups(np.stack(list(pool.map(_thumbnail_of, paths))), similarity)
+
+
+def _thumbnail_of(path: Path) -> np.ndarray:
+    return thumbnail(read_image(path))
+
+
+def _cohort(
+    folder: Path, images: list[tuple[str, Path]], boxes: pd.DataFrame, counts: Counter[str], similarity: float
+) -> PublicCohort:
+    paths = [path for _, path in images]
+    groups = image_groups(paths, similarity)
     rows = [
         image_row(folder, path, run_id=run_id, patient_id=f"A{group + 1:04d}", source="arcade")
         for (run_id, path), group in zip(images, groups, strict=True)
     ]
     manifest = pd.DataFrame(rows)
     boxes, box_counts = usable_boxes(boxes, manifest)
-    counts |= box_counts | {"images in groups of near-duplicates": int((np.bincount(groups)[groups] > 1).sum())}
-    return PublicCohort(CohortTables.checked(manifest, boxes=boxes), folder, counts)
+    counts["images stored in color, read as grey"] = sum(map(_in_color, paths))
+    counts.update(box_counts)
+    counts.update(_group_counts(groups, [run_id.split("_")[1] for run_id, _ in images]))
+    return PublicCohort(CohortTables.checked(manifest, boxes=boxes), folder, dict(counts))
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        coco = json.loads(path.read_text())
-        for image in coco["images"]:
-            if Path(image["file_name"]).name != image["file_name"]:
-                raise ValueError("image name with a folder")
-        if not all(len(annotation["bbox"]) == 4 for annotation in coco["annotations"]):
-            raise ValueError("box without four numbers")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = f"is no COCO annotation file ({type(error).__name__})"
-        raise ManifestError(problem, file=path.name, remedy="Unpack arcade.zip again") from None
-    return coco
+def _in_color(path: Path) -> bool:
+    with Image.open(path) as image:
+        return image.mode != "L"
+
+
+def _group_counts(groups: Int[np.ndarray, " n"], parts: Sequence[str]) -> dict[str, int]:
+    """How much of the set is repeated, and over how many groups its own train and val parts leak."""
+    table = pd.DataFrame({"group": groups, "part": parts}).groupby("group").part.agg(["size", "nunique"])
+    return {
+        "images in groups of near-duplicates": int(table["size"][table["size"] > 1].sum()),
+        "groups of near-duplicates": int((table["size"] > 1).sum()),
+        "groups that lie in more than one of the set's own parts": int((table["nunique"] > 1).sum()),
+    }
 
 
 def _run_id(part: str, path: Path) -> str:
@@ -125,33 +137,6 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _box(part: str, names: dict[int, Path], annotation: dict[str, Any]) -> dict[str, object]:
-    if annotation["image_id"] not in names:
-        problem = f"annotation {annotation['id']} is of an image the file does not list"
-        raise ManifestError(problem, file=f"{part}.json", field="image_id", remedy="Unpack arcade.zip again")
-    x, y, width, height = map(float, annotation["bbox"])
-    corners = {"x1": x, "y1": y, "x2": x + width, "y2": y + height}
-    return {"run_id": _run_id(part, names[annotation["image_id"]]), "frame": 0, **corners}
-
-
-def thumbnail(image: np.ndarray) -> Float[np.ndarray, "s s"]:
-    """An image as 64 x 64 cell means."""
-    cells = [np.array_split(np.arange(size), _THUMB) for size in image.shape]
-    starts = [[part[0] for part in axis] for axis in cells]
-    sums = np.add.reduceat(np.add.reduceat(image.astype(float), starts[0], axis=0), starts[1], axis=1)
-    return sums / np.outer([len(part) for part in cells[0]], [len(part) for part in cells[1]])
-
-
-def near_duplicate_groups(thumbs: Float[np.ndarray, "n s s"], similarity: float = SIMILARITY) -> Int[np.ndarray, " n"]:
-    """Group images that show the same picture, directly or through others; groups are numbered from 0.
-
-    Compared is what is left of each image without its slow brightness changes and its collimator,
-    which look alike in different patients.
-    """
-    inner = np.stack([binary_erosion(thumb > _COLLIMATOR, iterations=3) for thumb in thumbs]).astype(float)
-    sigma = (0, _SMOOTHING, _SMOOTHING)
-    background = gaussian_filter(thumbs * inner, sigma) / np.maximum(gaussian_filter(inner, sigma), 1e-3)
-    detail = ((thumbs - background) * inner).reshape(len(thumbs), -1)
-    detail /= np.maximum(np.linalg.norm(detail, axis=1, keepdims=True), 1e-9)
-    _, groups = connected_components(detail @ detail.T >= similarity, directed=False)
-    return groups
+def _box(run_id: str, bbox: Sequence[float]) -> dict[str, object]:
+    x, y, width, height = bbox
+    return {"run_id": run_id, "frame": 0, "x1": x, "y1": y, "x2": x + width, "y2": y + height}

@@ -13,15 +13,30 @@ import torch
 from cag.cohort import Cohort
 from cag.engine import FitSettings
 from cag.errors import InputError, SettingsError
-from cag.experiments import localization
-from cag.experiments.classification import CellSettings, new_classifier
+from cag.experiments import localization, localization_settings
+from cag.experiments.classification import CellSettings, ClassificationSettings, new_classifier
 from cag.experiments.localization import Localization, heatmap, localize
-from cag.experiments.localization_curves import froc_table, recall_table, sweep_table
+from cag.experiments.localization_agreement import agreement_table
+from cag.experiments.localization_curves import (
+    FORESHORTENING_BINS,
+    froc_table,
+    recall_table,
+    segment_table,
+    sweep_table,
+)
+from cag.experiments.localization_others import beside_others
 from cag.experiments.localization_reading import detect, load_detector
 from cag.experiments.localization_scores import Scored, difference_table, headline, metric_table, scoring_rule
 from cag.experiments.localization_settings import LocalizationSettings, detector_settings, fpn_cells, frame_choice
 from cag.experiments.localization_splits import Split, fold_strata, split_images
-from cag.experiments.localization_tables import comparison_table, method_table, table_four
+from cag.experiments.localization_tables import (
+    agreement_text,
+    comparison_table,
+    exclusion_table,
+    method_table,
+    table_four,
+)
+from cag.experiments.stages import record_stage
 from cag.metrics.boxes import CORNERS
 from cag.splits import LeakError, inner_split, patient_folds
 from cag.store import Store
@@ -180,16 +195,66 @@ def test_every_number_has_an_interval_and_every_table_its_rows(found: Localizati
     four = table_four(table, claims, {})
     assert len(four) == 2 * 2 * 4
     assert four.query("Artery == 'LCA' and Method == 'FPN' and Metric == 'Sens_s'").Paper.item() == "0.44"
-    assert method_table(table, {}).Method.tolist() == ["CAM", "FPN", "place prior"]
+    assert list(method_table(table, {}).columns) == ["Metric", "CAM", "FPN", "place prior"]
+    agreement = agreement_table(found.sides, bootstrap=20, seed=0)
+    text = agreement_text(agreement)
+    assert text.Methods.tolist() == ["FPN, CAM", "FPN, place prior", "CAM, place prior"]
+    shares = agreement[(agreement["first"] == "fpn") & (agreement["second"] == "cam")].set_index("metric").value
+    assert shares[["both", "only_first", "only_second", "neither"]].sum() == pytest.approx(1)
+    assert shares["both"] + shares["only_first"] == pytest.approx(recall.value)
     text = comparison_table(difference_table(found.sides, bootstrap=20, seed=0))
     assert text.Comparison.nunique() == 6
     assert "FPN as published minus FPN clean" in set(text.Comparison)
     assert headline(table)["fpn_recall"].value == recall.value
-    assert set(froc_table(found.sides, bootstrap=20, seed=0).false_positives) == {0.25, 0.5, 1, 2, 4}
+    assert {0.25, 0.5, 1, 2, 4} <= set(froc_table(found.sides, bootstrap=20, seed=0).false_positives)
     sweep = sweep_table(found.sides, bootstrap=20, seed=0).query("method == 'cam'")
     assert (np.diff(sweep.recall) <= 0).all()
+    assert segment_table(found.sides, bootstrap=20, seed=0).group.unique().tolist() == ["mid RCA"]
+    assert segment_table(found.sides, bootstrap=20, seed=0, least=17).empty
+    assert recall_table(found.sides, "foreshortening", bins=FORESHORTENING_BINS, bootstrap=20, seed=0).empty
     groups = recall_table(found.sides, "percent_stenosis", bins=(25, 50, 101), bootstrap=20, seed=0)
     assert groups[groups.method == "fpn"][["group", "lesions"]].to_numpy().tolist() == [["25-49", 4], ["50-100", 12]]
+
+
+def test_figures_of_others_stand_below_our_own(found: Localization) -> None:
+    table = beside_others(metric_table(found.sides, bootstrap=5, seed=0), "squares")
+    assert table.Study.iloc[0] == "this run, FPN"
+    values = table.set_index(["Study", "Metric"]).Value
+    assert values["StenUNet 2023", "F1"] == "0.535"
+    assert values["Molenaar et al. 2025", "Expert agreement"] == "0.65"
+    assert values["YOLO, tuned on CADICA and ARCADE 2024", "F1"] == "0.355 ± 0.079"
+
+
+def test_what_was_odd_is_listed_with_its_number() -> None:
+    excluded = pd.DataFrame({"reason": ["no area inside the frame", "kept, clipped to the frame"], "boxes": [2, 1]})
+    table = exclusion_table({"images without annotation left out": 3}, excluded)
+    assert table.to_numpy().tolist() == [
+        ["images without annotation left out", 3],
+        ["box left out: no area inside the frame", 2],
+        ["box kept, clipped to the frame", 1],
+    ]
+
+
+def test_borrowed_classifiers_explain_a_cohort_without_views(
+    store: Store, cohort: Cohort, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = ClassificationSettings(weights="random", folds=2, seed=0)
+    record_stage(store, "classification", settings, cohort)
+    monkeypatch.setattr(localization_settings, "ROOT", tmp_path)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "lent").symlink_to(store.root)
+    changes = {"arms": ("clean",), "epochs": 1, "cam_profile": "lent"}
+    found = localize(squares(views=False), SETTINGS.model_copy(update=changes), Store(tmp_path / "own"))
+    side = found.sides["clean", "cam"]
+    assert side.images.image_id.tolist() == found.frames.images.image_id.tolist()
+    assert found.not_applicable == {}
+    assert heatmap(found, found.frames.images.image_id.iloc[0]) is not None
+    with pytest.raises(InputError, match="holds no trained classification"):
+        localize(
+            squares(views=False),
+            SETTINGS.model_copy(update=changes | {"cam_profile": "nothing"}),
+            Store(tmp_path / "other"),
+        )
 
 
 def test_heatmaps_are_kept_for_the_figures(found: Localization) -> None:
@@ -222,8 +287,8 @@ def test_without_views_the_cam_does_not_apply_and_every_layer_can_be_trained(tmp
     claims = pd.DataFrame(columns=["source", "subset", "condition", "metric", "value"], dtype=object)
     four = table_four(metrics, claims, found.not_applicable)
     assert set(four[four.Method == "CAM"].Clean) == {"not applicable"}
-    table = method_table(metrics, found.not_applicable)
-    assert table.set_index("Method").Note["CAM"].startswith("not applicable")
+    table = method_table(metrics, found.not_applicable).set_index("Metric")
+    assert table["CAM"]["Scored on"].startswith("not applicable") and table["CAM"]["Recall"] == "–"
     assert heatmap(found, found.frames.images.image_id.iloc[0]) is None
     assert set(found.sides) == {("clean", "fpn"), ("clean", "prior")}
 
@@ -250,8 +315,8 @@ def test_scores_are_exact_where_everything_is_found() -> None:
     values = side.metrics(np.ones((1, 2)))
     assert {name: float(value[0]) for name, value in values.items()} == {
         **dict.fromkeys(("global_sensitivity", "sens_s", "spec_s", "recall", "precision", "f1"), 1.0),
-        **dict.fromkeys(("mse", "false_positives", "distance_with_misses"), 0.0),
-        **{"ap50": 1.0, "recall_at_1fp": 1.0},
+        **dict.fromkeys(("mse", "false_positives", "distance_found", "distance_with_misses"), 0.0),
+        **{"ap50": 1.0, "recall_at_1fp": 1.0, "ap": pytest.approx(1.0), "ar": pytest.approx(1.0)},
     }
 
 

@@ -53,17 +53,29 @@ def test_only_lesions_that_count_inside_contrast_take_part() -> None:
         ("P1_R01", 5, 10, 10, 10, 50, 2, 80.0),  # no area
         ("P1_R01", 6, 300, 10, 400, 50, 2, 80.0),  # outside the 256 columns
         ("P1_R01", 7, -20, 10, 50, 50, 2, 25.0),  # counts, clipped
+        ("P1_R01", 7, -20, 10, 50, 50, 2, 25.0),  # again
+        ("P1_R01", 8, np.nan, 10, 50, 50, 2, 80.0),  # a coordinate is missing
         ("P2_R01", 3, 10, 10, 50, 50, 2, np.nan),  # no contrast label, no severity: counts
     ]
     chosen = choose_frames(cohort_of(boxes), FrameChoice(image_size=256))
     assert chosen.images.image_id.tolist() == ["P1_R01:7", "P2_R01:3"]
     assert chosen.truth.x1.tolist() == [0, 10]
     assert dict(zip(chosen.excluded.reason, chosen.excluded.boxes, strict=True)) == {
+        "a coordinate is missing": 1,
         "no area inside the frame": 2,
         "stenosis below 25 %": 1,
         "outside the contrast interval": 1,
         "in a view that no classifier reads": 0,
+        "the same box twice": 1,
+        "kept, clipped to the frame": 1,
     }
+
+
+def test_what_only_a_simulator_knows_follows_the_box() -> None:
+    cohort = cohort_of([("P1_R01", 4, 64, 64, 128, 128, 2, 80.0)])
+    assert choose_frames(cohort, FrameChoice()).truth.foreshortening.isna().all()
+    cohort.boxes["foreshortening"] = 0.25
+    assert choose_frames(cohort, FrameChoice()).truth.foreshortening.tolist() == [0.25]
 
 
 def test_views_without_classifier_are_left_out_and_counted() -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
+import torch
 
+from cag.experiments.localization_scores import Scored, scoring_rule
 from cag.figures.localization import (
     Case,
     box_gallery,
+    failure_cases,
     froc,
     heatmap_gallery,
     overlap_sweep,
     recall_by_group,
+    recall_by_segment,
+    transfer_cases,
     where_boxes_lie,
 )
 from cag.figures.style import panels
@@ -71,6 +78,52 @@ def test_unknown_groups_are_said_to_be_unknown() -> None:
         axes[0, 0], pd.DataFrame(columns=["method", "group", "lesions", "recall", "low", "high"]), "percent"
     )
     assert axes[0, 0].texts[0].get_text() == "not known in this cohort"
+
+
+def test_segments_stand_below_one_another_with_their_lesions() -> None:
+    _, axes = panels(1, 1)
+    table = pd.DataFrame(
+        {"method": ["fpn", "fpn", "cam"], "group": ["mid RCA", "mid LAD", "mid RCA"], "lesions": [5, 7, 5]}
+    ).assign(recall=0.5, low=0.4, high=0.7)
+    ax = recall_by_segment(axes[0, 0], table)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["mid RCA (n = 5)", "mid LAD (n = 7)"]
+    assert ax.yaxis_inverted()
+    _, axes = panels(1, 1)
+    assert recall_by_segment(axes[0, 0], table.iloc[:0]).texts[0].get_text() == "not known in this cohort"
+
+
+class Frames:
+    """A cohort whose frames are dark."""
+
+    def frames(self, run_id: str, indices: list[int]) -> torch.Tensor:
+        return torch.zeros((len(indices), 64, 64), dtype=torch.uint8)
+
+
+def scored() -> Scored:
+    images = pd.DataFrame({"image_id": ["r:0", "s:0"], "patient_id": ["P", "Q"], "run_id": ["r", "s"], "frame": 0})
+    images = images.assign(width=64, height=64)
+    boxes = pd.DataFrame({"image_id": ["r:0", "s:0"], "x1": 0, "y1": 0, "x2": 20, "y2": 20})
+    truth = boxes.assign(percent_stenosis=60.0, segment=2, foreshortening=0.1)
+    detections = boxes.assign(x1=[0, 40], x2=[20, 60], score=[0.9, 0.8], operating=True)
+    return Scored(images, detections, truth, scoring_rule("clean", "fpn", 0.5, 0))
+
+
+def test_each_failure_is_drawn_with_its_sentence() -> None:
+    found = SimpleNamespace(sides={("clean", "fpn"): scored()})
+    cases = failure_cases(found, Frames())
+    assert [case.title.split(":")[0] for case in cases] == ["Missed", "False"]
+    assert all(len(case.truth) == len(case.found) == 1 for case in cases)
+    drawn = [ax for ax in box_gallery(cases).axes if ax.images]
+    assert len(drawn) == 2
+
+
+def test_transfer_shows_both_cohorts_and_nothing_without_one() -> None:
+    domains = [SimpleNamespace(name=name, cohort=Frames()) for name in ("one", "two")]
+    transfer = SimpleNamespace(domains=domains, sides={(name, "applied"): scored() for name in ("one", "two")})
+    titles = [case.title for case in transfer_cases(transfer)]
+    assert len(titles) == 2 * 4 and titles[:4] == titles[4:]
+    (ax,) = box_gallery(transfer_cases(None)).axes
+    assert ax.texts[0].get_text() == "nothing to show in this run"
 
 
 def test_where_boxes_lie_keeps_image_orientation() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cag.errors import InputError
-from cag.metrics.localization import box_agreement, lesion_agreement, metrics, recall_by
+from cag.metrics.localization import metrics, recall_by
 from cag.metrics.matching import match_detections, match_image
 
 # Images a and b have lesions, c and d none; d has no detection either. Diagonals are 5 (3 x 4 pixels scaled by 100).
@@ -181,22 +181,3 @@ def test_recall_intervals_from_resamples():
     assert (row["recall"], row["low"], row["high"]) == (0.5, 0.25, 0.75)
     nowhere = recall_by(matches, "segment", weights=weights[2:])
     assert nowhere["low"].isna().all()
-
-
-def test_agreement_on_lesions():
-    first = match_detections(IMAGES, DETECTIONS, TRUTH)
-    second = match_detections(IMAGES, DETECTIONS[DETECTIONS["score"] > 0.5], TRUTH, iou_threshold=0.25)
-    # First finds lesions 1 and 2, second 1 and 3: kappa: observed 1/3, chance (4 + 1)/9 -> (3 - 5)/(9 - 5).
-    expected = {"both": 1, "only_first": 1, "only_second": 1, "neither": 0, "kappa": -0.5}
-    assert lesion_agreement(first, second) == pytest.approx(expected)
-    assert np.isnan(lesion_agreement(first, first, first_threshold=2.0, second_threshold=2.0)["kappa"])
-    assert lesion_agreement(first, first)["kappa"] == 1
-    with pytest.raises(InputError, match="different true boxes"):
-        lesion_agreement(first, match_detections(IMAGES, DETECTIONS, NO_TRUTH))
-
-
-def test_agreement_of_boxes():
-    counts = box_agreement(DETECTIONS, TRUTH, IMAGES)
-    assert counts[["n_first", "n_second", "pairs"]].to_numpy().tolist() == [[4, 2, 2], [1, 1, 0], [1, 0, 0], [0, 0, 0]]
-    same = box_agreement(TRUTH, TRUTH, IMAGES)
-    assert (same["n_first"] == same["pairs"]).all()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from cag.metrics.coco import coco_scores
+from cag.metrics.coco import coco_metrics, coco_scores
 from cag.metrics.matching import match_detections
 from cag.metrics.ranking import IOU_THRESHOLDS, average_precision, froc_curve, froc_sensitivity, score_at_rate
 
@@ -39,7 +39,7 @@ def draw(seed, n=15, lesions=25, found=80, levels=1000):
 
 
 def by_pycocotools(images, detections, truth):
-    """Average precision at each IoU of .5 to .95, and its mean, straight from pycocotools."""
+    """Average precision and largest recall at each IoU of .5 to .95, straight from pycocotools."""
     number = {image_id: index for index, image_id in enumerate(sorted(images["image_id"]))}
 
     def annotations(table):
@@ -64,7 +64,7 @@ def by_pycocotools(images, detections, truth):
         evaluation = COCOeval(coco, coco.loadRes(found), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
-    return evaluation.eval["precision"][:, :, 0, 0, 2].mean(1)
+    return evaluation.eval["precision"][:, :, 0, 0, 2].mean(1), evaluation.eval["recall"][:, 0, 0, 2]
 
 
 @settings(max_examples=6, deadline=None)
@@ -72,7 +72,12 @@ def by_pycocotools(images, detections, truth):
 def test_average_precision_is_pycocotools_at_each_iou(seed):
     images, detections, truth = draw(seed)
     ours = [average_precision(match_detections(images, detections, truth, iou_threshold=t))[0] for t in IOU_THRESHOLDS]
-    np.testing.assert_allclose(ours, by_pycocotools(images, detections, truth), atol=1e-9)
+    precision, recall = by_pycocotools(images, detections, truth)
+    np.testing.assert_allclose(ours, precision, atol=1e-9)
+    matches = [match_detections(images, detections, truth, iou_threshold=t) for t in IOU_THRESHOLDS]
+    both = coco_metrics(matches)
+    assert both["ap"][0] == pytest.approx(precision.mean(), abs=1e-9)
+    assert both["ar"][0] == pytest.approx(recall.mean(), abs=1e-9)
 
 
 def test_equal_scores_of_different_images_are_as_in_pycocotools():
@@ -80,7 +85,7 @@ def test_equal_scores_of_different_images_are_as_in_pycocotools():
     # Within an image the order of equal scores is ours (by coordinates); sorted so, pycocotools' is the same.
     detections = detections.sort_values(["image_id", *CORNERS])
     ours = average_precision(match_detections(images, detections, truth))[0]
-    assert ours == pytest.approx(by_pycocotools(images, detections, truth)[0], abs=1e-9)
+    assert ours == pytest.approx(by_pycocotools(images, detections, truth)[0][0], abs=1e-9)
 
 
 def test_coco_scores_are_the_same_by_torchmetrics():
@@ -88,7 +93,7 @@ def test_coco_scores_are_the_same_by_torchmetrics():
     scores = coco_scores(images, detections, truth)
     # torchmetrics hands float32 boxes to pycocotools.
     assert scores["ap50"] == pytest.approx(average_precision(match_detections(images, detections, truth))[0], abs=1e-6)
-    assert scores["ap"] == pytest.approx(by_pycocotools(images, detections, truth).mean(), abs=1e-6)
+    assert scores["ap"] == pytest.approx(by_pycocotools(images, detections, truth)[0].mean(), abs=1e-6)
     assert scores["ar1"] <= scores["ar10"] <= scores["ar100"]
 
 

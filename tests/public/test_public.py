@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter, shift
 from cag.cohort import Cohort
 from cag.errors import ManifestError
 from cag.public import arcade, read_public
-from cag.public.arcade import near_duplicate_groups, thumbnail
+from cag.public.near_duplicates import near_duplicate_groups, thumbnail
 
 
 def picture(rng: np.random.Generator) -> np.ndarray:
@@ -50,12 +50,19 @@ def test_quirks_of_arcade_are_handled_and_counted(made_up: Path) -> None:
     found = read_public(made_up)
     assert found.counts == {
         "images without annotation left out": 1,
+        "images stored in color, read as grey": 1,
         "annotation numbers used twice": 1,
+        "annotations of another category left out": 0,
+        "annotations whose outline has no points left out": 0,
+        "boxes with a missing or infinite number left out": 0,
         "boxes clipped to the image": 1,
         "boxes without area dropped": 2,
         "repeated boxes dropped": 1,
         "images in groups of near-duplicates": 2,
+        "groups of near-duplicates": 1,
+        "groups that lie in more than one of the set's own parts": 1,
     }
+    assert Cohort.from_manifest(made_up).counts == found.counts
     manifest, boxes = found.tables.manifest, found.tables.boxes
     assert manifest.run_id.tolist() == ["arcade_train_0001", "arcade_train_0002", "arcade_val_0001"]
     assert manifest.patient_id.tolist() == ["A0001", "A0002", "A0001"]
