@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +10,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from cag.anatomy import ARTERIES, Artery, view_from_angles
+from cag.archives import is_archive
 from cag.dicom import CineHeader, read_cine
 from cag.errors import DicomError, InputError, ManifestError
 from cag.fingerprint import file_digest
 from cag.labels import CohortTables, load_cohort_tables
 from cag.pseudonyms import study_key
+from cag.study_tree import tree_entries
 from cag.tables import COLUMNS, checked_table, load_table, save_table
 from cag.verify import VerifyFinding, verify
 
@@ -64,14 +64,6 @@ def load_manifest(path: Path) -> pd.DataFrame:
     return load_table(path, "data_manifest")
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder, sorted; links are listed too, and never followed into other folders."""
-    for place, folders, names in os.walk(folder, followlinks=False):
-        folders.sort()
-        for name in sorted(names):
-            yield Path(place) / name
-
-
 def build_manifest(
     folder: Path,
     out: Path,
@@ -113,10 +105,14 @@ def build_manifest(
     rows: dict[str, dict[str, object]] = {}
     refused: list[Refusal] = []
     own = {out.name, KEY_FILE, "runs.csv", *(f"{name}.csv" for name in COLUMNS)}
-    files = [file for file in _files(folder) if file.name not in own]
-    for file in tqdm(files, desc="Reading headers", unit="file", disable=not progress):
-        name = file.relative_to(folder).as_posix()
+    entries = [entry for entry in tree_entries(folder) if Path(entry.name).name not in own]
+    for entry in tqdm(entries, desc="Reading headers", unit="file", disable=not progress):
+        name, file = entry.name, folder / entry.name
         try:
+            if entry.path is None:
+                raise DicomError(entry.problem, file=file.name)
+            if is_archive(file):
+                raise DicomError("is an archive", file=file.name, remedy="Unpack it, so that its files can be found")
             row = _row(file, key, arteries.get(name), allow_non_xa)
         except DicomError as error:
             refused.append(Refusal(name, _reason(error)))
@@ -135,8 +131,6 @@ def build_manifest(
 
 
 def _row(file: Path, key: bytes, artery: Artery | None, allow_non_xa: bool) -> dict[str, object]:
-    if file.is_symlink():
-        raise DicomError("is a link", file=file.name, remedy="Copy the file itself")
     header: CineHeader = read_cine(file, key=key, frames=[0], allow_non_xa=allow_non_xa)
     if header.n_frames > 1:
         read_cine(file, key=key, frames=[header.n_frames - 1], allow_non_xa=allow_non_xa)

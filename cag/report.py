@@ -38,7 +38,7 @@ def write_report(
 
     Parameters
     ----------
-    study_folder : folder with DICOM files, at any depth
+    study_folder : folder with DICOM files at any depth, or a zip or tar archive of one
     models : results folder of a study that was run, ``results/<profile>``
     out : folder of the report; not inside the study, which is only read
     artery : {'LCA', 'RCA'}, optional
@@ -54,7 +54,7 @@ def write_report(
     InputError
         If a folder is not what it should be, or a stage of the study was not trained.
     """
-    if out.resolve().is_relative_to(study_folder.resolve()):
+    if study_folder.is_dir() and out.resolve().is_relative_to(study_folder.resolve()):
         remedy = "Choose a folder outside the study"
         raise InputError("lies inside the study, where it would be read again", field="out", remedy=remedy)
     networks = load_models(models, device=device)
@@ -99,7 +99,8 @@ def _run(run: RunReading) -> dict[str, object]:
     names = ("number", "file", "patient_id", "study_id", "run_id", "n_frames", "fps", "primary_angle")
     finding = run.finding
     return {
-        **{name: getattr(run, name) for name in (*names, "secondary_angle", "artery", "view", "reason")},
+        **{name: getattr(run, name) for name in (*names, "secondary_angle", "plane", "artery", "view", "reason")},
+        "notes": list(run.notes),
         "p_right": None if pd.isna(run.p_right) else run.p_right,
         "interval": finding.interval,
         "p_contrast": [round(float(value), 4) for value in finding.probability],

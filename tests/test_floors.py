@@ -15,7 +15,18 @@ PACKAGE = Path(cag.__file__).parent
 FLOORS: tuple[set[str], ...] = (
     {"errors", "settings", "anatomy", "metrics"},
     {
-        *("dicom", "dicom_header", "dicom_pixels", "dicom_write", "pseudonyms", "images", "fingerprint"),
+        *(
+            "dicom",
+            "dicom_header",
+            "dicom_pixels",
+            "dicom_values",
+            "dicom_shutter",
+            "dicom_write",
+            "pseudonyms",
+            "images",
+            "fingerprint",
+        ),
+        *("archives", "study_tree", "graphics"),
         *("tables", "labels", "manifest", "verify", "splits", "phantom", "simulate", "rendered", "public", "cohort"),
     },
     {"transforms", "engine", "checkpoint", "runtime", "models"},

@@ -57,7 +57,8 @@ _LAYERS = (
 )
 _PRIVACY = (
     "Patients, studies, runs and files are named by keyed pseudonyms; names, dates and institutions were not read. "
-    "Text burned into the pixels is not removed: look at the frames before you share this page."
+    "White text burned into the pixels is filled where it was found, which is not everywhere: look at the frames "
+    "before you share this page."
 )
 
 
@@ -72,7 +73,7 @@ def _refused(reading: StudyReading) -> str:
 
 def _run(run: RunReading) -> str:
     """One run: the cine with its curve, then the chosen frames."""
-    note = f"<p class='note'>{escape(run.reason)}</p>" if run.reason else ""
+    note = "".join(f"<p class='note'>{escape(text)}</p>" for text in (run.reason, *run.notes) if text)
     frames = "".join(_frame(run, place) for place in range(len(run.frames)))
     toggle = "<label><input type='checkbox' class='heat' checked> heatmap</label>" if run.heatmaps is not None else ""
     boxes = (

@@ -288,7 +288,7 @@ def test_a_folder_without_an_angiogram_is_refused(models: ReadingModels, tmp_pat
     (tmp_path / "x.dcm").write_bytes(b"nothing")
     with pytest.raises(InputError, match="no angiogram"):
         read_study(tmp_path, models, key=b"k" * 32, progress=False)
-    with pytest.raises(InputError, match="not a folder"):
+    with pytest.raises(InputError, match="neither a folder nor an archive"):
         read_study(tmp_path / "x.dcm", models, key=b"k" * 32, progress=False)
 
 
