@@ -12,7 +12,6 @@ from jaxtyping import Float, UInt8
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames, get_frame
 from pydicom.pixels import iter_pixels
-from pydicom.pixels.processing import apply_voi
 
 from cag.dicom_header import DECODERS
 from cag.dicom_shutter import shutter
@@ -54,8 +53,7 @@ def _display(path: Path, dataset: Dataset, stored: np.ndarray) -> Float[np.ndarr
     """Display value 0..1 of each stored value."""
     table = find(dataset, "VOILUTSequence")
     if table is not None and table.VOILUTSequence:
-        depth = int(table.VOILUTSequence[0].LUTDescriptor[2])
-        return np.clip(apply_voi(stored, table) / (2**depth - 1), 0, 1)
+        return _looked_up(path, dataset, table.VOILUTSequence[0], stored)
     window = find(dataset, "WindowWidth")
     if window is None or window.get("WindowCenter") is None or window.get("WindowWidth") is None:
         return (stored - stored.min()) / max(np.ptp(stored), 1)
@@ -63,6 +61,26 @@ def _display(path: Path, dataset: Dataset, stored: np.ndarray) -> Float[np.ndarr
     if not center.size or not width.size:
         return (stored - stored.min()) / max(np.ptp(stored), 1)
     return _windowed(path, stored, center[0], width[0], str(window.get("VOILUTFunction", "LINEAR")))
+
+
+def _looked_up(path: Path, dataset: Dataset, item: Dataset, stored: np.ndarray) -> np.ndarray:
+    """A VOI LUT (PS3.3 C.11.2.1.1), as 0..1; values before its first and after its last entry take those.
+
+    Not pydicom's, which counts the entries of an 8-bit table modulo 256.
+    """
+    count, first, depth = (int(value) for value in item.LUTDescriptor)
+    count = count or 2**16
+    first -= 2**16 if dataset.get("PixelRepresentation", 0) == 1 and first >= 2**15 else 0
+    data = item.LUTData
+    if isinstance(data, bytes):
+        order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+        data = np.frombuffer(data, np.uint8 if len(data) in (count, count + count % 2) else f"{order}u2")
+    entries = np.atleast_1d(np.asarray(data, dtype=float))[:count]
+    if len(entries) < count or not 8 <= depth <= 16:
+        problem = f"{len(entries)} of {count} entries of {depth} bits"
+        raise DicomError(problem, file=path.name, field="VOI LUT Sequence", remedy=_AGAIN)
+    place = np.clip(stored - first, 0, count - 1)
+    return np.clip(entries[place] / (2**depth - 1), 0, 1)
 
 
 def _windowed(path: Path, stored: np.ndarray, center: float, width: float, function: str) -> np.ndarray:
