@@ -54,16 +54,27 @@ def write_report(
     InputError
         If a folder is not what it should be, or a stage of the study was not trained.
     """
-    if study_folder.is_dir() and out.resolve().is_relative_to(study_folder.resolve()):
+    prepared_folder(study_folder, out)
+    networks = load_models(models, device=device)
+    reading = read_study(study_folder, networks, key=study_key(out / KEY_FILE), artery=artery, progress=progress)
+    return save_report(reading, out)
+
+
+def prepared_folder(study: Path, out: Path) -> None:
+    """Make the folder of a report.
+
+    Raises
+    ------
+    InputError
+        If it lies inside the study, or cannot be made.
+    """
+    if study.is_dir() and out.resolve().is_relative_to(study.resolve()):
         remedy = "Choose a folder outside the study"
         raise InputError("lies inside the study, where it would be read again", field="out", remedy=remedy)
-    networks = load_models(models, device=device)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot be made ({error.strerror})", field="out", remedy="Choose another folder") from None
-    reading = read_study(study_folder, networks, key=study_key(out / KEY_FILE), artery=artery, progress=progress)
-    return save_report(reading, out)
 
 
 def save_report(reading: StudyReading, out: Path) -> Path:

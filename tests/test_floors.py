@@ -31,7 +31,7 @@ FLOORS: tuple[set[str], ...] = (
     },
     {"transforms", "engine", "checkpoint", "runtime", "models"},
     {"store", "tasks", "experiments"},
-    {"figures", "report", "notebook", "study", "__main__"},
+    {"figures", "report", "report_batch", "notebook", "study", "__main__"},
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 
