@@ -38,13 +38,16 @@ def simulate(
 def manifest(
     folder: Annotated[Path, typer.Argument(help="Folder with DICOM files, at any depth")],
     out: Annotated[Path, typer.Option(help="The manifest to write")] = Path("data_manifest.csv"),
+    qca: Annotated[Path | None, typer.Option(help="CSV of stenoses: patient, segment, percent_stenosis")] = None,
 ) -> None:
     """Build a manifest from any DICOM tree and list what was refused, and why."""
     from cag.manifest import build_manifest
 
-    report = build_manifest(folder, out)
+    report = build_manifest(folder, out, qca=qca)
     for refusal in report.refused:
         typer.echo(f"refused  {refusal}")
+    for note in report.notes:
+        typer.echo(f"note     {note}")
     typer.echo(f"{len(report.manifest)} runs in {out}, {len(report.refused)} files refused")
 
 

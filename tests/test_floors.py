@@ -26,7 +26,7 @@ FLOORS: tuple[set[str], ...] = (
             "images",
             "fingerprint",
         ),
-        *("archives", "study_tree", "graphics"),
+        *("archives", "study_tree", "graphics", "qca", "run_labels"),
         *("tables", "labels", "manifest", "verify", "splits", "phantom", "simulate", "rendered", "public", "cohort"),
     },
     {"transforms", "engine", "checkpoint", "runtime", "models"},

@@ -147,7 +147,7 @@ def _table(table: pd.DataFrame, strong: tuple[str, str] | None = None, link: str
 
 
 def _anchor(address: object) -> str:
-    return "–" if pd.isna(address) else f"<a href='{escape(str(address), quote=True)}'>open</a>"
+    return f"<a href='{escape(address, quote=True)}'>open</a>" if isinstance(address, str) else "–"
 
 
 def _cell(value: object) -> str:
