@@ -51,8 +51,7 @@ def fetch(name: str, out: Path, *, archive: Path | None = None, progress: bool =
             raise InputError(f"cannot be made ({error.strerror})", field="--out", remedy="Choose another") from None
         packed = _given(archive, source) if archive else download(source, out, progress=progress)
         _unpack(packed, folder, source)
-    root = _root(folder)
-    return root, read_public(root)
+    return folder, read_public(folder)
 
 
 def _given(archive: Path, source: PublicSource) -> Path:
@@ -67,7 +66,7 @@ def _given(archive: Path, source: PublicSource) -> Path:
 
 
 def _unpack(packed: Path, folder: Path, source: PublicSource) -> None:
-    """Unpack beside the final place, archives inside too, and move it there when all is there."""
+    """Unpack beside the final place, archives inside too, and move the set itself there when all is there."""
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
         scratch, whole = Path(name), Path(name) / "set"
         whole.mkdir()
@@ -75,11 +74,11 @@ def _unpack(packed: Path, folder: Path, source: PublicSource) -> None:
         for inner in [path for path in whole.rglob("*") if path.is_file() and is_archive(path)]:
             unpack(inner, inner.parent, scratch)
             inner.unlink()
-        _root(whole)
+        root = _root(whole)
         record = {"url": source.url, "sha256": file_digest(packed), "license": source.license, "cite": source.citation}
-        (whole / RECORD).write_text(json.dumps(record, indent=1))
+        (root / RECORD).write_text(json.dumps(record, indent=1))
         shutil.rmtree(folder, ignore_errors=True)
-        whole.replace(folder)
+        root.replace(folder)
 
 
 def _root(folder: Path) -> Path:

@@ -330,10 +330,11 @@ def plant(path: Path) -> int:
     Also into items of sequences, a private block, and the file's meta information.
     """
     dataset = pydicom.dcmread(path)
-    steering = set(_TAGS) - {"PatientID", "StudyInstanceUID", "SeriesInstanceUID"}
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    steering = {"SpecificCharacterSet", *_TAGS} - {"PatientID", "StudyInstanceUID", "SeriesInstanceUID"}
     own = planted(steering)
     dataset.update(own)
-    nested = planted(set())
+    nested = planted({"SpecificCharacterSet"})
     dataset.OtherPatientIDsSequence = dataset.RequestAttributesSequence = [nested]
     group = pydicom.Dataset()
     group.FrameAnatomySequence = [nested]
@@ -344,6 +345,7 @@ def plant(path: Path) -> int:
     dataset.file_meta.SourceApplicationEntityTitle = PLANTED
     dataset.file_meta.ImplementationVersionName = PLANTED
     dataset.save_as(path)
+    path.write_bytes(path.read_bytes().replace(b"ISO_IR 100", PLANTED.upper().ljust(10).encode()))
     return len(own)
 
 
@@ -432,8 +434,9 @@ def test_a_report_inside_the_study_is_refused(study: Path, store: Store, models:
 
 
 def test_a_batch_reads_each_study_once_and_says_which_it_could_not(
-    study: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    study: Path, store: Store, models: ReadingModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert models.folds == 2
     many, out = tmp_path / "many", tmp_path / "out"
     for name in ("Doe_1", "Doe_2"):
         shutil.copytree(study / "a", many / name)
