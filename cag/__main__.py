@@ -38,13 +38,16 @@ def simulate(
 def manifest(
     folder: Annotated[Path, typer.Argument(help="Folder with DICOM files, at any depth")],
     out: Annotated[Path, typer.Option(help="The manifest to write")] = Path("data_manifest.csv"),
+    qca: Annotated[Path | None, typer.Option(help="CSV of stenoses: patient, segment, percent_stenosis")] = None,
 ) -> None:
     """Build a manifest from any DICOM tree and list what was refused, and why."""
     from cag.manifest import build_manifest
 
-    report = build_manifest(folder, out)
+    report = build_manifest(folder, out, qca=qca)
     for refusal in report.refused:
         typer.echo(f"refused  {refusal}")
+    for note in report.notes:
+        typer.echo(f"note     {note}")
     typer.echo(f"{len(report.manifest)} runs in {out}, {len(report.refused)} files refused")
 
 
@@ -59,6 +62,32 @@ def verify(path: Annotated[Path, typer.Argument(help="A manifest")] = ROOT / "da
     errors = sum(finding.is_error for finding in findings)
     typer.echo(f"{errors} errors, {len(findings) - errors} notes")
     raise typer.Exit(1 if errors else 0)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="SET", help="arcade, cadica or danilov")],
+    out: Annotated[Path, typer.Option(help="Folder of the sets; the set goes below it")],
+    archive: Annotated[Path | None, typer.Option(help="The set's archive, if you have downloaded it yourself")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="The license is accepted; do not ask")] = False,
+) -> None:
+    """Download a public set of angiograms after showing its license, and read it once; goes on where it stopped."""
+    from cag.public.fetch import fetch as fetch_set
+    from cag.public.sources import SOURCES, describe
+
+    if name not in SOURCES:
+        raise InputError(f"{name!r} is no known set", field="fetch", remedy=f"Known: {', '.join(SOURCES)}")
+    typer.echo(describe(SOURCES[name]))
+    if not yes:
+        typer.confirm("Do you accept this license and download the set?", abort=True)
+    folder, found = fetch_set(name, out, archive=archive)
+    manifest = found.tables.manifest
+    typer.echo(
+        f"{manifest.patient_id.nunique()} patients or groups, {len(manifest)} runs, {len(found.tables.boxes)} boxes"
+    )
+    for quirk, count in found.counts.items():
+        typer.echo(f"{count:6} {quirk}")
+    typer.echo(f"Ready in {folder}")
 
 
 @app.command()
@@ -115,20 +144,25 @@ def book(profile: Annotated[str, typer.Option(help="Whose results to show")] = "
 
 @app.command()
 def read(
-    study_folder: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder with DICOM files, at any depth")],
+    study_folder: Annotated[
+        Path, typer.Argument(metavar="STUDY", help="Folder with DICOM files at any depth, or a zip or tar archive")
+    ],
     models: Annotated[Path, typer.Option(help="Results folder of a study, with its trained models")],
     out: Annotated[Path, typer.Option(help="Folder for the report")],
     artery: Annotated[str | None, typer.Option(help="LCA or RCA for all runs; the networks tell by default")] = None,
+    batch: Annotated[bool, typer.Option("--batch", help="STUDY holds studies, a subfolder or archive each")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
     """Read a patient's angiograms: frames, artery and view, probabilities, boxes, and a report."""
     from cag.anatomy import ARTERIES
     from cag.report import write_report
+    from cag.report_batch import write_batch
 
     known = next((name for name in ARTERIES if name == artery), None)
     if artery is not None and known is None:
         raise InputError(f"{artery!r} is no artery", field="--artery", remedy="Use LCA or RCA, or leave it out")
-    typer.echo(f"Open {write_report(study_folder, models, out, artery=known, device=device)}")
+    write = write_batch if batch else write_report
+    typer.echo(f"Open {write(study_folder, models, out, artery=known, device=device)}")
 
 
 @app.command()

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
-from cag.dicom_header import XA_CLASSES, angles, frame_count, frame_rate, guarded, read_dataset
+from cag.dicom_header import guarded, read_dataset
 from cag.dicom_pixels import check_codestreams, decode
+from cag.dicom_values import XA_CLASSES, angles, frame_count, frame_rate
 from cag.dicom_write import write_cine
 from cag.errors import DicomError
 from cag.pseudonyms import pseudonym
@@ -27,7 +29,7 @@ class CineHeader:
     ----------
     n_frames, rows, columns : int
     fps : float or None
-        Frames a second; None where the file does not tell (see ``cag.dicom_header.frame_rate``).
+        Frames a second; None where the file does not tell (see ``cag.dicom_values.frame_rate``).
     primary_angle, secondary_angle : float or None
         Degrees, LAO+ and CRA+; None where the file gives none.
     is_xa : bool
@@ -38,6 +40,14 @@ class CineHeader:
     patient_id, study_id, run_id : str or None
         Pseudonyms of Patient ID, Study Instance UID and SOP Instance UID; None without a key.
         Where a file has no Patient ID, its study stands for the patient.
+    series_id : str or None
+        Pseudonym of Series Instance UID; None without a key or where the file has none.
+    instance_number : int or None
+        Place within the series.
+    plane : str
+        ``A`` or ``B`` of a biplane run, else empty; the planes are files, and runs, of their own.
+    says_burned_in : bool
+        Whether the file itself says that text is burned into its pixels; many that have some do not.
     """
 
     n_frames: int
@@ -52,6 +62,10 @@ class CineHeader:
     patient_id: str | None
     study_id: str | None
     run_id: str | None
+    series_id: str | None
+    instance_number: int | None
+    plane: str
+    says_burned_in: bool
 
 
 @dataclass(frozen=True)
@@ -138,6 +152,7 @@ def _checked_indices(path: Path, frames: Sequence[int] | None, n_frames: int) ->
 def _header(path: Path, dataset: Dataset, key: bytes | None) -> CineHeader:
     primary, secondary = angles(path, dataset)
     study, instance = str(dataset.StudyInstanceUID), str(dataset.SOPInstanceUID)
+    series = str(dataset.get("SeriesInstanceUID") or "")
     patient = str(dataset.get("PatientID") or "").strip() or f"study\0{study}"
     return CineHeader(
         n_frames=frame_count(dataset),
@@ -152,4 +167,15 @@ def _header(path: Path, dataset: Dataset, key: bytes | None) -> CineHeader:
         patient_id=None if key is None else pseudonym(patient, "patient", key),
         study_id=None if key is None else pseudonym(study, "study", key),
         run_id=None if key is None else pseudonym(instance, "run", key),
+        series_id=None if key is None or not series else pseudonym(f"series\0{series}", "run", key),
+        instance_number=int(number) if (number := dataset.get("InstanceNumber")) not in (None, "") else None,
+        plane=_plane(dataset),
+        says_burned_in=dataset.get("BurnedInAnnotation") == "YES",
     )
+
+
+def _plane(dataset: Dataset) -> str:
+    """Plane of a biplane run, by the third value of Image Type (PS3.3 C.8.7.1.1.1)."""
+    kind = dataset.get("ImageType")
+    third = str(kind[2]) if isinstance(kind, MultiValue) and len(kind) > 2 else ""
+    return third.removeprefix("BIPLANE ") if third in ("BIPLANE A", "BIPLANE B") else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +16,8 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
 
+from cag.dicom_values import XA_CLASSES, frame_count
 from cag.errors import DicomError, InputError
-
-XA_CLASSES = {
-    "1.2.840.10008.5.1.4.1.1.12.1": "X-Ray Angiographic Image Storage",
-    "1.2.840.10008.5.1.4.1.1.12.1.1": "Enhanced XA Image Storage",
-}
 
 #: Transfer syntax -> the decoder that reads it (one each, so that pixels are the same everywhere).
 DECODERS = {
@@ -44,14 +39,17 @@ DECODERS = {
 MAX_PIXELS = 2**29
 MAX_FRAMES = 4096
 
-_IDENTITY = ["PatientID", "StudyInstanceUID", "SOPInstanceUID", "SOPClassUID"]
+_IDENTITY = ["PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "InstanceNumber"]
 _IMAGE = ["SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated"]
 _GREY = ["BitsStored", "HighBit", "PixelRepresentation", "VOILUTSequence", "WindowCenter", "WindowWidth"]
 _TIMING = ["CineRate", "FrameTime", "FrameTimeVector", "RecommendedDisplayFrameRate"]
 _GEOMETRY = ["PositionerMotion", "PositionerPrimaryAngle", "PositionerSecondaryAngle"]
+_SHOWN = ["ImageType", "BurnedInAnnotation", "ShutterShape", "ShutterPresentationValue"]
+_SHUTTER = [f"Shutter{edge}Edge" for edge in ("LeftVertical", "RightVertical", "UpperHorizontal", "LowerHorizontal")]
+_SHUTTER += ["CenterOfCircularShutter", "RadiusOfCircularShutter", "VerticesOfThePolygonalShutter"]
 _NESTED = ["VOILUTFunction", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
 #: Nothing else is parsed: names, dates and institutions never reach memory as text.
-_TAGS: list[str] = [*_IDENTITY, *_IMAGE, *_GREY, *_TIMING, *_GEOMETRY, *_NESTED]
+_TAGS: list[str] = [*_IDENTITY, *_IMAGE, *_GREY, *_TIMING, *_GEOMETRY, *_SHOWN, *_SHUTTER, *_NESTED]
 _MANDATORY = ["StudyInstanceUID", "SOPInstanceUID", "SOPClassUID", *_IMAGE[:2], *_IMAGE[3:], "BitsStored"]
 
 _LOGGERS = ("pydicom", "openjpeg.decode", "openjpeg.encode")
@@ -77,7 +75,9 @@ def guarded(path: Path) -> Iterator[None]:
     except InvalidDicomError:
         raise DicomError("is not a DICOM file", file=path.name, remedy="Give XA cine runs as DICOM files") from None
     except OSError as error:
-        problem = f"cannot be opened ({error.strerror or type(error).__name__})"
+        if error.strerror is None:  # raised by a reader, not by the system
+            raise DicomError("cannot be read; it is damaged or truncated", file=path.name, remedy=_AGAIN) from None
+        problem = f"cannot be opened ({error.strerror})"
         raise DicomError(problem, file=path.name, remedy="Check that it exists and that you may read it") from None
     except Exception as error:  # the library raises nearly every built-in exception on broken files
         problem = f"cannot be read ({type(error).__name__}); it is damaged or truncated"
@@ -162,70 +162,3 @@ def _check_pixel_element(path: Path, file: BinaryIO, dataset: Dataset) -> None:
     if available < needed:
         problem = f"{available} bytes instead of the {needed} its size declares; the file is truncated"
         raise DicomError(problem, file=path.name, field="Pixel Data", remedy=_AGAIN)
-
-
-def frame_count(dataset: Dataset) -> int:
-    """Number of frames; one where the tag is absent (PS3.3 C.7.6.6)."""
-    value = dataset.get("NumberOfFrames")
-    return 1 if value in (None, "") else int(value)
-
-
-def frame_rate(dataset: Dataset) -> float | None:
-    """Frames a second at acquisition, or None where the file does not tell.
-
-    First of: Cine Rate; 1000 / Frame Time; 1000 / mean of Frame Time Vector (whose first entry is 0);
-    Recommended Display Frame Rate (PS3.3 C.7.6.5). Zero or less means unknown and passes to the next.
-    """
-    vector = dataset.get("FrameTimeVector")
-    steps = [float(step) for step in vector][1:] if isinstance(vector, pydicom.multival.MultiValue) else []
-    candidates = (
-        _first(dataset, "CineRate"),
-        _rate(_first(dataset, "FrameTime")),
-        _rate(sum(steps) / len(steps) if steps else None),
-        _first(dataset, "RecommendedDisplayFrameRate"),
-    )
-    return next((round(rate, 4) for rate in candidates if rate is not None and 0 < rate < 1000), None)
-
-
-def _rate(milliseconds: float | None) -> float | None:
-    return 1000 / milliseconds if milliseconds is not None and milliseconds > 0 else None
-
-
-def angles(path: Path, dataset: Dataset) -> tuple[float | None, float | None]:
-    """Positioner primary and secondary angle in degrees, LAO+ and CRA+ (PS3.3 C.8.7.5).
-
-    None where the file gives none, or where the positioner moves during the run (one pair then
-    describes no view).
-    """
-    if str(dataset.SOPClassUID) not in XA_CLASSES or dataset.get("PositionerMotion") == "DYNAMIC":
-        return None, None
-    primary, secondary = (_first(dataset, f"Positioner{name}Angle") for name in ("Primary", "Secondary"))
-    for name, angle in (("Primary", primary), ("Secondary", secondary)):
-        if angle is not None and not abs(angle) <= 180:
-            problem = f"{angle:g} is no angle in degrees"
-            raise DicomError(problem, file=path.name, field=f"Positioner {name} Angle", remedy=_AGAIN)
-    return primary, secondary
-
-
-def _first(dataset: Dataset, keyword: str) -> float | None:
-    """First value of a numeric tag, at the top or in the functional groups of Enhanced XA; None where absent."""
-    found = find(dataset, keyword)
-    value = found.get(keyword) if found is not None else None
-    if isinstance(value, pydicom.multival.MultiValue):
-        value = value[0] if len(value) else None
-    if value in (None, ""):
-        return None
-    number = float(value)
-    return number if math.isfinite(number) else None
-
-
-def find(dataset: Dataset, keyword: str) -> Dataset | None:
-    """The dataset that holds a tag: this one, or a functional group (shared, else of the first frame)."""
-    if keyword in dataset:
-        return dataset
-    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        for group in list(dataset.get(groups) or [])[:1]:
-            for element in group:
-                if element.VR == "SQ" and len(element.value) and keyword in element.value[0]:
-                    return element.value[0]
-    return None

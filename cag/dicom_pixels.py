@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from struct import unpack
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames, get_frame
 from pydicom.pixels import iter_pixels
-from pydicom.pixels.processing import apply_voi
 
-from cag.dicom_header import DECODERS, find, frame_count
+from cag.dicom_header import DECODERS
+from cag.dicom_shutter import shutter
+from cag.dicom_values import find, frame_count
 from cag.errors import DicomError
 
 _AGAIN = "Export the run again from the archive"
@@ -52,8 +53,7 @@ def _display(path: Path, dataset: Dataset, stored: np.ndarray) -> Float[np.ndarr
     """Display value 0..1 of each stored value."""
     table = find(dataset, "VOILUTSequence")
     if table is not None and table.VOILUTSequence:
-        depth = int(table.VOILUTSequence[0].LUTDescriptor[2])
-        return np.clip(apply_voi(stored, table) / (2**depth - 1), 0, 1)
+        return _looked_up(path, dataset, table.VOILUTSequence[0], stored)
     window = find(dataset, "WindowWidth")
     if window is None or window.get("WindowCenter") is None or window.get("WindowWidth") is None:
         return (stored - stored.min()) / max(np.ptp(stored), 1)
@@ -61,6 +61,26 @@ def _display(path: Path, dataset: Dataset, stored: np.ndarray) -> Float[np.ndarr
     if not center.size or not width.size:
         return (stored - stored.min()) / max(np.ptp(stored), 1)
     return _windowed(path, stored, center[0], width[0], str(window.get("VOILUTFunction", "LINEAR")))
+
+
+def _looked_up(path: Path, dataset: Dataset, item: Dataset, stored: np.ndarray) -> np.ndarray:
+    """A VOI LUT (PS3.3 C.11.2.1.1), as 0..1; values before its first and after its last entry take those.
+
+    Not pydicom's, which counts the entries of an 8-bit table modulo 256.
+    """
+    count, first, depth = (int(value) for value in item.LUTDescriptor)
+    count = count or 2**16
+    first -= 2**16 if dataset.get("PixelRepresentation", 0) == 1 and first >= 2**15 else 0
+    data = item.LUTData
+    if isinstance(data, bytes):
+        order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+        data = np.frombuffer(data, np.uint8 if len(data) in (count, count + count % 2) else f"{order}u2")
+    entries = np.atleast_1d(np.asarray(data, dtype=float))[:count]
+    if len(entries) < count or not 8 <= depth <= 16:
+        problem = f"{len(entries)} of {count} entries of {depth} bits"
+        raise DicomError(problem, file=path.name, field="VOI LUT Sequence", remedy=_AGAIN)
+    place = np.clip(stored - first, 0, count - 1)
+    return np.clip(entries[place] / (2**depth - 1), 0, 1)
 
 
 def _windowed(path: Path, stored: np.ndarray, center: float, width: float, function: str) -> np.ndarray:
@@ -78,25 +98,40 @@ def _windowed(path: Path, stored: np.ndarray, center: float, width: float, funct
     return np.clip((stored - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
-def declared_size(codestream: bytes, syntax: str) -> tuple[int, int] | None:
-    """Rows and columns a compressed frame declares in its own header; None where it declares none."""
+class Declared(NamedTuple):
+    """What a compressed frame says of itself in its own header."""
+
+    rows: int
+    columns: int
+    components: int
+    bits: int
+
+    def __str__(self) -> str:
+        colors = "" if self.components == 1 else f" in {self.components} components"
+        return f"{self.rows} x {self.columns}{colors} of {self.bits} bits"
+
+
+def declared(codestream: bytes, syntax: str) -> Declared | None:
+    """Size and depth a compressed frame declares in its own header; None where it declares none."""
     if syntax in _JPEG_2000:
-        if codestream[:4] != b"\xff\x4f\xff\x51" or len(codestream) < 24:
+        if codestream[:4] != b"\xff\x4f\xff\x51" or len(codestream) < 43:
             return None
         width, height, left, top = unpack(">4L", codestream[8:24])
-        return height - top, width - left
+        components, depth = unpack(">HB", codestream[40:43])
+        return Declared(height - top, width - left, components, (depth & 0x7F) + 1)
     position = 2
-    while syntax in _JPEG and position + 9 <= len(codestream) and codestream[position] == 0xFF:
+    while syntax in _JPEG and position + 10 <= len(codestream) and codestream[position] == 0xFF:
         marker = codestream[position + 1]
         if marker in _START_OF_FRAME:
-            return unpack(">HH", codestream[position + 5 : position + 9])
+            bits, rows, columns, components = unpack(">BHHB", codestream[position + 4 : position + 10])
+            return Declared(rows, columns, components, bits)
         filling = marker == 0xFF
         position += 1 if filling else 2 + unpack(">H", codestream[position + 2 : position + 4])[0]
     return None
 
 
 def check_codestreams(path: Path, file: BinaryIO, dataset: Dataset, indices: Sequence[int]) -> None:
-    """Refuse compressed frames that are cut off, or whose own size is not the header's, before a decoder sees them.
+    """Refuse compressed frames that are cut off, or declare another form than the header, before a decoder sees them.
 
     ``file`` stands at the first byte of the pixel data's value.
 
@@ -107,12 +142,12 @@ def check_codestreams(path: Path, file: BinaryIO, dataset: Dataset, indices: Seq
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     if syntax not in _JPEG | _JPEG_2000:
         return
-    expected = (int(dataset.Rows), int(dataset.Columns))
+    rows, columns, allocated = int(dataset.Rows), int(dataset.Columns), int(dataset.BitsAllocated)
     for index, codestream in _codestreams(file, frame_count(dataset), indices):
-        size = declared_size(codestream, syntax)
-        if size != expected:
-            found = "no size" if size is None else f"{size[0]} x {size[1]}"
-            problem = f"frame {index} holds {found} where the header declares {expected[0]} x {expected[1]}"
+        found = declared(codestream, syntax)
+        if found is None or found[:3] != (rows, columns, 1) or found.bits > allocated:
+            held = found or "no size"
+            problem = f"frame {index} holds {held} where the header declares {rows} x {columns} of {allocated} bits"
             raise DicomError(problem, file=path.name, field="Pixel Data", remedy=_AGAIN)
         if _END not in codestream[-_PADDING:]:
             raise DicomError(f"frame {index} is cut off", file=path.name, field="Pixel Data", remedy=_AGAIN)
@@ -134,7 +169,9 @@ def _is_whole(indices: Sequence[int], n_frames: int) -> bool:
 
 
 def decode(path: Path, dataset: Dataset, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w"]:
-    """Decode frames to grey levels, one at a time and no other.
+    """Decode frames to grey levels, one at a time and no other; what a display shutter hides is black.
+
+    Overlays are not drawn, and bits above Bits Stored, where old machines kept them, are dropped.
 
     Raises
     ------
@@ -144,6 +181,7 @@ def decode(path: Path, dataset: Dataset, indices: Sequence[int]) -> UInt8[np.nda
     rows, columns, bits = int(dataset.Rows), int(dataset.Columns), int(dataset.BitsStored)
     table = grey_table(path, dataset)
     unchanged = bits == 8 and np.array_equal(table, np.arange(256))
+    visible = shutter(path, dataset)
     frames = np.empty((len(indices), rows, columns), dtype=np.uint8)
     done = 0
     for stored in _stored_frames(path, dataset, indices):
@@ -152,6 +190,8 @@ def decode(path: Path, dataset: Dataset, indices: Sequence[int]) -> UInt8[np.nda
             raise DicomError(problem, file=path.name, field="Pixel Data", remedy=_AGAIN)
         patterns = stored.astype(np.uint8 if stored.dtype.itemsize == 1 else np.uint16)
         frames[done] = stored if unchanged else table[patterns & (2**bits - 1)]
+        if visible is not None:
+            frames[done][~visible] = 0
         done += 1
     if done < len(indices):
         problem = f"{done} frames found where {len(indices)} were expected; the file is truncated"

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from cag.anatomy import ARTERIES, Artery, view_from_angles
+from cag.anatomy import view_from_angles
+from cag.archives import is_archive
 from cag.dicom import CineHeader, read_cine
 from cag.errors import DicomError, InputError, ManifestError
 from cag.fingerprint import file_digest
-from cag.labels import CohortTables, load_cohort_tables
+from cag.labels import CohortTables, check_intervals, load_cohort_tables
 from cag.pseudonyms import study_key
+from cag.qca import read_qca
+from cag.run_labels import RunLabel, run_labels
+from cag.study_tree import tree_entries
 from cag.tables import COLUMNS, checked_table, load_table, save_table
 from cag.verify import VerifyFinding, verify
 
@@ -48,10 +50,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What became of a folder: the runs that were taken, the files that were not."""
+    """What became of a folder: the runs that were taken, the files that were not, what the labels lack."""
 
     manifest: pd.DataFrame
     refused: list[Refusal]
+    notes: list[str] = field(default_factory=list)
 
 
 def load_manifest(path: Path) -> pd.DataFrame:
@@ -64,20 +67,13 @@ def load_manifest(path: Path) -> pd.DataFrame:
     return load_table(path, "data_manifest")
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder, sorted; links are listed too, and never followed into other folders."""
-    for place, folders, names in os.walk(folder, followlinks=False):
-        folders.sort()
-        for name in sorted(names):
-            yield Path(place) / name
-
-
 def build_manifest(
     folder: Path,
     out: Path,
     *,
     key: bytes | None = None,
     labels: Path | None = None,
+    qca: Path | None = None,
     allow_non_xa: bool = False,
     progress: bool = True,
 ) -> BuildReport:
@@ -93,8 +89,10 @@ def build_manifest(
     key : bytes, optional
         Secret of the pseudonyms; by default that of ``.pseudonym_key`` beside the manifest, made at first use.
     labels : Path, optional
-        Table with the columns ``file`` (below ``folder``) and ``artery``, ``runs.csv`` in the folder by
-        default where there is one. Without it artery and view stay empty.
+        Table of each file's artery and contrast interval (`cag.run_labels.run_labels`), ``runs.csv`` in the
+        folder by default where there is one. Without it these and the view stay empty.
+    qca : Path, optional
+        Sheet of measured stenoses (`cag.qca.read_qca`), written as ``lesions.csv`` beside the manifest.
     allow_non_xa : bool
         Also take objects of other classes, such as Secondary Capture.
 
@@ -108,16 +106,20 @@ def build_manifest(
     if not folder.resolve().is_relative_to(out.parent.resolve()):
         remedy = f"Write it in {folder.name} or a folder above"
         raise ManifestError("would not lie above its runs", file=out.name, remedy=remedy)
-    arteries = _artery_labels(folder, labels)
+    known = run_labels(folder, labels)
     key = study_key(out.parent / KEY_FILE) if key is None else key
     rows: dict[str, dict[str, object]] = {}
     refused: list[Refusal] = []
     own = {out.name, KEY_FILE, "runs.csv", *(f"{name}.csv" for name in COLUMNS)}
-    files = [file for file in _files(folder) if file.name not in own]
-    for file in tqdm(files, desc="Reading headers", unit="file", disable=not progress):
-        name = file.relative_to(folder).as_posix()
+    entries = [entry for entry in tree_entries(folder) if Path(entry.name).name not in own]
+    for entry in tqdm(entries, desc="Reading headers", unit="file", disable=not progress):
+        name, file = entry.name, folder / entry.name
         try:
-            row = _row(file, key, arteries.get(name), allow_non_xa)
+            if entry.path is None:
+                raise DicomError(entry.problem, file=file.name)
+            if is_archive(file):
+                raise DicomError("is an archive", file=file.name, remedy="Unpack it, so that its files can be found")
+            row = _row(file, key, known.get(name, RunLabel()), allow_non_xa)
         except DicomError as error:
             refused.append(Refusal(name, _reason(error)))
             continue
@@ -130,16 +132,19 @@ def build_manifest(
         raise ManifestError(problem, file=folder.name, remedy="Give the folder that holds the XA cine runs")
     manifest = checked_table(pd.DataFrame(list(rows.values())), "data_manifest")
     manifest = manifest.sort_values(["patient_id", "run_id"], ignore_index=True)
+    check_intervals(manifest)
+    sheet = read_qca(qca, set(manifest.patient_id), key) if qca else None
+    if sheet is not None:
+        save_table(checked_table(sheet.lesions, "lesions"), out.parent / "lesions.csv")
     save_table(manifest, out)
-    return BuildReport(manifest, refused)
+    return BuildReport(manifest, refused, sheet.notes if sheet else [])
 
 
-def _row(file: Path, key: bytes, artery: Artery | None, allow_non_xa: bool) -> dict[str, object]:
-    if file.is_symlink():
-        raise DicomError("is a link", file=file.name, remedy="Copy the file itself")
+def _row(file: Path, key: bytes, label: RunLabel, allow_non_xa: bool) -> dict[str, object]:
     header: CineHeader = read_cine(file, key=key, frames=[0], allow_non_xa=allow_non_xa)
     if header.n_frames > 1:
         read_cine(file, key=key, frames=[header.n_frames - 1], allow_non_xa=allow_non_xa)
+    artery = label.artery
     view = None if artery is None else view_from_angles(header.primary_angle, header.secondary_angle, artery)
     return {
         "run_id": header.run_id,
@@ -151,35 +156,11 @@ def _row(file: Path, key: bytes, artery: Artery | None, allow_non_xa: bool) -> d
         **{name: getattr(header, name) for name in ("fps", "primary_angle", "secondary_angle")},
         "artery": artery,
         "view": view,
-        "contrast_begin": np.nan,
-        "contrast_end": np.nan,
+        "contrast_begin": np.nan if label.contrast_begin is None else label.contrast_begin,
+        "contrast_end": np.nan if label.contrast_end is None else label.contrast_end,
         "end_censored": False,
         "fingerprint": None,
     }
-
-
-def _artery_labels(folder: Path, labels: Path | None) -> dict[str, Artery]:
-    """Artery of each labeled file, by its path below the folder."""
-    place = labels or folder / "runs.csv"
-    if labels is None and not place.is_file():
-        return {}
-    try:
-        table = pd.read_csv(place, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        problem = f"is not a readable table ({type(error).__name__})"
-        raise ManifestError(problem, file=place.name, remedy="Save it as CSV with the columns file, artery") from None
-    for column in ("file", "artery"):
-        if column not in table:
-            raise ManifestError("this column is missing", file=place.name, field=column, remedy="Add file and artery")
-    known: dict[str, Artery] = {artery: artery for artery in ARTERIES}
-    for line, (name, artery) in enumerate(zip(table.file, table.artery, strict=True), start=2):
-        if not (folder / name).is_file():
-            problem = f"line {line}: {name!r} is no file below {folder.name}"
-            raise ManifestError(problem, file=place.name, field="file", remedy="Correct this row and run again")
-        if artery not in known:
-            problem = f"line {line}: {artery!r} is neither {' nor '.join(ARTERIES)}"
-            raise ManifestError(problem, file=place.name, field="artery", remedy="Correct this row and run again")
-    return {Path(name).as_posix(): known[artery] for name, artery in zip(table.file, table.artery, strict=True)}
 
 
 def _reason(error: InputError) -> str:

@@ -38,7 +38,7 @@ def write_report(
 
     Parameters
     ----------
-    study_folder : folder with DICOM files, at any depth
+    study_folder : folder with DICOM files at any depth, or a zip or tar archive of one
     models : results folder of a study that was run, ``results/<profile>``
     out : folder of the report; not inside the study, which is only read
     artery : {'LCA', 'RCA'}, optional
@@ -54,16 +54,27 @@ def write_report(
     InputError
         If a folder is not what it should be, or a stage of the study was not trained.
     """
-    if out.resolve().is_relative_to(study_folder.resolve()):
+    prepared_folder(study_folder, out)
+    networks = load_models(models, device=device)
+    reading = read_study(study_folder, networks, key=study_key(out / KEY_FILE), artery=artery, progress=progress)
+    return save_report(reading, out)
+
+
+def prepared_folder(study: Path, out: Path) -> None:
+    """Make the folder of a report.
+
+    Raises
+    ------
+    InputError
+        If it lies inside the study, or cannot be made.
+    """
+    if study.is_dir() and out.resolve().is_relative_to(study.resolve()):
         remedy = "Choose a folder outside the study"
         raise InputError("lies inside the study, where it would be read again", field="out", remedy=remedy)
-    networks = load_models(models, device=device)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot be made ({error.strerror})", field="out", remedy="Choose another folder") from None
-    reading = read_study(study_folder, networks, key=study_key(out / KEY_FILE), artery=artery, progress=progress)
-    return save_report(reading, out)
 
 
 def save_report(reading: StudyReading, out: Path) -> Path:
@@ -99,7 +110,8 @@ def _run(run: RunReading) -> dict[str, object]:
     names = ("number", "file", "patient_id", "study_id", "run_id", "n_frames", "fps", "primary_angle")
     finding = run.finding
     return {
-        **{name: getattr(run, name) for name in (*names, "secondary_angle", "artery", "view", "reason")},
+        **{name: getattr(run, name) for name in (*names, "secondary_angle", "plane", "artery", "view", "reason")},
+        "notes": list(run.notes),
         "p_right": None if pd.isna(run.p_right) else run.p_right,
         "interval": finding.interval,
         "p_contrast": [round(float(value), 4) for value in finding.probability],

@@ -12,27 +12,17 @@ import cag
 
 PACKAGE = Path(cag.__file__).parent
 
-FLOORS: tuple[set[str], ...] = (
-    {"errors", "settings", "anatomy", "metrics"},
-    {
-        *("dicom", "dicom_header", "dicom_pixels", "dicom_write", "pseudonyms", "images", "fingerprint"),
-        *(
-            "files",
-            "tables",
-            "labels",
-            "manifest",
-            "verify",
-            "splits",
-            "phantom",
-            "simulate",
-            "rendered",
-            "public",
-            "cohort",
-        ),
-    },
-    {"transforms", "engine", "batches", "memory", "checkpoint", "runtime", "models"},
-    {"store", "claims", "progress", "task", "tasks", "cluster", "cluster_work", "local_cluster", "experiments"},
-    {"figures", "report", "notebook", "study", "__main__"},
+FLOORS = tuple(
+    set(names.split())
+    for names in (
+        "errors settings anatomy metrics",
+        "dicom dicom_header dicom_pixels dicom_values dicom_shutter dicom_write pseudonyms images fingerprint "
+        "archives study_tree graphics qca run_labels files tables labels manifest verify splits phantom simulate "
+        "rendered public cohort",
+        "transforms engine batches memory checkpoint runtime models",
+        "store claims progress task tasks cluster cluster_work local_cluster experiments",
+        "figures report report_batch notebook study __main__",
+    )
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 

@@ -116,9 +116,9 @@ class StudyReading:
 
 
 def read_study(
-    folder: Path, models: ReadingModels, *, key: bytes, artery: Artery | None = None, progress: bool = True
+    source: Path, models: ReadingModels, *, key: bytes, artery: Artery | None = None, progress: bool = True
 ) -> StudyReading:
-    """Read every XA run below a folder.
+    """Read every XA run of a folder or archive.
 
     A patient of the cohort that the networks were trained on is read by the networks of the fold
     that has not seen them; any other by the average over all folds.
@@ -132,13 +132,13 @@ def read_study(
     Raises
     ------
     InputError
-        If the folder is none, or holds no angiographic run.
+        If the source is neither folder nor archive, or holds no angiographic run.
     """
     runs: list[RunReading] = []
     refused: list[StudyFile] = []
     names: dict[str, str] = {}
     known: dict[str, Known | None] = {}
-    for file in study_files(folder, key, progress=progress):
+    for file in study_files(source, key, progress=progress):
         names[file.label] = file.name
         if file.cine is None:
             refused.append(file)
@@ -148,7 +148,7 @@ def read_study(
             known[patient] = models.known({str(file.cine.run_id)}, {file.sha256}, key)
         own = known[patient]
         run = read_run(file.cine, models, fold=own.fold if own else None, artery=artery)
-        runs.append(replace(run, number=len(runs) + 1, file=file.label))
+        runs.append(replace(run, number=len(runs) + 1, file=file.label, notes=file.notes))
     if not runs:
         found = "; ".join(sorted({file.reason for file in refused})[:3])
         remedy = "Give the folder that holds the XA cine runs"

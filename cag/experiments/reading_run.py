@@ -63,6 +63,10 @@ class RunReading:
         Class activation of a stenosis, 0-255, mean of the classifiers.
     cine : UInt8[t, SHOWN_SIDE, SHOWN_SIDE]
         The whole run, small, for looking through it.
+    plane : str
+        ``A`` or ``B`` of a biplane run, else empty.
+    notes : tuple of str
+        What else a reader must know, such as text found in the picture.
     """
 
     number: int
@@ -84,6 +88,8 @@ class RunReading:
     frames: UInt8[np.ndarray, "k h w"]
     heatmaps: UInt8[np.ndarray, "k s s"] | None
     cine: UInt8[np.ndarray, "t s s"]
+    plane: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def read_run(cine: Cine, models: ReadingModels, *, fold: int | None = None, artery: Artery | None = None) -> RunReading:
@@ -118,6 +124,7 @@ def read_run(cine: Cine, models: ReadingModels, *, fold: int | None = None, arte
         frames=chosen.numpy(),
         heatmaps=None,
         cine=shrink(frames, SHOWN_SIDE).numpy(),
+        plane=cine.plane,
     )
     return _analyzed(blank, chosen, models, fold) if len(chosen) else blank
 

@@ -154,7 +154,7 @@ def _run_row(run: RunReading) -> dict[str, object]:
     angles = [f"{angle:+.0f}" if angle is not None else "?" for angle in (run.primary_angle, run.secondary_angle)]
     certainty = "" if pd.isna(run.p_right) else f" ({max(run.p_right, 1 - run.p_right):.2f})"
     return {
-        "Run": run.number,
+        "Run": f"{run.number} ({run.plane})" if run.plane else run.number,
         "Patient": run.patient_id,
         "Frames": run.n_frames,
         "Frames/s": run.fps,
@@ -165,5 +165,5 @@ def _run_row(run: RunReading) -> dict[str, object]:
         "Images": len(run.images),
         "P(≥25 %)": float(scored.max()) if scored is not None else None,
         "Boxes": int(run.boxes.counts.sum()),
-        "Note": run.reason,
+        "Note": " ".join(text for text in (run.reason, *run.notes) if text),
     }

@@ -83,7 +83,8 @@ def best_frames(run: RunReading, count: int) -> list[int]:
 def run_title(run: RunReading) -> str:
     """A run in a few words: number, artery, view, stenosis probability."""
     view = run.view.removeprefix(f"{run.artery} ") if run.artery else ""
-    parts = [f"Run {run.number}", f"{run.artery} {view}" if run.artery else "artery not told"]
+    number = f"Run {run.number}, plane {run.plane}" if run.plane else f"Run {run.number}"
+    parts = [number, f"{run.artery} {view}" if run.artery else "artery not told"]
     if "score" in run.images:
         parts.append(f"P(≥25 %) {run.images.score.max():.2f}")
     return ", ".join(parts)

@@ -41,13 +41,27 @@ def report_page(reading: StudyReading) -> str:
         _refused(reading),
         f"<footer>{_PRIVACY}</footer>",
     ]
+    return _page("Reading of an angiography study", "".join(parts), script=SCRIPT)
+
+
+def table_page(title: str, warning: str, table: pd.DataFrame, *, link: str) -> str:
+    """A page that holds one table; the column ``link`` names pages beside it.
+
+    Parameters
+    ----------
+    warning : HTML
+    """
+    return _page(title, f"<h1>{escape(title)}</h1><p class='warning'>{warning}</p>{_table(table, link=link)}")
+
+
+def _page(title: str, body: str, *, script: str = "") -> str:
     head = (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         "<meta name='viewport' content='width=device-width'><title>Reading of an angiography study</title>"
         f"<link rel='icon' href='data:,'><style>{STYLE}</style></head>"
     )
-    return f"{head}<body><main>{''.join(parts)}</main><script>{SCRIPT}</script></body></html>\n"
+    return f"{head}<body><main>{body}</main><script>{script}</script></body></html>\n"
 
 
 _LAYERS = (
@@ -57,7 +71,8 @@ _LAYERS = (
 )
 _PRIVACY = (
     "Patients, studies, runs and files are named by keyed pseudonyms; names, dates and institutions were not read. "
-    "Text burned into the pixels is not removed: look at the frames before you share this page."
+    "White text burned into the pixels is filled where it was found, which is not everywhere: look at the frames "
+    "before you share this page."
 )
 
 
@@ -72,7 +87,7 @@ def _refused(reading: StudyReading) -> str:
 
 def _run(run: RunReading) -> str:
     """One run: the cine with its curve, then the chosen frames."""
-    note = f"<p class='note'>{escape(run.reason)}</p>" if run.reason else ""
+    note = "".join(f"<p class='note'>{escape(text)}</p>" for text in (run.reason, *run.notes) if text)
     frames = "".join(_frame(run, place) for place in range(len(run.frames)))
     toggle = "<label><input type='checkbox' class='heat' checked> heatmap</label>" if run.heatmaps is not None else ""
     boxes = (
@@ -118,15 +133,21 @@ def _frame(run: RunReading, place: int) -> str:
     )
 
 
-def _table(table: pd.DataFrame, strong: tuple[str, str] | None = None) -> str:
-    """A table; ``strong`` is a column and the value whose rows are set in bold."""
+def _table(table: pd.DataFrame, strong: tuple[str, str] | None = None, link: str | None = None) -> str:
+    """A table; ``strong`` is a column and the value whose rows are set in bold, ``link`` a column of addresses."""
     head = "".join(f"<th>{escape(str(column))}</th>" for column in table)
     rows = []
     for _, row in table.iterrows():
-        cells = "".join(f"<td>{escape(_cell(value))}</td>" for value in row)
+        cells = "".join(
+            f"<td>{_anchor(value) if name == link else escape(_cell(value))}</td>" for name, value in row.items()
+        )
         bold = " class='strong'" if strong is not None and row[strong[0]] == strong[1] else ""
         rows.append(f"<tr{bold}>{cells}</tr>")
     return f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+
+
+def _anchor(address: object) -> str:
+    return f"<a href='{escape(address, quote=True)}'>open</a>" if isinstance(address, str) else "–"
 
 
 def _cell(value: object) -> str:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,9 +17,11 @@ import pydicom
 import pytest
 import torch
 
+from cag import report_batch
 from cag.anatomy import VIEWS
 from cag.cohort import Cohort
 from cag.dicom import write_cine
+from cag.dicom_header import _TAGS
 from cag.dicom_write import derived_uid
 from cag.errors import InputError, SettingsError
 from cag.experiments.classification import ClassificationSettings, run_grid
@@ -34,6 +40,8 @@ from cag.experiments.stages import load_stage
 from cag.fingerprint import file_digest
 from cag.pseudonyms import pseudonym
 from cag.report import FILES, write_report
+from cag.report_batch import STUDIES, write_batch
+from cag.settings import ROOT
 from cag.store import Store
 from cag.tables import save_table
 
@@ -288,49 +296,120 @@ def test_a_folder_without_an_angiogram_is_refused(models: ReadingModels, tmp_pat
     (tmp_path / "x.dcm").write_bytes(b"nothing")
     with pytest.raises(InputError, match="no angiogram"):
         read_study(tmp_path, models, key=b"k" * 32, progress=False)
-    with pytest.raises(InputError, match="not a folder"):
+    with pytest.raises(InputError, match="neither a folder nor an archive"):
         read_study(tmp_path / "x.dcm", models, key=b"k" * 32, progress=False)
 
 
 PLANTED = "Zyxwvut"
-TEXT_KINDS = {"PN": f"{PLANTED}^Ann", "LO": PLANTED, "SH": PLANTED, "LT": PLANTED, "ST": PLANTED, "UT": PLANTED}
-TEXT_KINDS |= {"AE": PLANTED, "UC": PLANTED, "DA": "19470312", "DT": "19470312", "UI": "1.2.840.99947.3.12"}
-PLANTED_TEXTS = (PLANTED, "19470312", "1.2.840.99947.3.12")
+TEXT_KINDS = dict.fromkeys(("LO", "SH", "LT", "ST", "UT", "AE", "UC", "UR"), PLANTED)
+TEXT_KINDS |= {
+    "CS": PLANTED.upper(),
+    "PN": f"{PLANTED}^Ann",
+    "DA": "19470312",
+    "DT": "19470312",
+    "TM": "194703",
+    "AS": "947Y",
+}
+TEXT_KINDS |= {"UI": "1.2.840.99947.3.12", "IS": "99947312", "DS": "99947312"}
+PLANTED_TEXTS = (PLANTED, PLANTED.upper(), "19470312", "194703", "947Y", "1.2.840.99947.3.12", "99947312")
 
 
-def plant(path: Path) -> None:
-    """Put an identifier in every tag whose value is a name, text, date or UID that does not steer the decoding."""
-    dataset = pydicom.dcmread(path)
-    kept = {"SOPClassUID", "TransferSyntaxUID"}
+def planted(kept: set[str]) -> pydicom.Dataset:
+    """A dataset with an identifier in every tag of the dictionary whose value is text, a date, a number as text."""
+    dataset = pydicom.Dataset()
     for keyword in pydicom.datadict.keyword_dict:
-        kind = pydicom.datadict.dictionary_VR(keyword)
-        if kind in TEXT_KINDS and keyword not in kept and pydicom.datadict.tag_for_keyword(keyword) >> 16 > 2:
-            setattr(dataset, keyword, TEXT_KINDS[kind])
+        tag, kind = pydicom.datadict.tag_for_keyword(keyword), pydicom.datadict.dictionary_VR(keyword)
+        if kind in TEXT_KINDS and keyword not in kept and tag is not None and tag >> 16 > 2:
+            dataset.add_new(tag, kind, TEXT_KINDS[kind])
+    return dataset
+
+
+def plant(path: Path) -> int:
+    """Put an identifier into every text-valued tag that does not steer the decoding; returns how many.
+
+    Also into items of sequences, a private block, and the file's meta information.
+    """
+    dataset = pydicom.dcmread(path)
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    steering = {"SpecificCharacterSet", *_TAGS} - {"PatientID", "StudyInstanceUID", "SeriesInstanceUID"}
+    own = planted(steering)
+    dataset.update(own)
+    nested = planted({"SpecificCharacterSet"})
+    dataset.OtherPatientIDsSequence = dataset.RequestAttributesSequence = [nested]
+    group = pydicom.Dataset()
+    group.FrameAnatomySequence = [nested]
+    dataset.SharedFunctionalGroupsSequence = [group]
+    block = dataset.private_block(0x0029, PLANTED, create=True)
+    block.add_new(0x10, "LO", PLANTED)
+    block.add_new(0x11, "UN", PLANTED.encode())
+    dataset.file_meta.SourceApplicationEntityTitle = PLANTED
+    dataset.file_meta.ImplementationVersionName = PLANTED
     dataset.save_as(path)
+    path.write_bytes(path.read_bytes().replace(b"ISO_IR 100", PLANTED.upper().ljust(10).encode()))
+    return len(own)
+
+
+@pytest.fixture(scope="module")
+def planted_study(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs, an archive and a broken file that hold identifiers wherever a file can, their names included."""
+    folder = tmp_path_factory.mktemp("planted") / f"{PLANTED}_study"
+    folder.mkdir()
+    for name in ("left", "deep/right"):
+        path = folder / f"{PLANTED}_{Path(name).name}.dcm"
+        shutil.copy(study / "a" / f"{name}.dcm", path)
+        assert plant(path) > 2000, "nearly every text-valued tag of the dictionary"
+    (folder / "1.2.840.99947.3.12.dcm").write_bytes(b"DICM" + PLANTED.encode())
+    with zipfile.ZipFile(folder / f"{PLANTED}.zip", "w") as archive:
+        archive.write(folder / f"{PLANTED}_left.dcm", f"{PLANTED}/again.dcm")
+        archive.writestr(f"../{PLANTED}.dcm", PLANTED)
+    return folder
 
 
 def test_identifiers_reach_nothing_that_is_written_or_said(
-    study: Path, store: Store, models: ReadingModels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    planted_study: Path,
+    store: Store,
+    models: ReadingModels,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    folder = tmp_path / f"{PLANTED}_study"
-    folder.mkdir()
-    for name in ("left", "deep/right"):
-        shutil.copy(study / "a" / f"{name}.dcm", folder / f"{PLANTED}_{Path(name).name}.dcm")
-        plant(folder / f"{PLANTED}_{Path(name).name}.dcm")
-    (folder / "1.2.840.99947.3.12.dcm").write_bytes(b"DICM" + PLANTED.encode())
+    caplog.set_level("DEBUG")
     out = tmp_path / "report"
-    page = write_report(folder, store.root, out, device="cpu", progress=False)
+    page = write_report(planted_study, store.root, out, device="cpu", progress=True)
     assert page.name == "report.html"
     shared = [path for path in out.iterdir() if path.name not in (FILES, ".pseudonym_key")]
     assert {path.name for path in shared} == {"report.html", "report.json", "predictions.parquet"}
     texts = [path.read_bytes() for path in shared]
     texts.append(pd.read_parquet(out / "predictions.parquet").to_csv().encode())
-    texts.append("".join(capsys.readouterr()).encode())
-    texts += said_of_broken_copies(folder, models)
-    for planted in PLANTED_TEXTS:
-        assert not any(planted.encode() in text for text in texts)
+    texts += said_of_broken_copies(planted_study, models)
+    texts += ["".join(capsys.readouterr()).encode(), caplog.text.encode()]
+    for text in PLANTED_TEXTS:
+        assert not any(text.encode() in said for said in texts), text
     assert PLANTED in (out / FILES).read_text(), "the owner can tell which file is which"
-    assert json.loads((out / "report.json").read_text())["patients"][0]["score"] is not None
+    numbers = json.loads((out / "report.json").read_text())
+    assert numbers["patients"][0]["score"] is not None and len(numbers["refused"]) == 3
+
+
+def test_identifiers_reach_no_output_of_the_notebook(
+    planted_study: Path, cohort: Cohort, store: Store, tmp_path: Path
+) -> None:
+    assert cohort.folder is not None
+    parameters = {"profile": store.root, "manifest": cohort.folder / "data_manifest.csv", "study": planted_study}
+    parameters |= {"weights": "random", "device": "cpu", "bootstrap": 20}
+    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "07_reading_a_study.ipynb"), "out.ipynb"]
+    for name, value in parameters.items():
+        command += ["-p", name, str(value)]
+    environment = {**os.environ, "CAG_TABLES": str(tmp_path / "tables"), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    notebook = json.loads((tmp_path / "out.ipynb").read_text())
+    outputs = json.dumps([cell.get("outputs") for cell in notebook["cells"]])
+    texts = [outputs, *(path.read_text() for path in (tmp_path / "tables").iterdir())]
+    said = done.stdout.decode() + done.stderr.decode()
+    named = str(planted_study)
+    for text in PLANTED_TEXTS:
+        assert not any(text in one for one in texts), text
+        assert text not in said.replace(named, ""), "papermill itself names the parameter"
 
 
 def said_of_broken_copies(folder: Path, models: ReadingModels) -> list[bytes]:
@@ -340,7 +419,7 @@ def said_of_broken_copies(folder: Path, models: ReadingModels) -> list[bytes]:
     for edit in edits:
         broken = folder.parent / "broken"
         broken.mkdir(exist_ok=True)
-        source = sorted(folder.glob(f"{PLANTED}*.dcm"))[0]
+        source = min(folder.glob(f"{PLANTED}*.dcm"))
         (broken / "file.dcm").write_bytes(edit(source.read_bytes()))
         with pytest.raises(InputError) as error:
             read_study(broken, models, key=b"k" * 32, progress=False)
@@ -352,3 +431,42 @@ def test_a_report_inside_the_study_is_refused(study: Path, store: Store, models:
     assert models.folds == 2
     with pytest.raises(InputError, match="inside the study"):
         write_report(study, store.root, study / "out", progress=False)
+
+
+def test_a_batch_reads_each_study_once_and_says_which_it_could_not(
+    study: Path, store: Store, models: ReadingModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert models.folds == 2
+    many, out = tmp_path / "many", tmp_path / "out"
+    for name in ("Doe_1", "Doe_2"):
+        shutil.copytree(study / "a", many / name)
+    (many / "Doe_3").mkdir()
+    (many / "Doe_3" / "letter.txt").write_text("no angiogram")
+    (many / "Doe_4").symlink_to(study)
+    page = write_batch(many, store.root, out, device="cpu", progress=False)
+    table = pd.read_csv(out / "studies.csv")
+    assert len(table) == 3 and table.Report.notna().sum() == 2
+    assert all((out / report).is_file() and report in page.read_text() for report in table.Report.dropna())
+    assert "no angiogram among them" in table.Result[table.Report.isna()].item()
+    assert pd.read_parquet(out / "predictions.parquet").study.nunique() == 2
+    for path in (page, out / "studies.csv"):
+        assert "Doe" not in path.read_text()
+    assert sorted(pd.read_csv(out / STUDIES).study) == ["Doe_1", "Doe_2", "Doe_3"]
+    read = []
+
+    def counted(place: Path, *arguments: object, **options: object) -> StudyReading:
+        read.append(place.name)
+        return read_study(place, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(report_batch, "read_study", counted)
+    write_batch(many, store.root, out, device="cpu", progress=False)
+    assert read == [], "finished studies are found again"
+    shutil.copy(study / "b" / "odd.dcm", many / "Doe_2")
+    write_batch(many, store.root, out, device="cpu", progress=False)
+    assert read == ["Doe_2"], "a study that changed is read again"
+
+
+def test_a_batch_without_studies_is_refused(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "many").mkdir()
+    with pytest.raises(InputError, match="holds no study"):
+        write_batch(tmp_path / "many", store.root, tmp_path / "out")

@@ -1,0 +1,232 @@
+"""Example files of every kind of DICOM angiogram that the reader meets; made with pydicom, nothing clinical in them.
+
+``python tests/tools/dicom_variants.py FOLDER`` writes them all; tests take single ones. Each shows a bright disk
+that moves over a dark ramp, so that compression, depth and order of frames can be told from the pixels.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+
+from cag.dicom import write_cine
+
+FRAMES, ROWS, COLUMNS = 10, 48, 64
+ENHANCED_XA = "1.2.840.10008.5.1.4.1.1.12.1.1"
+#: A one-pixel line as text would have: an L whose strokes are three pixels wide.
+TEXT = np.zeros((ROWS, COLUMNS), dtype=bool)
+TEXT[6:16, 6:9] = TEXT[13:16, 6:16] = True
+
+
+def disk(depth: int = 8) -> np.ndarray:
+    """Stored values ``[t, h, w]`` of ``depth`` bits."""
+    y, x = np.mgrid[:ROWS, :COLUMNS]
+    level = 2**depth - 1
+    frames = np.stack([0.3 * x / COLUMNS + 0.5 * ((x - 10 - 4 * t) ** 2 + (y - 24) ** 2 < 64) for t in range(FRAMES)])
+    noise = np.random.default_rng(depth).uniform(0, 0.05, frames.shape)
+    return ((frames + noise) * level).astype(np.uint16 if depth > 8 else np.uint8)
+
+
+def base(path: Path, **options: object) -> Dataset:
+    """The plainest run, as a dataset to edit."""
+    import pydicom
+
+    names = {"patient_id": "P0001", "run_id": path.stem}
+    defaults = {"fps": 15.0, "primary_angle": 40.0, "secondary_angle": 0.0}
+    write_cine(path, disk(), **{**defaults, **names, **options})  # type: ignore[arg-type]
+    return pydicom.dcmread(path)
+
+
+def deep(bits: int, **tags: object) -> Callable[[Dataset], None]:
+    """An edit that stores more bits a pixel."""
+
+    def edit(dataset: Dataset) -> None:
+        for tag in ("WindowCenter", "WindowWidth"):
+            dataset.pop(tag, None)
+        dataset.set_pixel_data(disk(bits), "MONOCHROME2", bits)
+        for tag, value in tags.items():
+            setattr(dataset, tag, value)
+
+    return edit
+
+
+def tags(*removed: str, **values: object) -> Callable[[Dataset], None]:
+    """An edit that removes some tags and sets others."""
+
+    def edit(dataset: Dataset) -> None:
+        for tag in removed:
+            dataset.pop(tag, None)
+        for tag, value in values.items():
+            setattr(dataset, tag, value)
+
+    return edit
+
+
+def compress(syntax: object) -> Callable[[Dataset], None]:
+    """An edit that compresses the pixels without loss."""
+
+    def edit(dataset: Dataset) -> None:
+        dataset.compress(syntax, generate_instance_uid=False)
+
+    return edit
+
+
+def voi_table(dataset: Dataset) -> None:
+    """A VOI LUT that inverts 12 bits into 8."""
+    deep(12)(dataset)
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, 8])
+    item.add_new("LUTData", "OW", (255 - np.arange(4096) // 16).astype(np.uint16).tobytes())
+    dataset.VOILUTSequence = [item]
+
+
+def enhanced(dataset: Dataset) -> None:
+    """Enhanced XA: 12 bits in 16, angles and window in functional groups, a shutter, no Cine Rate."""
+    deep(12)(dataset)
+    tags("CineRate", "PositionerPrimaryAngle", "PositionerSecondaryAngle", "RecommendedDisplayFrameRate")(dataset)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = ENHANCED_XA
+    window, shutter = Dataset(), Dataset()
+    window.WindowCenter, window.WindowWidth = 2048, 4096
+    shutter.ShutterShape = "RECTANGULAR"
+    shutter.ShutterLeftVerticalEdge, shutter.ShutterRightVerticalEdge = 5, 60
+    shutter.ShutterUpperHorizontalEdge, shutter.ShutterLowerHorizontalEdge = 3, 46
+    shared = Dataset()
+    shared.FrameVOILUTSequence, shared.FrameDisplayShutterSequence = [window], [shutter]
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    dataset.PerFrameFunctionalGroupsSequence = [positioned(-30.0, 25.0) for _ in range(FRAMES)]
+
+
+def positioned(primary: float, secondary: float) -> Dataset:
+    """The functional groups of one frame: where the C-arm stands."""
+    place, group = Dataset(), Dataset()
+    place.PositionerPrimaryAngle, place.PositionerSecondaryAngle = primary, secondary
+    group.PositionerPositionSequence = [place]
+    return group
+
+
+def rotating(dataset: Dataset) -> None:
+    """Enhanced XA whose C-arm turns during the run."""
+    enhanced(dataset)
+    turns = [positioned(-30.0 + 6 * frame, 0.0) for frame in range(FRAMES)]
+    dataset.PerFrameFunctionalGroupsSequence = turns
+
+
+def overlay_bits(dataset: Dataset) -> None:
+    """Text in the unused high bits of 10-bit pixels, as old machines wrote overlays (retired in the standard)."""
+    deep(10)(dataset)
+    stored = disk(10) | (TEXT.astype(np.uint16) << 15)
+    dataset.PixelData = stored.tobytes()
+    dataset[0x6000, 0x0010] = _element(0x60000010, "US", ROWS)
+    dataset[0x6000, 0x0011] = _element(0x60000011, "US", COLUMNS)
+    dataset[0x6000, 0x0040] = _element(0x60000040, "CS", "G")
+    dataset[0x6000, 0x0050] = _element(0x60000050, "SS", [1, 1])
+    dataset[0x6000, 0x0100] = _element(0x60000100, "US", 16)
+    dataset[0x6000, 0x0102] = _element(0x60000102, "US", 15)
+
+
+def overlay_plane(dataset: Dataset) -> None:
+    """Text in an overlay of its own, beside the pixels."""
+    packed = np.packbits(TEXT.ravel(), bitorder="little").tobytes()
+    for tag, vr, value in (
+        (0x60000010, "US", ROWS),
+        (0x60000011, "US", COLUMNS),
+        (0x60000040, "CS", "G"),
+        (0x60000050, "SS", [1, 1]),
+        (0x60000100, "US", 1),
+        (0x60000102, "US", 0),
+        (0x60003000, "OW", packed),
+    ):
+        dataset[tag] = _element(tag, vr, value)
+
+
+def burned_in(dataset: Dataset) -> None:
+    """White text in the pixels of every frame, and the tag that says so."""
+    frames = disk()
+    frames[:, TEXT] = 255
+    dataset.PixelData = frames.tobytes()
+    dataset.BurnedInAnnotation = "YES"
+
+
+def _element(tag: int, vr: str, value: object) -> object:
+    from pydicom.dataelem import DataElement
+
+    return DataElement(tag, vr, value)
+
+
+_NO_RATE = ("CineRate", "FrameTime", "RecommendedDisplayFrameRate", "FrameIncrementPointer")
+_ANGLES = ("PositionerPrimaryAngle", "PositionerSecondaryAngle")
+
+#: Name of each kind -> how the plain run becomes it.
+VARIANTS: dict[str, Callable[[Dataset], None]] = {
+    "plain": tags(),
+    "rle": compress(RLELossless),
+    "jpeg_ls": compress(JPEGLSLossless),
+    "jpeg_2000": compress(JPEG2000Lossless),
+    "bits_10_window": deep(10, WindowCenter=512, WindowWidth=1024),
+    "bits_12_voi_lut": voi_table,
+    "bits_12_rle": lambda ds: (deep(12)(ds), compress(RLELossless)(ds))[0],
+    "bits_12_jpeg_2000": lambda ds: (deep(12)(ds), compress(JPEG2000Lossless)(ds))[0],
+    "bits_16": deep(16),
+    "monochrome1": tags(PhotometricInterpretation="MONOCHROME1"),
+    "frame_time_vector": tags(*_NO_RATE, FrameTimeVector=[0] + [80] * (FRAMES - 1)),
+    "no_cine_rate": tags("CineRate", "RecommendedDisplayFrameRate"),
+    "no_rate": tags(*_NO_RATE),
+    "no_angles": tags(*_ANGLES),
+    "shutter_rectangle": tags(
+        ShutterShape="RECTANGULAR",
+        ShutterLeftVerticalEdge=9,
+        ShutterRightVerticalEdge=56,
+        ShutterUpperHorizontalEdge=5,
+        ShutterLowerHorizontalEdge=44,
+    ),
+    "shutter_circle": tags(ShutterShape="CIRCULAR", CenterOfCircularShutter=[24, 32], RadiusOfCircularShutter=20),
+    "shutter_polygon": tags(ShutterShape="POLYGONAL", VerticesOfThePolygonalShutter=[1, 1, 1, 64, 48, 32]),
+    "overlay_bits": overlay_bits,
+    "overlay_plane": overlay_plane,
+    "burned_in": burned_in,
+    "biplane_a": tags(ImageType=["ORIGINAL", "PRIMARY", "BIPLANE A"]),
+    "biplane_b": tags(
+        ImageType=["ORIGINAL", "PRIMARY", "BIPLANE B"], PositionerPrimaryAngle="-40", PositionerSecondaryAngle="25"
+    ),
+    "enhanced": enhanced,
+    "enhanced_rotating": rotating,
+}
+
+
+def write_variant(name: str, folder: Path) -> Path:
+    """Write one kind as ``<name>.dcm`` and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.dcm"
+    dataset = base(path)
+    VARIANTS[name](dataset)
+    dataset.save_as(path)
+    return path
+
+
+def write_single_frames(folder: Path, count: int = FRAMES) -> list[Path]:
+    """A run stored as one file a frame; names do not tell the order, instance numbers do."""
+    folder.mkdir(parents=True, exist_ok=True)
+    series, paths = "", []
+    for number in range(count):
+        path = folder / f"{(7 * number) % 10:02d}_frame.dcm"
+        dataset = base(path, run_id=f"frame{number}")
+        series = series or str(dataset.SeriesInstanceUID)
+        dataset.SeriesInstanceUID, dataset.InstanceNumber = series, number + 1
+        dataset.NumberOfFrames, dataset.PixelData = 1, disk()[number].tobytes()
+        dataset.save_as(path)
+        paths.append(path)
+    return paths
+
+
+def write_all(folder: Path) -> list[Path]:
+    """Every kind."""
+    return [write_variant(name, folder) for name in VARIANTS] + write_single_frames(folder / "single_frames")
+
+
+if __name__ == "__main__":
+    print(f"{len(write_all(Path(sys.argv[1])))} files in {sys.argv[1]}")
