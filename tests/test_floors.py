@@ -18,9 +18,9 @@ FLOORS: tuple[set[str], ...] = (
         *("dicom", "dicom_header", "dicom_pixels", "dicom_write", "pseudonyms", "images", "fingerprint"),
         *("tables", "labels", "manifest", "verify", "splits", "phantom", "simulate", "rendered", "public", "cohort"),
     },
-    {"transforms", "engine", "checkpoint", "runtime", "models"},
+    {"transforms", "engine", "checkpoint", "runtime", "machine", "models"},
     {"store", "tasks", "experiments"},
-    {"figures", "report", "notebook", "study", "__main__"},
+    {"figures", "exhibits", "report", "notebook", "study", "print_book", "publishing", "__main__"},
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 
