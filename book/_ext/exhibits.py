@@ -187,21 +187,21 @@ def dress_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     if app.builder.format != "html":
         return
     found = catalog(app)
-    base = app.builder.get_relative_uri(docname, "index").rpartition("/")[0]
-    base = f"{base}/" if base else ""
+    base = "../" * docname.count("/")
     for node in list(doctree.findall(lambda node: isinstance(node, nodes.figure | nodes.table))):
         entry = next((found.entries[docname, key] for key in node["ids"] if (docname, key) in found.entries), None)
         if entry is None:
             continue
         for image in node.findall(nodes.image):
             image["alt"] = image.get("alt") or f"{entry.caption} {entry.alt}".strip()
-        line = nodes.raw("", tools(entry, base), format="html")
-        node.parent.insert(node.parent.index(node) + 1, line)
+        if app.builder.name == "html":  # a printed page has nothing to download
+            line = nodes.raw("", tools(entry, base), format="html")
+            node.parent.insert(node.parent.index(node) + 1, line)
 
 
 def write_files(app: Sphinx, error: Exception | None) -> None:
     """Copy the downloads beside the pages and write the list of all figures and tables."""
-    if error is not None or app.builder.format != "html":
+    if error is not None or app.builder.name != "html":
         return
     found, out = catalog(app), Path(app.outdir)
     shutil.rmtree(out / FOLDER, ignore_errors=True)
