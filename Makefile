@@ -1,5 +1,7 @@
-# make study     execute the study and build its book       make book   build the book only
-# make test      run the tests                              make lab    open the notebooks
+# make study     execute the study and build its book       make book     build the book of the published run, or of the last
+# make test      run the tests                              make lab      open the notebooks
+# make pdf       the whole book as one file                 make archive  a zip to deposit, with checksums
+# make publish   copy a profile's results to results/published
 # Another interpreter: make study PYTHON=python3.12         Another profile: make study PROFILE=paper
 
 PYTHON  ?= python3
@@ -8,7 +10,7 @@ VENV    := .venv
 RUN     := $(VENV)/bin/python
 READY   := $(VENV)/.ready
 
-.PHONY: study test book lab setup clean
+.PHONY: study test book lab setup clean pdf archive publish
 .DEFAULT_GOAL := study
 
 setup: $(READY)
@@ -24,8 +26,18 @@ study: $(READY)
 	$(RUN) -m cag study --profile $(PROFILE)
 	$(RUN) -m cag book --profile $(PROFILE)
 
+# Without PROFILE on the command line: results/published where it exists, else the demo.
 book: $(READY)
-	$(RUN) -m cag book --profile $(PROFILE)
+	$(RUN) -m cag book $(if $(filter command line,$(origin PROFILE)),--profile $(PROFILE))
+
+pdf: book
+	$(RUN) -m cag pdf
+
+archive: book
+	$(RUN) -m cag archive
+
+publish: $(READY)
+	$(RUN) -m cag publish --profile $(PROFILE)
 
 test: $(READY)
 	$(RUN) -m pytest --cov=cag --cov-report=term-missing:skip-covered --cov-fail-under=85
@@ -35,4 +47,4 @@ lab: $(READY)
 
 # The environment, the cohort and results stay.
 clean:
-	rm -rf _build book/notebooks book/_generated .pytest_cache .ruff_cache .mypy_cache .coverage
+	rm -rf _build book/notebooks book/_generated book/_exhibits book/figures.json .pytest_cache .ruff_cache .mypy_cache .coverage

@@ -135,11 +135,41 @@ def pretrain(
 
 
 @app.command()
-def book(profile: Annotated[str, typer.Option(help="Whose results to show")] = "demo") -> None:
-    """Render the book from a profile's executed notebooks."""
-    from cag.study import build_book
+def book(
+    profile: Annotated[str, typer.Option(help="Whose results to show; the published run or the demo by default")] = "",
+) -> None:
+    """Render the book from a profile's executed notebooks; trains and simulates nothing."""
+    from cag.study import build_book, profile_to_show
 
-    typer.echo(f"Open {os.path.relpath(build_book(profile))}")
+    typer.echo(f"Open {os.path.relpath(build_book(profile or profile_to_show()))}")
+
+
+@app.command()
+def pdf(
+    out: Annotated[Path, typer.Option(help="The file to write")] = ROOT / "_build" / "book.pdf",
+) -> None:
+    """Print the whole book as one PDF, from what `book` has laid out; needs Chromium."""
+    from cag.print_book import print_book
+
+    typer.echo(f"Wrote {os.path.relpath(print_book(out))}")
+
+
+@app.command()
+def publish(profile: Annotated[str, typer.Option(help="Whose results become the published run")] = "demo") -> None:
+    """Copy what the book needs from a profile to results/published, small enough to commit."""
+    from cag.publishing import publish_run
+
+    typer.echo(f"Published {os.path.relpath(publish_run(profile))}")
+
+
+@app.command()
+def archive(
+    out: Annotated[Path, typer.Option(help="The zip file to write")] = ROOT / "_build" / "cag-archive.zip",
+) -> None:
+    """Write a zip for a repository: book, tables, notebooks, package, weights, environment, checksums."""
+    from cag.publishing import write_archive
+
+    typer.echo(f"Wrote {os.path.relpath(write_archive(out))}")
 
 
 @app.command()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,19 +16,51 @@ from myst_nb import glue
 
 from cag.cohort import Cohort
 from cag.errors import SettingsError
+from cag.exhibits import keep_figure, keep_table
 from cag.metrics.intervals import Estimate
 from cag.phantom.cohort import CohortSettings
 from cag.runtime import Runtime
-from cag.settings import ROOT, StudySettings
+from cag.settings import StudySettings
 from cag.store import Store, write_atomically
 
-#: Set while a study runs, so that each profile keeps its own tables; the book shows those of one profile.
-TABLES_VARIABLE = "CAG_TABLES"
+
+@dataclass(frozen=True)
+class Page:
+    """What a notebook is to the book: the store of its profile and its section in a profile file."""
+
+    store: Store
+    section: str
+
+    @property
+    def exhibits(self) -> Path:
+        """Folder of this notebook's figures and tables."""
+        return self.store.root / "exhibits" / self.section
+
+
+_open_pages: list[Page] = []
 
 
 def open_study(settings: StudySettings) -> tuple[Cohort, Store]:
-    """The cohort a notebook works on, and the store that holds its profile's results."""
-    return open_cohort(settings), Store(settings.results)
+    """The cohort a notebook works on, and the store that holds its profile's results.
+
+    From here on, figures and tables of this notebook are kept below the same results.
+    """
+    store = Store(settings.results)
+    _open_pages[:] = [Page(store, settings.section or "unnamed")]
+    return open_cohort(settings), store
+
+
+def current_page() -> Page:
+    """The page whose study is open.
+
+    Raises
+    ------
+    RuntimeError
+        Before ``open_study``: figures and tables would belong to no results.
+    """
+    if not _open_pages:
+        raise RuntimeError("call open_study first: it says whose figures and tables these are")
+    return _open_pages[0]
 
 
 def open_cohort(settings: StudySettings) -> Cohort:
@@ -56,9 +89,11 @@ def glue_run_line(settings: StudySettings, cohort: Cohort, *, image_size: int | 
     patients, runs = cohort.manifest.patient_id.nunique(), len(cohort.manifest)
     line = (
         f"Run shown: profile {settings.profile}; {cohort.simulated_or_real}: {patients} patients, {runs} runs{size}; "
-        f"initial weights {settings.weights}; cag {version('cag')}."
+        f"initial weights {settings.weights}; clean arm unless said; {date.today().isoformat()}; "
+        f"cag {version('cag')}."
     )
     glue("run_line", line, display=False)
+    write_atomically(current_page().exhibits / "run_line.txt", lambda path: path.write_text(line))
     return line
 
 
@@ -82,23 +117,32 @@ def interval_text(estimate: Estimate, digits: int = 2) -> str:
     return f"{value} ({low} to {high})"
 
 
-def glue_figure(name: str, figure: Figure) -> None:
-    """Hand a figure to the book; the page places it with its caption."""
+def glue_figure(name: str, figure: Figure, *, data: pd.DataFrame | None = None) -> None:
+    """Hand a figure to the book, which places it with its caption, and keep its downloads.
+
+    Parameters
+    ----------
+    data : DataFrame, optional
+        The data behind it; read back from what was drawn when not given.
+    """
     glue(name, figure, display=False)
+    page = current_page()
+    keep_figure(page.exhibits, name, figure, data, page.store.used)
 
 
 def glue_table(name: str, table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     """Write a table for the book's ``csv-table`` and return it as it will be read.
 
-    Numbers are rounded to ``digits`` and missing values shown as a dash.
+    Numbers are rounded to ``digits`` and missing values shown as a dash; the download is not rounded.
     """
     shown = table.copy()
     for column in shown.select_dtypes("number"):
         whole = (shown[column].dropna() % 1 == 0).all()
         shown[column] = shown[column].map(lambda x, whole=whole: _cell(x, 0 if whole else digits))
     shown = shown.astype(object).where(shown.notna(), "–")
-    folder = Path(os.environ.get(TABLES_VARIABLE, ROOT / "book" / "_generated"))
-    write_atomically(folder / f"{name}.csv", lambda path: shown.to_csv(path, index=False))
+    page = current_page()
+    write_atomically(page.store.root / "tables" / f"{name}.csv", lambda path: shown.to_csv(path, index=False))
+    keep_table(page.exhibits, name, table, page.store.used)
     return shown
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from cag.errors import SettingsError
 
@@ -75,6 +75,12 @@ class StudySettings(Settings):
     seed: int = 0
     bootstrap: int = 1000
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    _section: str = PrivateAttr("")
+
+    @property
+    def section(self) -> str:
+        """Section of the notebook that was given these settings; empty outside a notebook."""
+        return self._section
 
     @property
     def results(self) -> Path:
@@ -136,4 +142,7 @@ def notebook_parameters(namespace: Mapping[str, Any], section: str, model: type[
     values |= {name: value for name, value in chosen.items() if name not in injected}
     for name in injected - sections - set(model.model_fields):
         raise _unknown(name, list(model.model_fields))
-    return model.checked(values)
+    settings = model.checked(values)
+    if isinstance(settings, StudySettings):
+        settings._section = section
+    return settings

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +89,15 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class Store:
-    """All stored work of one profile, below one folder."""
+    """All stored work of one profile, below one folder; it remembers which published tables were used."""
 
     root: Path
+    _used: list[str] = field(default_factory=list, compare=False, repr=False)
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Names of the published tables written or asked for so far, each once, in order."""
+        return tuple(dict.fromkeys(self._used))
 
     def folder(self, kind: str, settings: Settings, cohort_digest: str) -> RunFolder:
         """The folder of a piece of work: its kind, its settings and the cohort decide the name."""
@@ -105,6 +111,7 @@ class Store:
 
     def table(self, name: str) -> Path:
         """Path of a published table, ``<root>/<name>.parquet``."""
+        self._used.append(name)
         return self.root / f"{name}.parquet"
 
     def publish(self, name: str, table: pd.DataFrame) -> pd.DataFrame:

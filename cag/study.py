@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from nbstripout import strip_output
 from papermill.exceptions import PapermillExecutionError
 
 from cag.errors import InputError, SettingsError
-from cag.notebook import TABLES_VARIABLE
+from cag.machine import describe_machine, peak_memory_of_children_gb
 from cag.settings import ROOT
 from cag.store import write_atomically
 
@@ -39,7 +37,11 @@ SECTIONS = {
     "06_cam_vs_fpn": "localization",
     "07_reading_a_study": "reading",
     "08_scorecard": "scorecard",
+    "09_explore": "explore",
 }
+
+#: Where `make book` looks first: the run that is part of the project.
+PUBLISHED = "published"
 
 
 def load_profile(profile: str) -> dict[str, dict[str, Any]]:
@@ -99,22 +101,28 @@ def run_study(profile: str, *, only: Iterable[str] = (), overrides: Mapping[str,
     executions = []
     for name in chosen:
         values = {"profile": profile, **parameters[SECTIONS[name]], **(overrides or {})}
-        executions.append(_execute(name, values, ROOT / "results" / profile))
+        executions.append(_execute(name, values, ROOT / "results" / profile, overrides or {}))
     return executions
 
 
-def _execute(name: str, values: Mapping[str, Any], results: Path) -> Execution:
+def _execute(name: str, values: Mapping[str, Any], results: Path, overrides: Mapping[str, Any]) -> Execution:
     """Run one notebook unless its executed copy was made from the same inputs."""
     executed, stamp = results / "notebooks" / f"{name}.ipynb", results / "notebooks" / f"{name}.json"
     key = _inputs_digest(name, values)
     if executed.exists() and stamp.exists() and json.loads(stamp.read_text())["inputs"] == key:
         return Execution(name, 0.0, reused=True)
     start = time.monotonic()
-    with _environment(TABLES_VARIABLE, str(results / "tables")):
-        write_atomically(executed, lambda path: _run_notebook(NOTEBOOKS / f"{name}.ipynb", path, values))
+    write_atomically(executed, lambda path: _run_notebook(NOTEBOOKS / f"{name}.ipynb", path, values))
     seconds = time.monotonic() - start
-    write_atomically(stamp, lambda path: path.write_text(json.dumps({"inputs": key, "seconds": round(seconds, 1)})))
+    record = {"inputs": key, "profile": values["profile"], "seconds": round(seconds, 1), "overrides": _shown(overrides)}
+    record |= describe_machine() | {"peak_memory_gb": peak_memory_of_children_gb()}
+    write_atomically(stamp, lambda path: path.write_text(json.dumps(record, indent=1)))
     return Execution(name, seconds, reused=False)
+
+
+def _shown(overrides: Mapping[str, Any]) -> dict[str, str]:
+    """Overrides as the book prints them; paths stay private."""
+    return {name: "PATH" if "/" in str(value) or "\\" in str(value) else str(value) for name, value in overrides.items()}
 
 
 def _run_notebook(source: Path, target: Path, values: Mapping[str, Any]) -> None:
@@ -144,21 +152,13 @@ def _inputs_digest(name: str, values: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-@contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = before
+def profile_to_show() -> str:
+    """The published run where there is one, otherwise the demo."""
+    return PUBLISHED if (ROOT / "results" / PUBLISHED / "notebooks").is_dir() else "demo"
 
 
 def lay_out_book(profile: str) -> None:
-    """Copy a profile's executed notebooks and tables to where the book's pages find them.
+    """Copy a profile's executed notebooks, tables, exhibits and records to where the book's pages find them.
 
     Raises
     ------
@@ -170,10 +170,13 @@ def lay_out_book(profile: str) -> None:
     if missing:
         remedy = f"Run `make study PROFILE={profile}` first"
         raise InputError(f"not executed yet: {', '.join(missing)}", file=f"results/{profile}", remedy=remedy)
-    for source, target in ((results / "notebooks", BOOK / "notebooks"), (results / "tables", BOOK / "_generated")):
-        shutil.rmtree(target, ignore_errors=True)
-        ignored = shutil.ignore_patterns("*.json", ".*")
-        shutil.copytree(source, target, ignore=ignored)
+    for folder, target in (("notebooks", "notebooks"), ("tables", "_generated"), ("exhibits", "_exhibits")):
+        shutil.rmtree(BOOK / target, ignore_errors=True)
+        ignored = shutil.ignore_patterns("*.json" if folder == "notebooks" else "", ".*")
+        shutil.copytree(results / folder, BOOK / target, ignore=ignored)
+    records = {name: json.loads((results / "notebooks" / f"{name}.json").read_text()) for name in SECTIONS}
+    run = {"shown": profile, "sections": SECTIONS, "notebooks": records}
+    write_atomically(BOOK / "_exhibits" / "run.json", lambda path: path.write_text(json.dumps(run, indent=1)))
 
 
 def build_book(profile: str) -> Path:

@@ -29,8 +29,8 @@ def is_parameters(cell: nbformat.NotebookNode) -> bool:
     return "parameters" in cell.metadata.get("tags", [])
 
 
-def test_the_eight_chapters_are_there() -> None:
-    assert [path.stem[:2] for path in SOURCES] == [f"{number:02d}" for number in range(1, 9)]
+def test_the_nine_chapters_are_there() -> None:
+    assert [path.stem[:2] for path in SOURCES] == [f"{number:02d}" for number in range(1, 10)]
 
 
 @every_notebook

@@ -17,13 +17,15 @@ NOT_PROSE = re.compile(
       | \]\([^)]*\)        # link targets
       | https?://\S+
       | Python\ \d+\.\d+
-      | ^\#+\ .*$          # headings name versions
+      | ^\#+\ [^\n]*$       # headings name versions
     """,
     re.DOTALL | re.VERBOSE | re.MULTILINE,
 )
 #: A rule, not a result: "IoU of at least .5", "threshold .75".
 RULE = re.compile(
-    r"\b(?:IoU|threshold|cut-point|level)s?\b[^.\n]{0,24}?\d*\.\d+(?:(?:,| and| or| to)\s\d*\.\d+)*", re.I
+    r"\b(?:IoU|overlap|threshold|cut-point|level|above a score)s?\b[^.\n]{0,24}?\d*\.\d+"
+    r"(?:(?:,| and| or| to| instead of)\s\d*\.\d+)*",
+    re.I,
 )
 DECIMAL = re.compile(r"(?<![\w.])\d*\.\d+(?![\w.]*\d)")
 
@@ -63,6 +65,8 @@ def test_no_result_is_typed(name: str) -> None:
         ("{glue:text}`a.ipynb::auc:.2f` frames", []),
         ("matched at an IoU of 0.2 or 0.5", []),
         ("`cag` 0.1.0 and Python 3.11", []),
+        ("# Heading 1.0\n\nThe AUC was 0.86.", ["0.86"]),
+        ("detections above a score of .35 at an overlap of .1 instead of .5", []),
         ("segments 1-4, 25 % and 230 patients.", []),
         ("sensitivity 94.1 %", ["94.1"]),
     ],

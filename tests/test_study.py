@@ -76,13 +76,35 @@ def test_a_book_of_notebooks_never_executed_is_refused(project):
 
 
 def test_the_book_gets_notebooks_and_tables_of_one_profile(project):
-    for folder, name in (("notebooks", "01_example.ipynb"), ("notebooks", "01_example.json"), ("tables", "a.csv")):
-        path = project / "results" / "demo" / folder / name
+    parts = ("notebooks/01_example.ipynb", "notebooks/01_example.json", "tables/a.csv", "exhibits/example/a.csv")
+    for part in parts:
+        path = project / "results" / "demo" / part
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("x")
+        path.write_text('{"seconds": 3}')
     study.lay_out_book("demo")
     assert [path.name for path in (project / "book" / "notebooks").iterdir()] == ["01_example.ipynb"]
     assert [path.name for path in (project / "book" / "_generated").iterdir()] == ["a.csv"]
+    assert (project / "book" / "_exhibits" / "example" / "a.csv").exists()
+    run = json.loads((project / "book" / "_exhibits" / "run.json").read_text())
+    assert run["shown"] == "demo" and run["notebooks"]["01_example"]["seconds"] == 3
+
+
+@pytest.mark.filterwarnings("default")
+def test_each_execution_leaves_its_time_and_machine(project):
+    study.run_study("demo", overrides={"number": 5})
+    record = json.loads((project / "results" / "demo" / "notebooks" / "01_example.json").read_text())
+    assert record["seconds"] > 0 and record["cores"] >= 1 and record["peak_memory_gb"] > 0
+    assert record["profile"] == "demo" and record["overrides"] == {"number": "5"}
+
+
+def test_paths_among_the_overrides_stay_private():
+    assert study._shown({"study": "/home/someone/patient", "seed": 1}) == {"study": "PATH", "seed": "1"}
+
+
+def test_the_published_run_is_shown_where_there_is_one(project):
+    assert study.profile_to_show() == "demo"
+    (project / "results" / "published" / "notebooks").mkdir(parents=True)
+    assert study.profile_to_show() == "published"
 
 
 @pytest.mark.parametrize("profile", ["demo", "paper"])

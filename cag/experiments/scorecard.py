@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cag.experiments.scorecard_verdicts import judge
 from cag.settings import StudySettings
 from cag.store import Store
 
@@ -31,55 +32,6 @@ _FRAME_METRICS = {
     "error_rate_ge10": "error_rate",
 }
 
-#: What the paper says in words, as pairs of its own numbers: first is better than second.
-DIRECTIONS: tuple[tuple[str, dict[str, str], dict[str, str], bool], ...] = (
-    *(
-        (
-            f"Redundancy training raises the AUC of {k} for the {artery}",
-            {"source": "Table 3", "subset": f"image:{artery}", "condition": f"{k}, redundancy", "metric": "auc"},
-            {"source": "Table 3", "subset": f"image:{artery}", "condition": f"{k}, no redundancy", "metric": "auc"},
-            True,
-        )
-        for artery in ("LCA", "RCA")
-        for k in ("2-CAT", "3-CAT")
-    ),
-    *(
-        (
-            f"Two categories give a higher accuracy than three for the {artery}, with redundancy training",
-            {"source": "Table 3", "subset": f"image:{artery}", "condition": "2-CAT, redundancy", "metric": "accuracy"},
-            {"source": "Table 3", "subset": f"image:{artery}", "condition": "3-CAT, redundancy", "metric": "accuracy"},
-            True,
-        )
-        for artery in ("LCA", "RCA")
-    ),
-    *(
-        (
-            f"The FPN finds more lesions than the CAM in the {artery} ({metric})",
-            {"source": "Table 4", "subset": artery, "condition": "FPN, IoU>0.5", "metric": metric},
-            {"source": "Table 4", "subset": artery, "condition": "CAM, IoU>0.2", "metric": metric},
-            True,
-        )
-        for artery in ("LCA", "RCA")
-        for metric in ("global_sensitivity", "sens_s", "spec_s")
-    ),
-    *(
-        (
-            f"The FPN is nearer to the lesion than the CAM in the {artery}",
-            {"source": "Table 4", "subset": artery, "condition": "FPN", "metric": "mse"},
-            {"source": "Table 4", "subset": artery, "condition": "CAM", "metric": "mse"},
-            False,
-        )
-        for artery in ("LCA", "RCA")
-    ),
-    (
-        "The beginning of contrast is found more exactly than its end",
-        {"source": "Results: frame selection", "metric": "mean_error_begin"},
-        {"source": "Results: frame selection", "metric": "mean_error_end"},
-        False,
-    ),
-)
-
-
 class ScorecardSettings(StudySettings):
     """What notebook 08 is told: whose results stand beside the paper's."""
 
@@ -96,8 +48,8 @@ def scorecard(store: Store) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns of ``claims`` and ``own, own_low, own_high, verdict, comparable``.
-        ``verdict``: ``within the interval``, ``outside the interval``, ``no interval`` or ``not compared``.
+        The columns of ``claims`` and ``own, own_low, own_high, verdict, reason``; for ``verdict`` see
+        ``scorecard_verdicts``. ``reason`` says what the verdict rests on, or why there is nothing to compare.
     """
     lookups = _lookups(store)
     rows = []
@@ -105,33 +57,8 @@ def scorecard(store: Store) -> pd.DataFrame:
         claim = {str(name): value for name, value in row.items()}
         lookup = lookups.get(str(claim["source"]))
         own, why = lookup(claim) if lookup else (None, _not_ours(str(claim["source"])))
-        rows.append(claim | _own(own) | {"verdict": _verdict(own, float(claim["value"])), "comparable": why})
-    return pd.DataFrame(rows)
-
-
-def directions(card: pd.DataFrame) -> pd.DataFrame:
-    """What the paper says in words: whether its direction shows in this run too.
-
-    Returns
-    -------
-    DataFrame
-        ``statement, paper, own, reproduced``: differences first minus second; ``yes``, ``no`` or ``not measured``.
-    """
-    rows = []
-    for statement, first, second, higher_is_better in DIRECTIONS:
-        a, b = _find(card, first), _find(card, second)
-        own = a["own"] - b["own"]
-        better = own > 0 if higher_is_better else own < 0
-        verdict = "not measured" if pd.isna(own) else "yes" if better else "no"
-        rows.append((statement, a["value"] - b["value"], own, verdict))
-    return pd.DataFrame(rows, columns=["statement", "paper", "own", "reproduced"])
-
-
-def _find(card: pd.DataFrame, conditions: dict[str, str]) -> pd.Series:
-    chosen = card
-    for column, value in conditions.items():
-        chosen = chosen[chosen[column] == value]
-    return chosen.iloc[0]
+        rows.append(claim | _own(own) | {"reason": why})
+    return judge(pd.DataFrame(rows))
 
 
 Lookup = Callable[[dict[str, object]], tuple["pd.Series | None", str]]
@@ -208,14 +135,6 @@ def _one(table: pd.DataFrame, why: str, **conditions: object) -> tuple[pd.Series
 def _own(own: pd.Series | None) -> dict[str, float]:
     names = {"own": "value", "own_low": "low", "own_high": "high"}
     return {name: float("nan") if own is None else float(own[column]) for name, column in names.items()}
-
-
-def _verdict(own: pd.Series | None, published: float) -> str:
-    if own is None:
-        return "not compared"
-    if pd.isna(own["low"]):
-        return "no interval"
-    return "within the interval" if own["low"] <= published <= own["high"] else "outside the interval"
 
 
 def _not_ours(source: str) -> str:

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from cag.experiments import scorecard as experiment
+from cag.experiments import scorecard_verdicts as verdicts
 from cag.store import Store
 
 
@@ -37,32 +38,60 @@ def row(card, **conditions):
 def test_every_published_number_has_a_row_and_a_reason(store):
     card = experiment.scorecard(store)
     assert len(card) == len(experiment.claims()) == 184
-    assert card["comparable"].str.len().gt(0).all()
-    assert set(card["verdict"]) <= {"within the interval", "outside the interval", "no interval", "not compared"}
+    assert card["reason"].str.len().gt(0).all()
+    assert set(card["verdict"]) <= set(verdicts.VERDICTS)
 
 
-def test_the_verdict_is_whether_the_published_number_lies_in_the_interval(store):
+def judged(value, low, high, **place):
+    """The verdict on the AUC of 2-CAT with redundancy training, LCA, were the published number ``value``."""
+    metric = place.pop("metric", "kappa")
+    row = {"source": "Table 3", "subset": "image:LCA", "condition": "2-CAT, redundancy", "metric": metric}
+    return verdicts._judge_row(pd.Series(row | {"value": value, "own_low": low, "own_high": high, "reason": ""}), [])[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "verdict"),
+    [
+        (0.5, 0.4, 0.6, "in size"),
+        (0.7, 0.4, 0.6, "in direction"),  # both above no agreement beyond chance
+        (0.7, -0.1, 0.6, "not reproduced"),  # chance lies inside the interval
+        (0.7, float("nan"), float("nan"), "not comparable"),
+    ],
+)
+def test_verdicts_of_a_number_that_the_paper_compares_with_none(value, low, high, verdict):
+    assert judged(value, low, high) == verdict
+
+
+def test_a_number_outside_the_interval_counts_by_the_comparisons_it_takes_part_in(store):
     card = experiment.scorecard(store)
     place = {"source": "Table 3", "condition": "2-CAT, redundancy", "metric": "auc"}
-    assert row(card, subset="image:LCA", **place)["verdict"] == "within the interval"  # .84 in .80 to .90
-    card = card.assign(value=card["value"].mask(card["metric"] == "auc", 0.99))
-    assert row(experiment.scorecard(store), subset="image:RCA", **place)["own"] == 0.85
+    assert row(card, subset="image:LCA", **place)["verdict"] == "in size"  # .84 in .80 to .90
+    moved = card.assign(value=card["value"].mask(card["metric"] == "auc", 0.99))
+    assert row(verdicts.judge(moved), subset="image:LCA", **place)["verdict"] == "in direction"
+    own = moved["own"].mask(moved["condition"].str.contains("no redundancy"), 0.95)
+    assert row(verdicts.judge(moved.assign(own=own)), subset="image:LCA", **place)["verdict"] == "not reproduced"
+
+
+def test_the_summary_counts_every_number_once(store):
+    counts = verdicts.summary(experiment.scorecard(store)).set_index("source")
+    assert counts.loc["All", "all"] == 184
+    assert counts.loc["Discussion", "not comparable"] == 5
 
 
 def test_counts_have_no_interval_and_other_people_s_numbers_no_counterpart(store):
     card = experiment.scorecard(store)
     assert row(card, source="Table 1", subset="patient", condition="100%")["own"] == 6
-    assert row(card, source="Table 1", subset="patient", condition="100%")["verdict"] == "no interval"
-    assert card[card["source"] == "Discussion"]["verdict"].eq("not compared").all()
+    assert row(card, source="Table 1", subset="patient", condition="100%")["verdict"] == "not comparable"
+    assert card[card["source"] == "Discussion"]["verdict"].eq("not comparable").all()
 
 
 def test_what_was_not_computed_is_said(store):
     card = experiment.scorecard(store)
-    assert card[card["source"] == "Table 4"]["comparable"].eq("not computed in this run").all()
+    assert card[card["source"] == "Table 4"]["reason"].eq("not computed in this run").all()
 
 
 def test_directions_compare_differences(store):
-    words = experiment.directions(experiment.scorecard(store)).set_index("statement")
+    words = verdicts.directions(experiment.scorecard(store)).set_index("statement")
     raised = words.loc["Redundancy training raises the AUC of 2-CAT for the LCA"]
     assert raised["paper"] == pytest.approx(0.84 - 0.80)
     assert raised["own"] == pytest.approx(0.05) and raised["reproduced"] == "yes"

@@ -1,0 +1,233 @@
+"""Figures and tables that can be cited: number, stable anchor, downloads, copyable citation, and one list of all.
+
+The notebooks keep files and a record of each figure and table (``cag.exhibits``); this extension puts
+them under the figure or table on its page, gives images their alternative text, and writes
+``figures.json`` beside the pages and into the book's folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import re
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+LOGGER = logging.getLogger(__name__)
+FOLDER = "exhibits"
+_PROSE = "pages"
+_BLOCK = re.compile(r"^```\{(glue:figure|csv-table)\}(.*?)^```", re.DOTALL | re.MULTILINE)
+_FILE = re.compile(r"^:file:\s*\S*?([\w-]+)\.csv\s*$", re.MULTILINE)
+_NAME = re.compile(r"^:name:\s*(\S+)\s*$", re.MULTILINE)
+_DOC = re.compile(r"^:doc:\s*\S*?([\w-]+)\.ipynb\s*$", re.MULTILINE)
+_LABELS = {"figure": "Figure", "table": "Table"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One figure or table of the book."""
+
+    kind: str
+    number: str
+    id: str
+    page: str
+    caption: str
+    alt: str = ""
+    notebook: str = ""
+    command: str = ""
+    prediction_tables: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    citation: str = ""
+
+    @property
+    def label(self) -> str:
+        """Such as ``Figure 12``."""
+        return f"{_LABELS[self.kind]} {self.number}"
+
+
+def glued_names(text: str) -> dict[str, tuple[str, str]]:
+    """From a page's text: for each named block, the glued name and the notebook it comes from (empty: this one)."""
+    found = {}
+    for kind, block in _BLOCK.findall(text):
+        name, doc, file = _NAME.search(block), _DOC.search(block), _FILE.search(block)
+        key = block.split()[0] if kind == "glue:figure" else file and file[1]
+        if name and key:
+            found[nodes.make_id(name[1])] = (key, doc[1] if doc else "")
+    return found
+
+
+def source_text(path: Path) -> str:
+    """The prose of a page, whether Markdown or notebook."""
+    if path.suffix != ".ipynb":
+        return path.read_text(encoding="utf-8")
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+def citation(project: dict[str, Any], entry: Entry, run_line: str) -> str:
+    """One line that can be pasted into a manuscript."""
+    authors = "; ".join(author.get("name") or author["family-names"] for author in project["authors"])
+    year = str(project["date-released"])[:4]
+    head = f"{authors} ({year}). {project['title']}, version {project['version']}"
+    place = f"{entry.label}, {entry.page}.html#{entry.id}"
+    return f"{head}. {place}. {run_line}".strip()
+
+
+class Catalog:
+    """Every figure and table of a build, found once all pages are numbered."""
+
+    def __init__(self, app: Sphinx) -> None:
+        self.app = app
+        self.root = Path(app.srcdir)
+        self.run = json.loads((self.root / "_exhibits" / "run.json").read_text())
+        self.project = yaml.safe_load((self.root.parent / "CITATION.cff").read_text())
+        self.entries: dict[tuple[str, str], Entry] = {}
+        for docname in sorted(app.env.found_docs, key=self._order):
+            self._collect(docname)
+
+    def _order(self, docname: str) -> tuple[int, str]:
+        numbers = self.app.env.toc_fignumbers.get(docname, {})
+        first = min((number for kind in numbers.values() for number in kind.values()), default=(10**6,))
+        return int(first[-1]), docname
+
+    def _collect(self, docname: str) -> None:
+        doctree = self.app.env.get_doctree(docname)
+        names = glued_names(source_text(Path(self.app.env.doc2path(docname))))
+        for node in doctree.findall(lambda node: isinstance(node, nodes.figure | nodes.table)):
+            title = next(iter(node.findall(lambda part: isinstance(part, nodes.caption | nodes.title))), None)
+            if title is not None and node["ids"]:
+                entry = self._entry(docname, node, title.astext(), names)
+                self.entries[docname, entry.id] = entry
+
+    def _entry(self, docname: str, node: nodes.Element, caption: str, names: dict[str, tuple[str, str]]) -> Entry:
+        kind = "figure" if isinstance(node, nodes.figure) else "table"
+        ids = node["ids"]
+        numbers = self.app.env.toc_fignumbers.get(docname, {}).get(kind, {})
+        number = next((".".join(map(str, numbers[key])) for key in ids if key in numbers), "")
+        anchor = next((key for key in ids if key in names), ids[0])
+        base = {"kind": kind, "number": number, "id": anchor, "page": docname, "caption": " ".join(caption.split())}
+        glued, doc = names.get(anchor, ("", ""))
+        stem = doc or Path(docname).name
+        own = self._of_notebook(stem, glued) if glued and stem in self.run["sections"] else self._of_page(base, node)
+        entry = Entry(**base, **own)
+        return Entry(**{**asdict(entry), "citation": citation(self.project, entry, self.run_line(stem))})
+
+    def _of_notebook(self, stem: str, name: str) -> dict[str, Any]:
+        section = self.run["sections"][stem]
+        record = self.root / "_exhibits" / section / f"{name}.json"
+        if not record.exists():
+            LOGGER.warning("%s of %s has no files to download: execute the notebook again", name, stem)
+            return {"notebook": stem}
+        kept = json.loads(record.read_text())
+        return {
+            "alt": kept["alt"],
+            "notebook": f"{stem}.ipynb",
+            "command": self.command(stem),
+            "prediction_tables": [f"{table}.parquet" for table in kept["tables"]],
+            "files": {suffix: f"{FOLDER}/{section}/{name}.{suffix}" for suffix in kept["files"]},
+        }
+
+    def _of_page(self, base: dict[str, Any], node: nodes.Element) -> dict[str, Any]:
+        """A drawing or table that stands in the prose itself."""
+        if base["kind"] == "table":
+            return {"files": {"csv": f"{FOLDER}/{_PROSE}/{base['id']}.csv"}}
+        image = next(iter(node.findall(nodes.image)))
+        return {"alt": image.get("alt", ""), "files": {"svg": f"_images/{Path(image['uri']).name}"}}
+
+    def command(self, stem: str) -> str:
+        """What remakes a page's results."""
+        record = self.run["notebooks"][stem]
+        extra = "".join(f" -p {name}={value}" for name, value in record.get("overrides", {}).items())
+        profile = record.get("profile", self.run["shown"])
+        return f"python -m cag study --profile {profile} --only {stem[:2]}{extra}"
+
+    def run_line(self, stem: str = "") -> str:
+        """The line that says which run a notebook shows; of the cohort's notebook where there is none."""
+        sections = self.run["sections"]
+        chosen = sections.get(stem) or next(iter(sections.values()))
+        path = self.root / "_exhibits" / chosen / "run_line.txt"
+        return path.read_text().strip() if path.exists() else ""
+
+
+def catalog(app: Sphinx) -> Catalog:
+    """The catalog of this build, made when it is first asked for."""
+    if not hasattr(app, "exhibit_catalog"):
+        app.exhibit_catalog = Catalog(app)
+    return app.exhibit_catalog
+
+
+def tools(entry: Entry, base: str) -> str:
+    """HTML of the line under a figure or table."""
+    named = {"svg": "SVG", "png": "PNG, 300 dpi", "csv": "data, CSV"}
+    links = [
+        f'<a href="{base}{path}" download="{entry.id}.{suffix}" aria-label="{entry.label}: {named[suffix]}">'
+        f"{named[suffix]}</a>"
+        for suffix, path in entry.files.items()
+    ]
+    anchor = f'<a class="exhibit-anchor" href="#{entry.id}" aria-label="Link to {entry.label}">#{entry.id}</a>'
+    cite = (
+        f'<details><summary>Cite</summary><p class="exhibit-citation">{html.escape(entry.citation)}</p>'
+        f'<button type="button" class="exhibit-copy" aria-label="Copy the citation of {entry.label}">Copy</button>'
+        "</details>"
+    )
+    return f'<div class="exhibit-tools">{" ".join([anchor, *links, cite])}</div>'
+
+
+def dress_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Put the tools under every figure and table of a page, and words behind every image."""
+    if app.builder.format != "html":
+        return
+    found = catalog(app)
+    base = "../" * docname.count("/")
+    for node in list(doctree.findall(lambda node: isinstance(node, nodes.figure | nodes.table))):
+        entry = next((found.entries[docname, key] for key in node["ids"] if (docname, key) in found.entries), None)
+        if entry is None:
+            continue
+        for image in node.findall(nodes.image):
+            image["alt"] = image.get("alt") or f"{entry.caption} {entry.alt}".strip()
+        if app.builder.name == "html":  # a printed page has nothing to download
+            line = nodes.raw("", tools(entry, base), format="html")
+            node.parent.insert(node.parent.index(node) + 1, line)
+
+
+def write_files(app: Sphinx, error: Exception | None) -> None:
+    """Copy the downloads beside the pages and write the list of all figures and tables."""
+    if error is not None or app.builder.name != "html":
+        return
+    found, out = catalog(app), Path(app.outdir)
+    shutil.rmtree(out / FOLDER, ignore_errors=True)
+    ignored = shutil.ignore_patterns("*.json", "*.txt")
+    shutil.copytree(found.root / "_exhibits", out / FOLDER, ignore=ignored)
+    for (docname, key), entry in found.entries.items():
+        if not entry.notebook and entry.kind == "table":
+            write_prose_table(app.env.get_doctree(docname), key, out / entry.files["csv"])
+    listed = [asdict(entry) for entry in found.entries.values()]
+    text = json.dumps({"version": str(found.project["version"]), "figures": listed}, indent=1, ensure_ascii=False)
+    for path in (out / "figures.json", found.root / "figures.json"):
+        path.write_text(text + "\n", encoding="utf-8")
+
+
+def write_prose_table(doctree: nodes.document, key: str, path: Path) -> None:
+    """The cells of a table that stands in the prose, as CSV."""
+    table = next(node for node in doctree.findall(nodes.table) if key in node["ids"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        for row in table.findall(nodes.row):
+            csv.writer(file).writerow(" ".join(entry.astext().split()) for entry in row.children)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Connect after references and glue are resolved."""
+    app.add_js_file("exhibits.js", loading_method="defer")
+    app.connect("doctree-resolved", dress_page, priority=850)
+    app.connect("build-finished", write_files)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
