@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from cag.anatomy import VIEWS
 from cag.checkpoint import Checkpoint
-from cag.engine import Batch, Batches, FitSettings, fit, predict
+from cag.engine import Batch, Batches, FitSettings, fit
 from cag.experiments.population import Population, PopulationSettings, render_population
+from cag.experiments.pretraining_quality import measure, recall_by_severity
 from cag.models.dense import LESION_PERCENT, DenseHead, DenseOutput, dense_loss, lumen_cells
 from cag.models.inception import build_trunk, save_trunk
 from cag.models.trunk import STAGES, Trunk
@@ -132,6 +132,7 @@ def pretrain(
     record = {
         "settings": settings.model_dump(mode="json"),
         "quality": _for_json(measure(network, held, settings.fit, device)),
+        "recall_by_severity": _for_json(recall_by_severity(network, held, settings.fit, device)),
         "history": [_for_json(row) for row in history.rows],
         "frames": {"training": len(train), "validation": len(held)},
         "runtime": history.runtime,
@@ -159,46 +160,6 @@ def pretraining_loss(network: Any, batch: Batch) -> Tensor:
     return loss
 
 
-def measure(
-    network: PretrainingNetwork, held: Population, settings: FitSettings, device: str = "auto"
-) -> dict[str, float]:
-    """Quality on patients the network has not seen.
-
-    Returns
-    -------
-    dict
-        lesion_hit_rate: share of frames with a lesion of 25 % or more whose strongest cell lies within 8 px of one;
-        frame_auc, patient_auc: the strongest lesion cell (its mean over a patient's contrast frames) against
-        whether such a lesion is visible (in any of them); lumen_dice: cells at least a fifth lumen;
-        contrast_accuracy, artery_accuracy, view_accuracy. NaN where there is nothing to measure.
-    """
-
-    def answers(frames: Tensor) -> Tensor:
-        dense, frame = network(scale(frames))
-        return torch.cat([dense.fine[:, :2].sigmoid().flatten(1), frame], dim=1)
-
-    network.eval()
-    size = held.frames.shape[-1]
-    output = predict(answers, held.frames, batch_size=settings.batch_size, device=device, precision=settings.precision)
-    grid = size // 8
-    lumen, lesion = output[:, : 2 * grid * grid].unflatten(1, (2, grid, grid)).unbind(dim=1)
-    frame = output[:, 2 * grid * grid :]
-    boxes = torch.where((held.percent >= LESION_PERCENT)[..., None], held.boxes, torch.nan)
-    visible = boxes.isfinite().all(dim=-1).any(dim=1)
-    truth = lumen_cells(held.lumen.float() / 255, grid) > 0.2
-    shown, named = held.contrast, held.contrast & (held.view >= 0)
-    strongest = lesion.flatten(1).amax(dim=1)
-    return {
-        "lesion_hit_rate": _hit_rate(lesion[visible], boxes[visible], size),
-        "frame_auc": _auc(visible[shown], strongest[shown]),
-        "patient_auc": _auc(*_by_patient(held.patient[shown], visible[shown], strongest[shown])),
-        "lumen_dice": float(2 * (truth & (lumen > 0.5)).sum() / (truth.sum() + (lumen > 0.5).sum()).clamp(min=1)),
-        "contrast_accuracy": _mean((frame[:, 0] > 0) == held.contrast),
-        "artery_accuracy": _mean((frame[shown, 2] > 0) == (held.artery[shown] == 0)),
-        "view_accuracy": _mean(frame[named, 3:].argmax(dim=1) == held.view[named]),
-    }
-
-
 def population_batches(train: Population, batch_size: int, augmentation: AugmentSettings) -> Batches:
     """Training frames augmented together with their targets, for ``pretraining_loss``."""
 
@@ -213,27 +174,6 @@ def population_batches(train: Population, batch_size: int, augmentation: Augment
     return Batches(rows, batch_size, prepare=prepare)
 
 
-def _hit_rate(lesion: Float[Tensor, "n g g"], boxes: Float[Tensor, "n k 4"], size: int, reach: float = 8.0) -> float:
-    grid = lesion.shape[-1]
-    best = lesion.flatten(1).argmax(dim=1)
-    point = (torch.stack([best % grid, best // grid], dim=1) + 0.5)[:, None] * (size / grid)
-    return _mean(((point >= boxes[..., :2] - reach) & (point <= boxes[..., 2:] + reach)).all(dim=-1).any(dim=1))
-
-
-def _by_patient(patient: Tensor, truth: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
-    _, group = patient.unique(return_inverse=True)
-    count = torch.bincount(group).clamp(min=1)
-    return torch.bincount(group, truth.double()) > 0, torch.bincount(group, score.double()) / count
-
-
 def _for_json(values: dict[str, float]) -> dict[str, float | None]:
     """JSON knows no NaN: what could not be measured is null."""
     return {name: None if np.isnan(value) else value for name, value in values.items()}
-
-
-def _auc(truth: Tensor, score: Tensor) -> float:
-    return float(roc_auc_score(truth.numpy(), score.numpy())) if len(truth.unique()) == 2 else float(np.nan)
-
-
-def _mean(values: Tensor) -> float:
-    return float(values.double().mean())

@@ -16,10 +16,11 @@ from cag.checkpoint import Checkpoint
 from cag.cohort import Cohort
 from cag.engine import Batch, Batches, FitSettings, fit, predict
 from cag.errors import LabelError
-from cag.experiments.population import MAX_BOXES, Population, PopulationSettings, render_population
-from cag.experiments.pretraining import PretrainingNetwork, measure, population_batches, pretraining_loss
+from cag.experiments.population import MAX_BOXES, PopulationSettings, render_population
+from cag.experiments.pretraining import PretrainingNetwork, population_batches, pretraining_loss
+from cag.experiments.pretraining_quality import measure, recall_by_severity
 from cag.metrics.center_hits import CenterHits, center_hits
-from cag.models.dense import LESION_PERCENT, lesion_cells
+from cag.models.dense import lesion_cells
 from cag.models.inception import build_trunk
 from cag.rendered import simulator_digest
 from cag.settings import Settings
@@ -92,14 +93,9 @@ def difficulty(settings: ReferenceSettings, cache: Path) -> tuple[PretrainingNet
     batches = population_batches(train, settings.batch_size, settings.augmentation)
     kept = _checkpoint(settings, cache, "simulated")
     fit(network, batches, pretraining_loss, plan, generator=generator, checkpoint=kept, description="Simulated frames")
-    shown = held.take(held.contrast)
-    return network, {"recall_at_1": held_hits(network, shown).recall_at(1.0)} | measure(network, held, plan)
-
-
-def held_hits(network: PretrainingNetwork, held: Population) -> CenterHits:
-    """Center hits on lesions of 25 % and more."""
-    boxes = torch.where((held.percent >= LESION_PERCENT)[..., None], held.boxes, torch.nan)
-    return scored(network, RealFrames(held.frames, boxes))
+    found = recall_by_severity(network, held, plan)
+    by_severity = {f"recall, {name} %": value for name, value in found.items() if name != "all"}
+    return network, {"recall_at_1": found["all"]} | by_severity | measure(network, held, plan)
 
 
 def scored(network: PretrainingNetwork, real: RealFrames) -> CenterHits:

@@ -24,8 +24,8 @@ class CenterHits:
     Attributes
     ----------
     peaks : DataFrame
-        ``image, x, y`` (pixels), ``score, hit``; by falling score. Further peaks in a box that was found
-        already are left out: they are neither hits nor false.
+        ``image, x, y`` (pixels), ``score, hit, lesion`` (row of the box in its image, -1 for a false peak); by
+        falling score. Further peaks in a box that was found already are left out: neither hits nor false.
     n_lesions, n_images : int
     """
 
@@ -33,11 +33,14 @@ class CenterHits:
     n_lesions: int
     n_images: int
 
+    def found_at(self, false_positives: float) -> pd.DataFrame:
+        """The peaks that found a lesion where at most this many false peaks an image are allowed."""
+        false = (~self.peaks["hit"]).cumsum()
+        return self.peaks[(false <= false_positives * self.n_images) & self.peaks["hit"]]
+
     def recall_at(self, false_positives: float) -> float:
         """Share of lesions found where at most this many false peaks an image are allowed; NaN without lesions."""
-        found, false = self.peaks["hit"].cumsum(), (~self.peaks["hit"]).cumsum()
-        allowed = false <= false_positives * self.n_images
-        return float(found[allowed].max() if allowed.any() else 0) / self.n_lesions if self.n_lesions else float("nan")
+        return len(self.found_at(false_positives)) / self.n_lesions if self.n_lesions else float("nan")
 
     def best_f1(self) -> float:
         """Highest F1 over all score thresholds: optimistic, since the threshold is chosen on the scored images."""
@@ -71,10 +74,11 @@ def center_hits(
     own = boxes[table["image"].to_numpy()]
     inside = ((point >= own[..., :2] - reach) & (point <= own[..., 2:] + reach)).all(axis=-1)
     claimed = np.zeros(boxes.shape[:2], dtype=bool)
-    kept, hit = np.zeros(len(table), dtype=bool), inside.any(axis=1)
+    kept, lesion = np.zeros(len(table), dtype=bool), np.full(len(table), -1)
     for number, (where, candidates) in enumerate(zip(table["image"], inside, strict=True)):
         free = np.flatnonzero(candidates & ~claimed[where])
         kept[number] = len(free) > 0 or not candidates.any()
-        claimed[where, free[:1]] = True
+        if len(free):
+            claimed[where, free[0]], lesion[number] = True, free[0]
     lesions = int(np.isfinite(boxes).all(axis=-1).sum())
-    return CenterHits(table.assign(hit=hit)[kept].reset_index(drop=True), lesions, len(heat))
+    return CenterHits(table.assign(hit=lesion >= 0, lesion=lesion)[kept].reset_index(drop=True), lesions, len(heat))
