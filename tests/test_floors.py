@@ -17,6 +17,7 @@ FLOORS: tuple[set[str], ...] = (
     {
         *("dicom", "dicom_header", "dicom_pixels", "dicom_write", "pseudonyms", "images", "fingerprint"),
         *("tables", "labels", "manifest", "verify", "splits", "phantom", "simulate", "rendered", "public", "cohort"),
+        "playground",  # the simulator by hand
     },
     {"transforms", "engine", "checkpoint", "runtime", "models"},
     {"store", "tasks", "experiments"},
