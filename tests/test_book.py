@@ -15,7 +15,8 @@ from cag.settings import ROOT
 
 BOOK = ROOT / "book"
 PAGES = [path for path in BOOK.rglob("*.md") if path.relative_to(BOOK).parts[0] not in ("notebooks", "_generated")]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+#: Chapters: the playground (00) is in JupyterLab only.
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[1-9]_*.ipynb"))
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 

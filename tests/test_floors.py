@@ -18,7 +18,7 @@ FLOORS = tuple(
         "errors settings anatomy metrics",
         "dicom dicom_header dicom_pixels dicom_values dicom_shutter dicom_write pseudonyms images fingerprint "
         "archives study_tree graphics qca run_labels files tables labels manifest verify splits phantom simulate "
-        "rendered public cohort",
+        "rendered public cohort playground",
         "transforms engine batches memory checkpoint runtime machine models",
         "store claims progress task tasks cluster cluster_work local_cluster experiments",
         "figures exhibits report report_batch notebook study print_book publishing __main__",

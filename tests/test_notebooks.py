@@ -10,9 +10,13 @@ import nbformat
 import pytest
 
 from cag.settings import ROOT
+from cag.study import SECTIONS
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LONGEST_CELL = 15
+
+#: In JupyterLab only: neither executed by the study nor a page of the book.
+PLAYGROUND = "00_playground"
 
 every_notebook = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 
@@ -29,8 +33,9 @@ def is_parameters(cell: nbformat.NotebookNode) -> bool:
     return "parameters" in cell.metadata.get("tags", [])
 
 
-def test_the_nine_chapters_are_there() -> None:
-    assert [path.stem[:2] for path in SOURCES] == [f"{number:02d}" for number in range(1, 10)]
+def test_the_playground_and_the_nine_chapters_are_there() -> None:
+    assert [path.stem[:2] for path in SOURCES] == [f"{number:02d}" for number in range(10)]
+    assert [path.stem for path in SOURCES] == [PLAYGROUND, *SECTIONS]
 
 
 @every_notebook
@@ -69,7 +74,7 @@ def test_prose_stands_before_each_code_cell(path: Path) -> None:
             assert before.cell_type == "markdown", cell.source
 
 
-@every_notebook
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.stem != PLAYGROUND], ids=lambda path: path.stem)
 def test_says_which_run_it_shows(path: Path) -> None:
     text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
     assert "{glue:text}`run_line" in text

@@ -1,0 +1,50 @@
+"""Widths of drawn tubes whose diameter is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cag.metrics.lumen import lumen_widths
+
+SIDE = 128
+
+
+def tube(angle: float, radius: float, narrow: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A tube through the middle of a picture, ``narrow`` tighter there, and its centerline."""
+    along = np.array([np.cos(angle), np.sin(angle)])
+    place = np.linspace(-45, 45, 181)
+    x, y = (SIDE / 2 + place * part for part in along)
+    row, column = np.mgrid[:SIDE, :SIDE] + 0.5 - SIDE / 2
+    downstream, away = column * along[0] + row * along[1], column * along[1] - row * along[0]
+    wide = radius * (1 - narrow * np.exp(-((downstream / 10) ** 2)))
+    return 150 - 8 * 2 * np.sqrt(np.maximum(wide**2 - away**2, 0)), x, y
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.4, 1.2, np.pi / 2, 2.5])
+@pytest.mark.parametrize("radius", [4.0, 8.0])
+def test_the_width_of_a_tube_is_its_diameter_at_any_angle(angle: float, radius: float) -> None:
+    image, x, y = tube(angle, radius)
+    widths = lumen_widths(image, x, y, np.full(len(x), 2.2 * radius))
+    np.testing.assert_allclose(widths, 2 * radius, rtol=0.04)
+
+
+def test_a_narrowing_is_found_where_it_is_and_as_tight_as_it_is() -> None:
+    image, x, y = tube(0.3, 8.0, narrow=0.5)
+    widths = lumen_widths(image, x, y, np.full(len(x), 18.0))
+    assert abs(int(widths.argmin()) - 90) <= 2
+    assert 1 - widths.min() / widths[:20].mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_brightness_and_contrast_do_not_change_the_width() -> None:
+    image, x, y = tube(0.7, 6.0)
+    reach = np.full(len(x), 13.0)
+    np.testing.assert_allclose(lumen_widths(0.6 * image + 20, x, y, reach), lumen_widths(image, x, y, reach))
+
+
+def test_where_there_is_no_vessel_there_is_no_width() -> None:
+    flat, x, y = np.full((SIDE, SIDE), 90.0), *tube(0.0, 5.0)[1:]
+    reach = np.full(len(x), 10.0)
+    assert np.isnan(lumen_widths(flat, x, y, reach)).all()
+    still = np.full(len(x), 64.0)
+    assert np.isnan(lumen_widths(tube(0.0, 5.0)[0], still, still, reach)).all()
