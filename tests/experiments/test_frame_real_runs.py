@@ -11,7 +11,7 @@ import pytest
 from cag.experiments import frame_real_runs as real
 from cag.experiments.frame_reading import FrameFinding
 from cag.experiments.frame_real_summary import NO_REAL_RUNS, real_statement, real_summary
-from cag.figures.frame_real import plot_real_runs, real_table, shown_frames
+from cag.figures.frame_real import real_table
 
 
 def run_of(
@@ -90,14 +90,6 @@ def test_without_runs_the_page_says_so() -> None:
     summary = real_summary([])
     assert real_statement(summary) == NO_REAL_RUNS
     assert real_table(summary).Run.tolist() == ["no real run was read"]
-    assert len(plot_real_runs([]).axes) == 1
-
-
-def test_figure_has_curves_and_three_frames_a_run() -> None:
-    runs = [run_of((7, 19), reading=READING, candidates=(9,)), run_of(None, reading=None)]
-    assert [frame for _, frame in shown_frames(runs[0])] == [7, 13, 19]
-    assert [title for title, _ in shown_frames(runs[1])] == ["first: 0", "middle: 9", "last: 19"]
-    assert len(plot_real_runs(runs).axes) == 8
 
 
 def test_the_folder_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
