@@ -38,27 +38,47 @@ class Standardized(nn.Module):
     relative : bool
         Subtract from a sequence of frames its own mean first. What stays the same during a run, such as
         the patient's anatomy and the look of the machine, is then no longer seen; what changes is.
+
+    Attributes
+    ----------
+    least_change : Tensor, scalar
+        The least ``change`` of a training sequence; 0 where inputs are not relative.
     """
 
     mean: Tensor
     sd: Tensor
+    least_change: Tensor
 
     def __init__(self, network: nn.Module, features: int, *, relative: bool = False) -> None:
         super().__init__()
         self.network, self.relative = network, relative
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("sd", torch.ones(features))
+        self.register_buffer("least_change", torch.zeros(()))
 
     def learn_scale(self, samples: Float[Tensor, "... f"]) -> None:
         """Take mean and SD of each feature from training samples; a constant feature keeps SD 1."""
-        samples = self._centered(samples).flatten(0, -2)
-        sd = samples.std(dim=0)
-        self.mean.copy_(samples.mean(dim=0))
+        rows = self._centered(samples).flatten(0, -2)
+        sd = rows.std(dim=0)
+        self.mean.copy_(rows.mean(dim=0))
         self.sd.copy_(torch.where(sd > 1e-6, sd, torch.ones_like(sd)))
+        if self.relative:
+            self.least_change.copy_(self.change(samples).min())
+
+    def change(self, sequences: Float[Tensor, "*b t f"]) -> Float[Tensor, "*b"]:
+        """How much a sequence of frames changes: root mean square of its features in units of the training's SD."""
+        return self._scaled(sequences).square().mean(dim=(-2, -1)).sqrt()
+
+    def is_still(self, sequence: Float[Tensor, "t f"]) -> bool:
+        """Whether a sequence changes less than any that was trained on, so that relative features say nothing."""
+        return bool(self.change(sequence) < self.least_change)
 
     def forward(self, features: Float[Tensor, "... f"]) -> Tensor:
         """Outputs of the network for raw features."""
-        return self.network((self._centered(features) - self.mean) / self.sd)
+        return self.network(self._scaled(features))
+
+    def _scaled(self, features: Float[Tensor, "... f"]) -> Float[Tensor, "... f"]:
+        return (self._centered(features) - self.mean) / self.sd
 
     def _centered(self, features: Float[Tensor, "... f"]) -> Float[Tensor, "... f"]:
         features = features.float()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -42,7 +42,8 @@ class FrameFinding:
     Attributes
     ----------
     probability : array of float 0-1, shape (t,)
-        Contrast probability of each frame by the biLSTM; empty when the run was too short to read.
+        Contrast probability of each frame, from which the interval is read: by the biLSTM, unless ``still``;
+        empty when the run was too short to read.
     frame_probability : array of float 0-1, shape (t,)
         The same by the frame classifier alone.
     quality : array of float 0-1, shape (t,)
@@ -53,6 +54,11 @@ class FrameFinding:
         The frames that go on to classification.
     reason : str
         Why there is no interval; empty when there is one.
+    sequence_probability : array of float 0-1, shape (t,)
+        By the biLSTM, even where ``still`` says that it has nothing to go by.
+    still : bool
+        Whether the run changes less than any that the biLSTM was trained on. Then the frame classifier,
+        which sees frames as they are, decides alone.
     """
 
     probability: Float[np.ndarray, " t"]
@@ -61,6 +67,8 @@ class FrameFinding:
     interval: tuple[int, int] | None
     candidates: Int[np.ndarray, " k"]
     reason: str
+    sequence_probability: Float[np.ndarray, " t"] = field(default_factory=lambda: np.zeros(0))
+    still: bool = False
 
 
 def find_interval(frames: UInt8[Tensor, "t h w"], selector: FrameSelector) -> FrameFinding:
@@ -76,13 +84,15 @@ def find_interval(frames: UInt8[Tensor, "t h w"], selector: FrameSelector) -> Fr
         return _no_finding(reason)
     settings = selector.settings
     pooled = pooled_features(selector.classifier, shrink(frames, settings.image_size), settings.device)
-    probability = sequence_probability(selector.sequence, pooled, settings.device)
+    alone = frame_probability(selector.head, pooled, settings.device)
+    sequence = sequence_probability(selector.sequence, pooled, settings.device)
+    still = is_still(selector.sequence, pooled)
+    probability = alone if still else sequence
     quality = image_quality(frame_curves(frames).vesselness.to_numpy())
     interval = interval_from_probabilities(probability, settings.interval_rule("clean"))
     reason = "" if interval else f"No frame reaches a contrast probability of .5 (highest: {probability.max():.2f})."
     candidates = choose_candidates(probability, quality, interval, settings.candidates)
-    alone = frame_probability(selector.head, pooled, settings.device)
-    return FrameFinding(probability, alone, quality, interval, candidates, reason)
+    return FrameFinding(probability, alone, quality, interval, candidates, reason, sequence, still)
 
 
 def frame_probability(head: Standardized, pooled: Float[Tensor, "t f"], device: str) -> Float[np.ndarray, " t"]:
@@ -96,6 +106,24 @@ def sequence_probability(model: Standardized, pooled: Float[Tensor, "t f"], devi
     steps = torch.from_numpy(resample_indices(len(pooled)))
     logits = predict(model, pooled[steps][None], device=device, precision="fp32")
     return spread_to_frames(logits[0].sigmoid().double().numpy(), len(pooled))
+
+
+def is_still(model: Standardized, pooled: Float[Tensor, "t f"]) -> bool:
+    """Whether a run changes less than any that the sequence model was trained on."""
+    return model.is_still(pooled[torch.from_numpy(resample_indices(len(pooled)))])
+
+
+def guarded_probability(
+    head: Standardized, model: Standardized, pooled: Float[Tensor, "t f"], device: str
+) -> Float[np.ndarray, " t"]:
+    """As ``sequence_probability``; where nothing changes, as ``frame_probability``.
+
+    Relative features of a run that is filled from its first frame to its last are noise around zero,
+    and so are those of a run without contrast: only the frames themselves tell one from the other.
+    """
+    if is_still(model, pooled):
+        return frame_probability(head, pooled, device)
+    return sequence_probability(model, pooled, device)
 
 
 def save_frame_selector(

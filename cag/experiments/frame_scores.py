@@ -6,13 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
 from cag.metrics.frame_selection import counts, run_errors
 from cag.metrics.intervals import Estimate
 from cag.metrics.measured import of_frame_selection
-from cag.metrics.tables import bootstrap_table, difference_table, stratified_table
-from cag.metrics.weighted import ratio
+from cag.metrics.tables import difference_table, stratified_table
 
 #: True intervals shorter than this are told apart, as the paper does.
 SHORT_FRAMES = 5
@@ -143,24 +141,6 @@ def subgroup_estimates(runs: pd.DataFrame, *, resamples: int, seed: int, method:
     return pd.concat(parts, ignore_index=True)
 
 
-def candidate_estimates(candidates: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
-    """Share of candidate frames inside the true contrast interval, by arm, method and choice.
-
-    Parameters
-    ----------
-    candidates : DataFrame
-        The table ``frame_selection_candidates``; frames chosen in runs without contrast count as outside.
-    """
-    keys, rng = ["arm", "method", "chosen_by"], np.random.default_rng(seed)
-    return bootstrap_table(candidates, {"share_inside": _share_inside}, n=resamples, rng=rng, by=keys)
-
-
-def candidate_headline(estimates: pd.DataFrame, method: str = "cnn_lstm") -> dict[str, Estimate]:
-    """Share inside of the network's candidates, chosen by probability and quality, in the clean arm."""
-    wanted = (estimates.arm == "clean") & (estimates.method == method) & (estimates.chosen_by == "quality")
-    return {"candidates_inside": row_estimates(estimates[wanted])[0]}
-
-
 def example_runs(runs: pd.DataFrame, method: str = "cnn_lstm") -> pd.DataFrame:
     """A good, a typical and the worst test run of a method with contrast, by the sum of both errors.
 
@@ -182,10 +162,6 @@ def _described(run: pd.Series) -> str:
         return f"{run.run_id}, {run['view']}, no interval found"
     end = "end cut off by the recording" if np.isnan(run.end_error) else f"end off by {run.end_error:.0f}"
     return f"{run.run_id}, {run['view']}, begin off by {run.begin_error:.0f}, {end}"
-
-
-def _share_inside(candidates: pd.DataFrame, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
-    return ratio(weights @ candidates.inside.to_numpy(dtype=float), weights.sum(axis=1))
 
 
 def _verdict(difference: Estimate) -> str:

@@ -16,7 +16,12 @@ from cag.experiments.frame_baselines import apply_calibration, calibrate, change
 from cag.experiments.frame_candidates import choose_candidates, image_quality, middle_frames
 from cag.experiments.frame_features import Standardized, compute_features
 from cag.experiments.frame_networks import new_head, new_sequence, train_cnn, train_sequence
-from cag.experiments.frame_reading import frame_probability, save_frame_selector, sequence_probability
+from cag.experiments.frame_reading import (
+    frame_probability,
+    guarded_probability,
+    save_frame_selector,
+    sequence_probability,
+)
 from cag.experiments.frame_sampling import contrast_truth, split_patients
 from cag.experiments.frame_settings import ARMS, Arm, FrameSelectionSettings, SequenceModel
 from cag.models.frame_selector import interval_from_probabilities
@@ -113,12 +118,14 @@ def _network_findings(work: _Work, runs: pd.DataFrame) -> Iterator[_Found]:
         rule = work.settings.interval_rule(arm)
         head = new_head(width, work.settings.seed)
         head.load_state_dict(work.cnn(arm).load_weights("head"))
-        models: dict[str, tuple[Standardized, Reader]] = {"cnn": (head.eval(), frame_probability)}
+        head.eval()
+        models: dict[str, tuple[Standardized, Reader]] = {"cnn": (head, frame_probability)}
         sequence_models: tuple[SequenceModel, ...] = ("cnn_lstm", "tcn") if arm == "clean" else ("cnn_lstm",)
+        read_sequence = partial(guarded_probability, head) if arm == "clean" else sequence_probability
         for name in sequence_models:
             model = new_sequence(name, width, work.settings.seed, work.settings.relative)
             model.load_state_dict(work.sequence(arm, name).load_weights(arm))
-            models[name] = (model.eval(), sequence_probability)
+            models[name] = (model.eval(), read_sequence)
         for run_id in runs.run_id:
             pooled = features[run_id].float()
             for method, (model, read) in models.items():

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from cag.cohort import Cohort
 from cag.errors import InputError, LabelError
+from cag.experiments import frame_candidate_scores as candidate_scores
 from cag.experiments import frame_scores as scores
 from cag.experiments.frame_features import Standardized
 from cag.experiments.frame_networks import crop_runs, inner_samples
 from cag.experiments.frame_reading import find_interval, load_frame_selector
+from cag.experiments.frame_real_runs import FOLDER, read_real_runs
 from cag.experiments.frame_sampling import split_patients
 from cag.experiments.frame_selection import FrameSelectionTables, run_frame_selection
 from cag.experiments.frame_settings import FrameSelectionSettings
@@ -131,9 +133,9 @@ def test_candidates_lie_in_the_found_interval(found: FrameSelectionTables) -> No
     joined = found.candidates.merge(found.runs, on=["run_id", "arm", "method"])
     assert (joined.frame >= joined.begin_pred).all() and (joined.frame <= joined.end_pred).all()
     assert joined.groupby(["run_id", "arm", "method", "chosen_by"]).size().max() <= 8
-    share = scores.candidate_estimates(found.candidates, resamples=20, seed=0)
+    share = candidate_scores.candidate_estimates(found.candidates, resamples=20, seed=0)
     assert share.value.between(0, 1).all()
-    assert 0 <= scores.candidate_headline(share)["candidates_inside"].value <= 1
+    assert 0 <= candidate_scores.candidate_headline(share)["candidates_inside"].value <= 1
 
 
 def test_finished_work_is_found_again(
@@ -223,6 +225,39 @@ def test_relative_features_hide_what_stays_the_same() -> None:
     scaled = plain(run).flatten(0, 1)
     assert torch.allclose(scaled.mean(dim=0), torch.zeros(4), atol=1e-5)
     assert torch.allclose(scaled.std(dim=0), torch.ones(4), atol=1e-5)
+
+
+def test_a_run_that_changes_less_than_any_of_training_is_still() -> None:
+    runs = (
+        torch.randn(3, 16, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 2.0, 4.0])[:, None, None]
+    )
+    model = Standardized(torch.nn.Identity(), 4, relative=True)
+    model.learn_scale(runs)
+    assert model.change(runs).argmin() == 0
+    assert not any(model.is_still(run) for run in runs)
+    assert model.is_still(runs[0] * 0.9 + 100) and not model.is_still(runs[0] * 1.1 + 100)
+    plain = Standardized(torch.nn.Identity(), 4)
+    plain.learn_scale(runs)
+    assert not plain.is_still(torch.ones(16, 4))
+
+
+def test_where_nothing_changes_the_frame_classifier_decides(store: Store, found: FrameSelectionTables) -> None:
+    selector = load_frame_selector(store)
+    frame = torch.randint(0, 256, (1, 80, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    finding = find_interval(frame.expand(12, -1, -1).contiguous(), selector)
+    assert finding.still and np.array_equal(finding.probability, finding.frame_probability)
+    assert finding.interval == ((0, 11) if finding.frame_probability[0] >= 0.5 else None)
+
+
+def test_real_runs_of_other_rates_and_no_change_are_answered(
+    store: Store, found: FrameSelectionTables, cag_data: Path
+) -> None:
+    runs = read_real_runs(load_frame_selector(store), cag_data / FOLDER)
+    assert [(run.name, len(run.frames)) for run in runs] == [
+        ("right artery", 96), ("static model A", 9), ("static model B", 8),
+    ]  # fmt: skip
+    assert runs[0].fps == pytest.approx(30.3, abs=0.1)
+    assert all(len(run.finding.probability) == len(run.frames) for run in runs)
 
 
 def test_cropping_keeps_order_and_pairs() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cag.experiments import frame_candidate_scores as candidate_scores
 from cag.experiments import frame_scores as scores
 from cag.figures import frame_selection as figures
 from cag.figures import frame_tables as tables
@@ -72,8 +73,25 @@ def test_candidate_table_sets_both_ways_beside_each_other() -> None:
         ("P1", "clean", "cnn", way, inside) for way in ("quality", "middle") for inside in (True, True, False, True)
     ]
     candidates = pd.DataFrame(rows, columns=["patient_id", "arm", "method", "chosen_by", "inside"])
-    table = tables.candidate_table(scores.candidate_estimates(candidates, resamples=5, seed=0))
+    table = tables.candidate_table(candidate_scores.candidate_estimates(candidates, resamples=5, seed=0))
     assert table.shape == (1, 3) and table.iloc[0, 1].startswith("0.75") and table.iloc[0, 2].startswith("0.75")
+
+
+def test_candidates_are_compared_on_the_same_patients() -> None:
+    rows = [
+        (f"P{patient}", "clean", method, "quality", frame < inside)
+        for patient in range(6)
+        for method, inside in (("cnn_lstm", 4), ("vesselness", 3), ("darkness", 1))
+        for frame in range(4)
+    ]
+    candidates = pd.DataFrame(rows, columns=["patient_id", "arm", "method", "chosen_by", "inside"])
+    compared = candidate_scores.candidates_against_baselines(candidates, resamples=20, seed=0)
+    difference = compared["candidates_difference"]
+    assert compared["candidates_baseline"] == scores.BASELINES["vesselness"]
+    assert (difference.value, difference.low, difference.high) == pytest.approx((0.25, 0.25, 0.25))
+    assert "at least as often" in str(compared["candidates_verdict"])
+    worse = candidate_scores.candidates_against_baselines(candidates, resamples=20, seed=0, method="darkness")
+    assert "less often" in str(worse["candidates_verdict"])
 
 
 def test_examples_are_the_best_the_median_and_the_worst(runs: pd.DataFrame) -> None:
