@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cag.experiments.localization_material import FpnSettings
-from cag.metrics.boxes import Rule, corners, enlarge
+from cag.metrics.boxes import corners, enlarge
 from cag.metrics.matching import pairwise_iou
 from cag.models.inception import build_trunk
 from cag.models.stenosis_detector import DETECTOR_PRESETS, DetectorSettings, StenosisDetector
@@ -41,7 +41,7 @@ def best_overlaps(boxes: Float[np.ndarray, "n 4"], anchors: Float[np.ndarray, "a
 
 
 def anchor_table(truth: pd.DataFrame, settings: FpnSettings) -> pd.DataFrame:
-    """For each preset, how the true boxes meet its anchors, at the least size that either arm trains with.
+    """For each preset, how the true boxes meet its anchors, at the least size that the clean arm trains with.
 
     Returns
     -------
@@ -49,12 +49,10 @@ def anchor_table(truth: pd.DataFrame, settings: FpnSettings) -> pd.DataFrame:
         Preset, Boxes, Median IoU (with the best anchor), and the share of boxes with an anchor at or
         above the preset's positive IoU.
     """
-    minimum = {"fitted": settings.box_minimum, "published": 50.0 * settings.choice.image_size / 512}
-    rules: dict[str, Rule] = {"fitted": "clean", "published": "as_published"}
+    boxes = enlarge(corners(truth), settings.box_minimum)
     rows = []
     for name in DETECTOR_PRESETS:
         preset = scaled_preset(name, settings.choice.image_size)
-        boxes = enlarge(corners(truth), minimum[name], rules[name])
         overlap = best_overlaps(boxes, anchors_on(settings, preset).double().numpy())
         share = float(np.mean(overlap >= preset.positive_iou))
         rows.append((name, len(boxes), float(np.median(overlap)), share))

@@ -130,5 +130,7 @@ def interval(row: object, digits: int) -> str:
     value, low, high = (getattr(row, name) for name in ("value", "low", "high"))
     if pd.isna(value):
         return "not defined"
+    # Adding 0 turns a rounded -0 into 0.
+    value, low, high = (round(float(number), digits) + 0.0 for number in (value, low, high))
     text = f"{value:.{digits}f}"
     return text if pd.isna(low) else f"{text} ({low:.{digits}f} to {high:.{digits}f})"

@@ -181,7 +181,7 @@ def recall_by_group(ax: Axes, table: pd.DataFrame, xlabel: str) -> Axes:
         spread = np.abs(rows[["low", "high"]].to_numpy(float).T - rows.recall.to_numpy(float))
         name, color = METHODS[method]
         ax.errorbar(place, rows.recall, spread, fmt="o", ms=5, capsize=3, color=color, label=name)
-    ax.set_xticks(range(len(groups)), [f"{group}\n(n = {counts[group]})" for group in groups])
+    ax.set_xticks(range(len(groups)), [f"{group}\nn={counts[group]}" for group in groups], fontsize=8)
     ax.set(xlabel=xlabel, ylabel="lesions found (recall)", ylim=(0, 1))
     ax.legend(loc="upper left")
     return ax

@@ -69,7 +69,7 @@ def test_recall_by_group_names_the_lesions_counted() -> None:
     ).assign(low=0.4, high=0.7)
     recall_by_group(axes[0, 0], table, "percent stenosis")
     labels = [label.get_text() for label in axes[0, 0].get_xticklabels()]
-    assert labels == ["25-49\n(n = 5)", "50-69\n(n = 7)"]
+    assert labels == ["25-49\nn=5", "50-69\nn=7"]
 
 
 def test_unknown_groups_are_said_to_be_unknown() -> None:

@@ -43,8 +43,8 @@ def test_anchors_tile_the_image_where_the_cells_look(tiny_trunk, images):
     assert centers[0].tolist() == pytest.approx([4, 4], abs=0.5)
     assert centers[9].tolist() == pytest.approx([12, 4], abs=0.5)
     sides = (anchors[:, 2:] - anchors[:, :2]).prod(dim=1).sqrt()
-    assert sides[: 144 * 9].min() >= 10
-    assert sides[: 144 * 9].max() <= 21
+    assert sides[: 144 * 9].min() >= 17
+    assert sides[: 144 * 9].max() <= 30
 
 
 def test_the_loss_is_finite_with_and_without_boxes_and_flows_everywhere(tiny_trunk, images):
