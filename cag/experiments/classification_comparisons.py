@@ -18,6 +18,7 @@ from cag.metrics.tables import difference_table, strata
 #: ``categories``: most minus fewest categories; ``redundancy``: with minus without redundancy training.
 Contrast = Literal["categories", "redundancy"]
 _LEVELS = ("image", "artery", "patient")
+_BOOTSTRAP = ("bootstrap_low", "bootstrap_high", "bootstrap_p")
 
 
 def difference(first: Measured, second: Measured, bootstrap: int, seed: int, **constants: Any) -> pd.DataFrame:
@@ -71,6 +72,19 @@ def auc_tests(
         for (key, first), (_, second) in zip(strata(tables[0], by), strata(tables[1], by), strict=True):
             rows.append({"level": level, "artery": "both"} | key | _auc_test(first, second, bootstrap, seed))
     return pd.DataFrame(rows)
+
+
+def readable_tests(tests: pd.DataFrame) -> pd.DataFrame:
+    """The table of ``auc_tests`` as it is read: both areas, and difference, interval and p-value of either test."""
+    shown = tests[["level", "artery"]].assign(patients=tests["n_groups"], first=tests["first"], second=tests["second"])
+    shown["difference"] = tests["value"]
+    for name, low, high, p in (("DeLong", "low", "high", "p_value"), ("bootstrap", *_BOOTSTRAP)):
+        interval = [f"{a:.2f} to {b:.2f}" for a, b in zip(tests[low], tests[high], strict=True)]
+        shown[f"{name}: 95 % interval"] = [
+            "–" if pd.isna(a) else text for a, text in zip(tests[low], interval, strict=True)
+        ]
+        shown[f"{name}: p"] = ["–" if pd.isna(value) else f"{value:.3f}" for value in tests[p]]
+    return shown
 
 
 def _auc_test(first: pd.DataFrame, second: pd.DataFrame, bootstrap: int, seed: int) -> dict[str, float]:

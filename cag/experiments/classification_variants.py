@@ -154,6 +154,19 @@ def _scores(rows: pd.DataFrame, reference: pd.DataFrame) -> Mapping[str, pd.Data
     return {"image": images, "artery": level_scores(own, reference, "artery")}
 
 
+def readable_variants(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of ``variant_table`` as it is read: area and difference with their intervals, or why there is none."""
+
+    def text(row: pd.Series, value: str, low: str, high: str) -> str:
+        if pd.isna(row[value]):
+            return "–"
+        return f"{row[value]:.2f} ({row[low]:.2f} to {row[high]:.2f})"
+
+    areas = table.apply(text, axis=1, args=("value", "low", "high"))
+    apart = table.apply(text, axis=1, args=("difference", "difference_low", "difference_high"))
+    return table[["variant", "level"]].assign(auc=areas, difference=apart, note=table["note"])
+
+
 def seed_spread(table: pd.DataFrame) -> dict[str, float]:
     """Mean and standard deviation (n - 1) over the seeds of the image-level area, and how many there are."""
     seeds = table["variant"].eq(STUDY) | table["variant"].str.startswith("seed ")
