@@ -17,8 +17,9 @@ from torch import Tensor
 from cag.cohort import Cohort
 from cag.engine import Batches, fit, predict
 from cag.errors import InputError, LabelError
-from cag.experiments.classification_epochs import ARMS, epoch_rows, log_likelihood, select_epochs, targets_of
-from cag.experiments.classification_material import Material, patient_severity
+from cag.experiments.classification_epochs import epoch_rows, log_likelihood, select_epochs, targets_of
+from cag.experiments.classification_material import Material
+from cag.experiments.classification_material import patient_severity as patient_severity
 from cag.experiments.classification_settings import CellSettings, ClassificationSettings, grid, trunk_digest
 from cag.experiments.stages import record_stage
 from cag.models.inception import build_trunk
@@ -27,22 +28,6 @@ from cag.models.trunk import Trunk
 from cag.store import RunFolder, Store
 from cag.tasks import Task, run_tasks
 from cag.transforms import augment, scale
-
-__all__ = [
-    "ARMS",
-    "CellSettings",
-    "ClassificationSettings",
-    "Material",
-    "grid",
-    "load_classifier",
-    "log_likelihood",
-    "new_classifier",
-    "patient_severity",
-    "run_grid",
-    "select_epochs",
-    "targets_of",
-    "train_cell",
-]
 
 
 def run_grid(

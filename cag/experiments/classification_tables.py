@@ -111,21 +111,27 @@ def estimate(table: pd.DataFrame, **conditions: object) -> Estimate:
     return Estimate(**{name: row[name] for name in ("value", "low", "high", "n_groups")})
 
 
-def readable(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+def readable(table: pd.DataFrame, keys: Sequence[str], digits: int = 2) -> pd.DataFrame:
     """A table of metrics as it is read: a row a system, a column a metric, each cell ``value (low to high)``.
 
-    Where fold statistics are given they follow as ``mean ± SD``.
+    Rows and columns keep their order. Where fold statistics are given they follow as ``mean ± SD``.
     """
-    text = table.apply(_cell_text, axis=1)
-    wide = table.assign(text=text).pivot(index=list(keys), columns="metric", values="text")
-    order = pd.MultiIndex.from_frame(table[list(keys)].drop_duplicates())
+    named = {key: _key_text(table[key]) for key in keys}
+    shown = table.assign(text=table.apply(_cell_text, axis=1, digits=digits), **named)
+    wide = shown.pivot(index=list(keys), columns="metric", values="text")
+    order = pd.MultiIndex.from_frame(shown[list(keys)].drop_duplicates())
     wide = wide.reindex(order if len(keys) > 1 else order.get_level_values(0))
     return wide[list(dict.fromkeys(table["metric"]))].reset_index().rename_axis(columns=None)
 
 
-def _cell_text(row: pd.Series) -> str:
+def _key_text(column: pd.Series) -> pd.Series:
+    """A key as it is; one that is missing in places as text, since a missing key would lose its rows."""
+    return column if column.notna().all() else column.map(lambda x: "–" if pd.isna(x) else f"{x:.2f}")
+
+
+def _cell_text(row: pd.Series, digits: int) -> str:
     if pd.isna(row["value"]):
         return "not defined"
-    text = f"{row['value']:.2f}"
-    text += " (no interval)" if pd.isna(row["low"]) else f" ({row['low']:.2f} to {row['high']:.2f})"
-    return f"{text}; {row['fold_mean']:.2f} ± {row['fold_sd']:.2f}" if "fold_mean" in row else text
+    value, low, high = (f"{row[name]:.{digits}f}" for name in ("value", "low", "high"))
+    text = f"{value} (no interval)" if pd.isna(row["low"]) else f"{value} ({low} to {high})"
+    return f"{text}; {row['fold_mean']:.{digits}f} ± {row['fold_sd']:.{digits}f}" if "fold_mean" in row else text

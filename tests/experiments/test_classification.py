@@ -230,8 +230,7 @@ def test_a_smaller_material_takes_its_frames_from_the_larger_one(drawn_cohort, g
     assert part.trunk is not whole.trunk, "another seed draws other random weights"
 
 
-def test_a_cell_without_patients_to_train_on_is_refused(drawn_cohort, grid_settings, tmp_path):
-    few = drawn_cohort.subset(["P00", "P11"])
+def test_a_view_without_frames_is_refused(drawn_cohort, grid_settings, tmp_path):
     cell = experiment.grid(grid_settings)[0].model_copy(update={"model_view": "LCA RAO caudal"})
     with pytest.raises(LabelError, match="no frame to train on"):
-        experiment.train_cell(few, cell, RunFolder(tmp_path), material=Material(drawn_cohort, cell, "cpu"))
+        experiment.train_cell(drawn_cohort, cell, RunFolder(tmp_path), material=Material(drawn_cohort, cell, "cpu"))

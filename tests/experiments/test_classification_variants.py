@@ -36,8 +36,8 @@ def test_every_variant_changes_one_thing(grid_settings):
 
 def test_variants_score_the_same_frames_apart_from_the_grid(found, grid_store):
     outer = found.predictions.query("part == 'outer' and arm == 'clean' and not redundant")
-    keys = outer.groupby("variant").apply(lambda t: sorted(zip(t["run_id"], t["frame"], strict=True)))
-    assert all(rows == keys.iloc[0] for rows in keys) and found.refused == {}
+    keys = [sorted(zip(own["run_id"], own["frame"], strict=True)) for _, own in outer.groupby("variant")]
+    assert all(rows == keys[0] for rows in keys) and found.refused == {}
     assert set(outer["model_view"]) == {"RCA"}
     assert (grid_store.root / "classification_variant").is_dir()
     study, dealt = (

@@ -79,7 +79,7 @@ def test_reliability_sizes_its_points_by_the_frames_behind_them(ax):
     table = pd.DataFrame({"mean_score": [0.2, 0.8], "observed": [0.1, 0.7], "low": 0.0, "high": 0.9, "n": [30, 10]})
     curves.reliability(ax, table, "before", "k")
     sizes = ax.collections[-1].get_sizes()
-    assert sizes[0] > sizes[1] and ax.lines[-1].get_xdata() == [0, 1]
+    assert sizes[0] > sizes[1] and list(ax.lines[-1].get_xdata()) == [0, 1]
 
 
 def test_decision_panel_shows_both_strategies():
