@@ -24,14 +24,27 @@ def run_severity(cohort: Cohort) -> pd.Series:
     -------
     Series indexed by run_id, 0-100; runs of no standard view are left out.
     """
+    return run_lesions(cohort).set_index("run_id")["percent_stenosis"].fillna(0.0).astype(float)
+
+
+def run_lesions(cohort: Cohort) -> pd.DataFrame:
+    """The worst lesion among the segments assigned to each run's view.
+
+    Returns
+    -------
+    DataFrame
+        ``run_id`` (every run of a standard view), ``percent_stenosis`` and, where the cohort knows it,
+        ``length_mm``; NaN where no lesion is assigned.
+    """
     runs = cohort.manifest.loc[cohort.manifest["view"].isin(list(VIEWS)), ["run_id", "patient_id", "view"]]
     assigned = pd.DataFrame(
         [(name, segment) for name, view in VIEWS.items() for segment in view.segments], columns=["view", "segment"]
     )
-    lesions = cohort.lesions[["patient_id", "segment", "percent_stenosis"]]
+    lesions = cohort.lesions.drop(columns="artery", errors="ignore")
     pairs = runs.merge(assigned, on="view").merge(lesions, on=["patient_id", "segment"])
-    worst = pairs.groupby("run_id")["percent_stenosis"].max()
-    return worst.reindex(runs["run_id"]).fillna(0.0)
+    worst = pairs.sort_values("percent_stenosis", ascending=False, kind="stable").drop_duplicates("run_id")
+    known = [column for column in ("percent_stenosis", "length_mm") if column in worst]
+    return runs[["run_id"]].merge(worst[["run_id", *known]], how="left", on="run_id")
 
 
 def artery_severity(cohort: Cohort) -> pd.DataFrame:

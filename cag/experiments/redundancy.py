@@ -10,15 +10,19 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 
 from cag.cohort import Cohort
-from cag.errors import LabelError
+from cag.errors import LabelError, SettingsError
 from cag.experiments.classification import CellSettings, ClassificationSettings, Material, grid, load_classifier
-from cag.metrics.tables import bootstrap_table
+from cag.experiments.classification_comparisons import difference
+from cag.experiments.classification_tables import systems
+from cag.metrics.measured import Measured
+from cag.metrics.tables import bootstrap_table, weighted_mean
 from cag.models.cam import class_activation
 from cag.store import Store
 from cag.transforms import scale
 
 #: Frames of each classifier and fold, the tightest visible stenoses first.
 FRAMES_PER_CELL = 8
+REGIONS = ("lumen", "lesion", "background")
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,11 @@ class Examples:
 
 
 def activation_mass(cohort: Cohort, settings: ClassificationSettings, store: Store) -> tuple[pd.DataFrame, Examples]:
-    """Share of each heatmap on lumen, lesion boxes and background, for the 2-CAT networks of every fold.
+    """Share of each heatmap on lumen, lesion boxes and background, for the leading networks of every fold.
 
-    The frames are of the outer fold, with a visible box of at least 25 % stenosis. Heatmap cells are put
-    where the network's unpadded convolutions look.
+    The frames are of the outer fold, with a visible box of at least the first cut-point. The logits of all
+    categories with stenosis are explained together. Heatmap cells are put where the network's unpadded
+    convolutions look.
 
     Returns
     -------
@@ -50,32 +55,47 @@ def activation_mass(cohort: Cohort, settings: ClassificationSettings, store: Sto
     LabelError
         If the cohort has no lumen masks (only simulated ones do) or no such frame.
     """
-    cells = [cell for cell in grid(settings) if len(cell.cut_points) == 1]
-    material = Material(cohort, cells[0], settings.device)
+    material = Material(cohort, grid(settings)[0], settings.device)
     rows, shown = [], []
-    for cell in (cell for cell in cells if cell.redundancy):
-        chosen = _visible(cohort, material, cell)
+    for cell in contrasted_cells(settings):
+        chosen = visible_frames(cohort, material, cell, settings.disease_from)
         if chosen.empty:
             continue
         images = material.images[torch.as_tensor(chosen.index.to_numpy(copy=True))]
-        masks = _masks(cohort, chosen, settings.image_size)
+        masks = masks_of(cohort, chosen, settings.image_size, settings.disease_from)
         maps = {}
         for training in (False, True):
             own = cell.model_copy(update={"redundancy": training})
-            model = load_classifier(store, cohort.digest(), own)
-            maps[training] = class_activation(model, scale(images), 1, aligned=True)
+            model = load_classifier(store, cohort.digest(), own, material.trunk)
+            maps[training] = class_activation(model, scale(images), range(1, cell.n_categories), aligned=True)
             name = "with" if training else "without"
-            rows.append(chosen.assign(fold=cell.fold, training=name, **_shares(maps[training], *masks)))
+            rows.append(chosen.assign(fold=cell.fold, training=name, **shares_of(maps[training], *masks)))
         shown.append((chosen.iloc[0], images[0].numpy(), maps[False][0], maps[True][0]))
     if not rows:
         remedy = "Raise the patients of the cohort"
-        raise LabelError("no frame of an outer fold shows a stenosis of at least 25 %", field="boxes", remedy=remedy)
+        problem = f"no frame of an outer fold shows a stenosis of at least {settings.disease_from:g} %"
+        raise LabelError(problem, field="boxes", remedy=remedy)
     return pd.concat(rows, ignore_index=True), _examples(shown)
+
+
+def contrasted_cells(settings: ClassificationSettings) -> list[CellSettings]:
+    """Cells with redundancy training of the fewest categories, of which there are networks without it too.
+
+    Raises
+    ------
+    SettingsError
+        If the run trains only one of both.
+    """
+    if len(set(settings.redundancy)) < 2:
+        remedy = "Set redundancy to [False, True] and run again"
+        raise SettingsError("one training alone cannot be compared", field="redundancy", remedy=remedy)
+    cells = grid(settings)
+    return [cell for cell in cells if cell.redundancy and cell.cut_points == cells[0].cut_points]
 
 
 def mass_summary(mass: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
     """Mean shares with patient-bootstrap intervals, for each training and for the image's area."""
-    metrics = {name: _WeightedMean(name) for name in ("lumen", "lesion", "background")}
+    metrics = {name: weighted_mean(name) for name in REGIONS}
     rng = np.random.default_rng(seed)
     tables = [bootstrap_table(mass, metrics, n=bootstrap, rng=rng, by=("training",))]
     area = mass[mass["training"] == "with"].assign(
@@ -86,25 +106,65 @@ def mass_summary(mass: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFra
     return pd.concat(tables, ignore_index=True)
 
 
-def _visible(cohort: Cohort, material: Material, cell: CellSettings) -> pd.DataFrame:
-    """Labeled outer frames of the cell with a box of at least 25 %, one a run, tightest first."""
+def mass_difference(mass: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
+    """Shares with minus without redundancy training, on the same frames of the same resampled patients."""
+    first, second = (_shares_measured(mass[mass["training"].eq(name)]) for name in ("with", "without"))
+    return difference(first, second, bootstrap, seed)
+
+
+def _shares_measured(rows: pd.DataFrame) -> Measured:
+    means = {name: weighted_mean(name) for name in REGIONS}
+
+    def many(weights: Float[np.ndarray, "b n"]) -> dict[str, Float[np.ndarray, " b"]]:
+        return {name: mean(rows, weights) for name, mean in means.items()}
+
+    return Measured(many, rows["patient_id"].to_numpy(), lambda name: "no map has any mass")
+
+
+def background_calls(predictions: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
+    """What the networks of the fewest categories (clean arm) call frames without contrast.
+
+    Returns
+    -------
+    DataFrame
+        ``artery, training, n_rows, metric`` (shares called ``normal``, ``diseased`` and ``redundant``, and the mean
+        probability ``p_stenosis``), ``value, low, high``.
+    """
+    k = systems(predictions)[0][0]
+    rows = predictions.query("redundant and part == 'outer' and arm == 'clean' and n_categories == @k")
+    outputs = rows[[*(f"p_{index}" for index in range(k)), "p_redundant"]].to_numpy()
+    calls = outputs.argmax(axis=1)
+    training = np.where(rows["redundancy"], "with redundancy", "without redundancy")
+    table = rows[["patient_id", "artery"]].assign(
+        training=training,
+        normal=calls == 0,
+        diseased=(calls > 0) & (calls < k),
+        redundant=calls == k,
+        p_stenosis=outputs[:, 1:k].sum(axis=1),
+    )
+    metrics = {name: weighted_mean(name) for name in ("normal", "diseased", "redundant", "p_stenosis")}
+    return bootstrap_table(table, metrics, n=bootstrap, rng=np.random.default_rng(seed), by=("artery", "training"))
+
+
+def visible_frames(cohort: Cohort, material: Material, cell: CellSettings, least: float) -> pd.DataFrame:
+    """Labeled outer frames of the cell with a box of at least that stenosis, one a run, tightest first."""
     samples = material.samples
     folds = material.folds.set_index("patient_id")["fold"]
     outer = samples["patient_id"].map(folds).eq(cell.fold)
     own = samples[outer & samples["model_view"].eq(cell.model_view) & ~samples["redundant"]]
-    boxes = cohort.boxes[cohort.boxes["percent_stenosis"] >= 25]
+    boxes = cohort.boxes[cohort.boxes["percent_stenosis"] >= least]
     worst = boxes.groupby(["run_id", "frame"])["percent_stenosis"].max()
     seen = own.merge(worst.rename("visible"), how="left", left_on=["run_id", "frame"], right_index=True)
     seen = seen.dropna(subset=["visible"]).sort_values(["visible", "run_id", "frame"], ascending=[False, True, True])
     return seen.drop_duplicates("run_id").head(FRAMES_PER_CELL)
 
 
-def _masks(
-    cohort: Cohort, chosen: pd.DataFrame, size: int
+def masks_of(
+    cohort: Cohort, chosen: pd.DataFrame, size: int, least: float
 ) -> tuple[Bool[np.ndarray, "n s s"], Bool[np.ndarray, "n s s"]]:
     """Lumen masks and filled lesion boxes at the working size."""
     lumens, lesions = [], []
-    boxes = cohort.boxes[cohort.boxes["percent_stenosis"] >= 25]
+    boxes = cohort.boxes[cohort.boxes["percent_stenosis"] >= least]
     for run_id, frame in zip(chosen["run_id"], chosen["frame"], strict=True):
         lumen = cohort.lumen_mask(run_id, [int(frame)])[None].float()
         full = lumen.shape[-1]
@@ -117,7 +177,7 @@ def _masks(
     return np.stack(lumens), np.stack(lesions)
 
 
-def _shares(
+def shares_of(
     maps: Float[np.ndarray, "n s s"], lumen: Bool[np.ndarray, "n s s"], lesion: Bool[np.ndarray, "n s s"]
 ) -> dict[str, Float[np.ndarray, " n"]]:
     """Share of each map's mass on each region; a map of zeros has no mass and gives NaN."""
@@ -132,19 +192,6 @@ def _shares(
         "lesion_area": lesion.mean(axis=(1, 2)),
         "either_area": either.mean(axis=(1, 2)),
     }
-
-
-class _WeightedMean:
-    """Mean of a column under many weightings of the rows; rows without a value are left out."""
-
-    def __init__(self, column: str) -> None:
-        self.column = column
-
-    def __call__(self, table: pd.DataFrame, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
-        values = table[self.column].to_numpy(float)
-        known = np.isfinite(values)
-        total = weights[:, known].sum(axis=1)
-        return np.divide(weights[:, known] @ values[known], total, out=np.full(len(total), np.nan), where=total > 0)
 
 
 def _examples(shown: list[tuple[pd.Series, np.ndarray, np.ndarray, np.ndarray]]) -> Examples:

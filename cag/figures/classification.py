@@ -1,4 +1,4 @@
-"""Figures of the stenosis classifiers: ROC curves, paired differences, confusion tables, calibration."""
+"""Figures of the stenosis classifiers: ROC curves, estimates with intervals, confusion tables, heatmaps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from cag.figures.style import PALETTE, panels, show_frame
 
-_COLORS = (PALETTE["blue"], PALETTE["vermilion"], PALETTE["green"], PALETTE["purple"])
+COLORS = tuple(PALETTE[name] for name in ("blue", "vermilion", "green", "purple", "orange", "sky", "black", "grey"))
 _GRID = np.linspace(0, 1, 101)
 
 
@@ -64,9 +64,9 @@ def roc_panels(groups: Mapping[str, Mapping[str, pd.DataFrame]], *, resamples: i
     rows = -(-len(groups) // columns)
     figure, axes = panels(rows, columns, height=2.7)
     for ax, letter, (title, curves) in zip(axes.flat, "abcdefghi", groups.items(), strict=False):
-        for color, (label, scores) in zip(_COLORS, curves.items(), strict=False):
+        for color, (label, scores) in zip(COLORS, curves.items(), strict=False):
             roc(ax, scores["target"].to_numpy(), scores["score"].to_numpy(), label, color)
-        roc_band(ax, next(iter(curves.values())), _COLORS[0], resamples=resamples, rng=rng)
+        roc_band(ax, next(iter(curves.values())), COLORS[0], resamples=resamples, rng=rng)
         ax.plot([0, 1], [0, 1], color=PALETTE["grey"], lw=0.8, ls=":")
         ax.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal", xlabel="1 - specificity", ylabel="sensitivity")
         ax.set_title(f"{letter}  {title}")
@@ -106,29 +106,27 @@ def confusion(ax: Axes, target: Int[np.ndarray, " n"], predicted: Int[np.ndarray
             column, row, str(count), ha="center", va="center", color="white" if share[row, column] > 0.6 else "black"
         )
     called = [*names, "redundant"][:columns]
-    ax.set_xticks(range(columns), called, fontsize=8)
+    ax.set_xticks(range(columns), called, fontsize=8, rotation=45 if columns > 4 else 0)
     ax.set_yticks(range(len(names)), list(names), fontsize=8)
     ax.set(xlabel="called", ylabel="reference")
     return ax
 
 
-def severity_curve(ax: Axes, frames: pd.DataFrame, edges: Sequence[float], label: str, color: str) -> Axes:
-    """Share of frames called diseased in each band of percent stenosis, with patient counts' binomial spread.
+def cross_table(ax: Axes, counts: pd.Series, title: str) -> Axes:
+    """Reference against call at an operating point, with counts, shaded by the share of each reference.
 
     Parameters
     ----------
-    frames : DataFrame
-        ``patient_id, percent_stenosis, called`` (bool).
-    edges : increasing band edges in percent
+    counts : Series
+        ``true_positive, false_negative, false_positive, true_negative``.
     """
-    bands = pd.cut(frames["percent_stenosis"], list(edges), right=False)
-    patients = frames.groupby([bands, "patient_id"], observed=True)["called"].mean()
-    shares = patients.groupby(level=0, observed=True).agg(["mean", "sem"]).reindex(bands.cat.categories)
-    names = [f"{band.left:g}-{min(band.right - 1, 100):g}" for band in bands.cat.categories]
-    spread = 1.96 * shares["sem"].fillna(0)
-    ax.errorbar(range(len(shares)), shares["mean"], yerr=spread, fmt="o-", ms=4, capsize=2, color=color, label=label)
-    ax.set_xticks(range(len(names)), names)
-    ax.set(xlabel="percent diameter stenosis", ylabel="share called diseased", ylim=(-0.03, 1.03))
+    sick = np.ones(int(counts["true_positive"] + counts["false_negative"]), dtype=int)
+    healthy = np.zeros(int(counts["false_positive"] + counts["true_negative"]), dtype=int)
+    called = np.concatenate(
+        [np.arange(len(sick)) < counts["true_positive"], np.arange(len(healthy)) < counts["false_positive"]]
+    )
+    confusion(ax, np.concatenate([sick, healthy]), called.astype(int), ["none", "disease"])
+    ax.set_title(title, fontsize=8)
     return ax
 
 

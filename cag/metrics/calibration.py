@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax, logit, softmax
 
 from cag.errors import InputError
-from cag.metrics.intervals import wilson
+from cag.metrics.intervals import bootstrap_many
 from cag.metrics.weighted import ratio
 
 #: Scores are kept this far from 0 and 1 before their logit (about the resolution of a float32 softmax).
@@ -61,9 +61,15 @@ def calibration(
 
 
 def reliability_table(
-    positive: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"], bins: int = BINS
+    positive: Bool[np.ndarray, " n"],
+    score: Float[np.ndarray, " n"],
+    groups: Shaped[np.ndarray, " n"],
+    *,
+    n: int,
+    rng: np.random.Generator,
+    bins: int = BINS,
 ) -> pd.DataFrame:
-    """Observed against predicted in bins of equal width, with Wilson intervals.
+    """Observed against predicted in bins of equal width, with intervals from resampling groups (patients).
 
     Returns
     -------
@@ -71,11 +77,15 @@ def reliability_table(
         ``bin_low, bin_high, n, mean_score, observed, low, high``, one row a bin that is not empty.
     """
     place = _bin(score, bins)
+
+    def observed(weights: Float[np.ndarray, "b n"]) -> dict[str, Float[np.ndarray, " b"]]:
+        inside = {index: weights[:, place == index] for index in np.unique(place)}
+        return {str(index): ratio(own @ positive[place == index], own.sum(1)) for index, own in inside.items()}
+
     rows = []
-    for index in np.unique(place):
-        inside = place == index
-        share = wilson(int(positive[inside].sum()), int(inside.sum()))
-        low, high = index / bins, (index + 1) / bins
+    for name, share in bootstrap_many(observed, groups, n=n, rng=rng).items():
+        inside = place == int(name)
+        low, high = int(name) / bins, (int(name) + 1) / bins
         rows.append((low, high, inside.sum(), score[inside].mean(), share.value, share.low, share.high))
     return pd.DataFrame(rows, columns=["bin_low", "bin_high", "n", "mean_score", "observed", "low", "high"])
 

@@ -71,15 +71,15 @@ def outputs_of(predictions: pd.DataFrame, rule: classification.Rule = "clean") -
     return classification.scored(predictions[columns].to_numpy(dtype=float), redundant, rule)
 
 
-def of_scores(table: pd.DataFrame, threshold: float = 0.5) -> Measured:
+def of_scores(table: pd.DataFrame, threshold: float | Float[np.ndarray, " n"] = 0.5) -> Measured:
     """The same metrics for scores of any stenosis alone, such as of ``aggregation.aggregate``.
 
     Parameters
     ----------
     table : DataFrame
         ``patient_id, score`` (0 to 1), ``target`` (1 or more is stenosis).
-    threshold : float
-        Called stenosis from this score on.
+    threshold : float or array [n]
+        Called stenosis from this score on; one for all rows or one for each.
     """
     score, target = table["score"].to_numpy(dtype=float), (table["target"].to_numpy() > 0).astype(int)
     outputs = classification.Scored(np.column_stack([1 - score, score]), score, (score >= threshold).astype(int))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from sklearn.metrics import roc_curve
 
+from cag.metrics.intervals import resample_weights
 from cag.metrics.weighted import ratio
 
 
@@ -83,19 +84,38 @@ def net_benefit(
 
 
 def decision_curve(
-    positive: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"], thresholds: Float[np.ndarray, " t"]
+    positive: Bool[np.ndarray, " n"],
+    score: Float[np.ndarray, " n"],
+    thresholds: Float[np.ndarray, " t"],
+    *,
+    n: int,
+    rng: np.random.Generator,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    level: float = 0.95,
 ) -> pd.DataFrame:
     """Net benefit of the score beside acting on everyone and on no one.
+
+    Parameters
+    ----------
+    n : int
+        Resamples behind the pointwise interval.
+    groups : array [n] of ids, optional
+        Patient of each row; each row its own when not given.
 
     Returns
     -------
     DataFrame
-        ``threshold, net_benefit, act_on_all, act_on_none``.
+        ``threshold, net_benefit, low, high, act_on_all, act_on_none``.
     """
+    whose = np.arange(len(score)) if groups is None else groups
+    drawn = net_benefit(positive, score, thresholds, resample_weights(whose, n, rng))
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return pd.DataFrame(
         {
             "threshold": thresholds,
             "net_benefit": net_benefit(positive, score, thresholds)[0],
+            "low": low,
+            "high": high,
             "act_on_all": net_benefit(positive, np.ones(len(score)), thresholds)[0],
             "act_on_none": 0.0,
         }

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from cag.metrics import classification
 from cag.metrics.intervals import Estimate, bootstrap_many, paired_difference
 from cag.metrics.measured import Measured, outputs_of
+from cag.metrics.weighted import ratio
 
 #: A metric of a table: rows, weights [b, n] -> [b].
 TableMetric = Callable[[pd.DataFrame, Float[np.ndarray, "b n"]], Float[np.ndarray, " b"]]
@@ -133,6 +134,17 @@ def one_at_a_time(metric: Callable[[pd.DataFrame], float]) -> TableMetric:
     def many(table: pd.DataFrame, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
         rows = np.arange(len(table))
         return np.array([metric(table.iloc[np.repeat(rows, row.astype(int))]) for row in weights], dtype=float)
+
+    return many
+
+
+def weighted_mean(column: str) -> TableMetric:
+    """Mean of a column, rows without a value left out, as a metric for ``bootstrap_table``."""
+
+    def many(table: pd.DataFrame, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
+        values = table[column].to_numpy(dtype=float)
+        known = np.isfinite(values)
+        return ratio(weights[:, known] @ values[known], weights[:, known].sum(axis=1))
 
     return many
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,6 +79,13 @@ def weights_record(folder: Path = WEIGHTS_FOLDER) -> dict[str, Any]:
     """Settings and measured quality of the stored trunk; empty when there is none."""
     path = folder / "xa.json"
     return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def weights_digest(folder: Path = WEIGHTS_FOLDER) -> str:
+    """Sixteen hexadecimal digits that identify the stored trunk (SHA-256 of its shards); empty when there is none."""
+    paths = sorted(folder.glob("xa-*.safetensors"))
+    shards = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    return hashlib.sha256(" ".join(shards).encode()).hexdigest()[:16] if shards else ""
 
 
 def _narrow(tensor: Tensor) -> Tensor:

@@ -9,17 +9,21 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from cag.anatomy import VIEWS
-from cag.errors import LabelError
+from cag.errors import InputError, LabelError, SettingsError
 from cag.experiments import classification as experiment
 from cag.experiments import classification_tables as tables
+from cag.experiments.classification_material import Material
 from cag.experiments.classification_samples import (
     artery_severity,
     classification_samples,
     contrast_frames,
     redundancy_frames,
+    run_lesions,
     run_severity,
 )
-from cag.store import Store
+from cag.splits import patient_folds
+from cag.store import RunFolder, Store
+from cag.transforms import scale
 
 
 def test_an_image_takes_the_worst_segment_of_its_view(drawn_cohort):
@@ -80,7 +84,7 @@ def test_every_view_is_in_the_published_grid():
 def test_every_outer_frame_is_predicted_once_by_a_network_that_never_saw_its_patient(
     drawn_cohort, grid_settings, grid_predictions
 ):
-    folds = experiment.patient_folds(experiment.patient_severity(drawn_cohort), grid_settings.folds, grid_settings.seed)
+    folds = patient_folds(experiment.patient_severity(drawn_cohort), grid_settings.folds, grid_settings.seed)
     folds = folds.set_index("patient_id")["fold"]
     outer = grid_predictions[grid_predictions["part"] == "outer"]
     keys = ["run_id", "frame", "n_categories", "redundancy", "arm"]
@@ -129,12 +133,11 @@ def test_a_stored_classifier_gives_the_stored_probabilities(drawn_cohort, grid_s
     row = rows[(rows["model_view"] == cell.model_view) & (rows["fold"] == cell.fold)].iloc[0]
     image = drawn_cohort.frames(row["run_id"], [row["frame"]])
     with torch.no_grad():
-        probabilities = model(experiment.scale(image)).softmax(dim=1)[0]
+        probabilities = model(scale(image)).softmax(dim=1)[0]
     assert probabilities[1].item() == pytest.approx(row["p_1"], abs=0.02)
 
 
-def test_tables_of_the_predictions(drawn_cohort, grid_predictions):
-    reference = artery_severity(drawn_cohort)
+def test_image_metrics_are_scikit_learn_s(grid_predictions):
     image = tables.image_metrics(grid_predictions, bootstrap=20, seed=0)
     assert set(image["artery"]) == {"LCA", "RCA"}
     assert {"value", "low", "high", "fold_mean", "fold_sd"} <= set(image)
@@ -143,30 +146,91 @@ def test_tables_of_the_predictions(drawn_cohort, grid_predictions):
     expected = roc_auc_score(rows["target"] > 0, p)
     own = tables.estimate(image, artery="RCA", n_categories=2, redundancy=True, arm="clean", metric="auc")
     assert own.value == pytest.approx(expected)
-    levels = tables.level_metrics(grid_predictions, reference, hows=("max",), bootstrap=20, seed=0)
-    patient = tables.estimate(
-        levels, level="patient", threshold="half", n_categories=2, redundancy=True, arm="clean", metric="auc"
-    )
-    scores = tables.system(tables.labeled_frames(grid_predictions), 2, True)
-    scores = scores.assign(score=scores["p_1"] / (scores["p_0"] + scores["p_1"]))
-    worst = reference.groupby("patient_id")["percent_stenosis"].max().ge(25)
-    top = scores.groupby("patient_id")["score"].max()
-    assert patient.value == pytest.approx(roc_auc_score(worst[top.index], top))
-
-
-def test_optimism_is_the_published_number_minus_the_clean_one(grid_predictions):
-    image = tables.image_metrics(grid_predictions, bootstrap=2, seed=0)
-    optimism = tables.optimism(grid_predictions, bootstrap=2, seed=0)
-    where = {"artery": "RCA", "n_categories": 2, "redundancy": False, "metric": "auc"}
-    published = tables.estimate(image, arm="as_published", **where).value
-    clean = tables.estimate(image, arm="clean", **where).value
-    assert tables.estimate(optimism, **where).value == pytest.approx(published - clean)
-
-
-def test_differences_and_background(grid_predictions):
-    differences = tables.system_differences(grid_predictions, "redundancy", bootstrap=5, seed=0)
-    assert set(differences["n_categories"]) == {2, 3}
-    background = tables.background_calls(grid_predictions)
-    np.testing.assert_allclose(background[["normal", "diseased", "redundant"]].sum(axis=1), 1)
     with pytest.raises(KeyError):
-        tables.estimate(differences, artery="none")
+        tables.estimate(image, artery="none")
+
+
+def test_a_readable_table_keeps_the_order_of_its_rows():
+    table = pd.DataFrame({"name": ["b", "a"], "metric": "auc", "value": [0.5, 0.25], "low": [0.4, np.nan], "high": 0.6})
+    shown = tables.readable(table, ["name"])
+    assert shown["name"].tolist() == ["b", "a"]
+    assert shown["auc"].tolist() == ["0.50 (0.40 to 0.60)", "0.25 (no interval)"]
+
+
+def test_calls_by_severity(grid_predictions):
+    rows = tables.labeled_frames(tables.leading(grid_predictions))
+    shares = tables.severity_calls(rows, (0, 25, 50, 70, 100, 101), bootstrap=5, seed=0)
+    own = tables.called_frames(rows).query("artery == 'RCA' and percent_stenosis == 70")
+    found = shares.query("artery == 'RCA' and band == 70")["value"].item()
+    assert found == pytest.approx(own["called"].mean())
+
+
+def test_the_worst_assigned_lesion_brings_its_length(drawn_cohort):
+    long = dataclasses.replace(drawn_cohort, lesions=drawn_cohort.lesions.assign(length_mm=12.0))
+    assert run_lesions(long).set_index("run_id").loc["P01_RCA", "length_mm"] == 12
+    assert "length_mm" not in run_lesions(drawn_cohort)
+
+
+def test_category_systems_that_cannot_be_compared_are_refused():
+    for cuts, message in (
+        (((25,), (50, 100)), "start at the same cut-point"),
+        (((25, 50), (25, 100)), "same number of categories"),
+        (((100, 25),), "increasing"),
+        (((),), "increasing"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            experiment.ClassificationSettings.checked({"cut_points": cuts})
+
+
+def test_five_categories_and_another_backbone_from_training_to_table(drawn_cohort, grid_settings, tmp_path):
+    changes = {"cut_points": ((25.0, 50.0, 70.0, 100.0),), "backbone": "mobilenet_v3_small", "head": "plain"}
+    settings = grid_settings.model_copy(update=changes | {"redundancy": (True,), "epochs": 1})
+    predictions = experiment.run_grid(drawn_cohort, settings, Store(tmp_path))
+    assert tables.systems(predictions) == [(5, True)]
+    assert set(predictions.loc[~predictions["redundant"], "target"]) == {0, 2, 3, 4}, "60, 70 and 100 percent"
+    columns = [f"p_{index}" for index in range(5)] + ["p_redundant"]
+    np.testing.assert_allclose(predictions[columns].sum(axis=1), 1, atol=1e-4)
+    image = tables.image_metrics(predictions, bootstrap=2, seed=0)
+    assert set(image["n_categories"]) == {5} and "auc_ovr" in set(image["metric"])
+
+
+def test_networks_of_other_weights_are_not_taken_for_these(
+    drawn_cohort, grid_settings, grid_store, grid_predictions, monkeypatch
+):
+    digests = iter(["first", "second", "third"])
+    module = "cag.experiments.classification_settings.weights_digest"
+    monkeypatch.setattr(module, lambda: next(digests))
+    xa = grid_settings.model_copy(update={"weights": "xa"})
+    first, second = experiment.grid(xa)[0], experiment.grid(xa)[0]
+    assert first.digest() != second.digest()
+    with pytest.raises(InputError, match="other xa weights"):
+        experiment.load_classifier(grid_store, drawn_cohort.digest(), first)
+    assert experiment.grid(grid_settings)[0].trunk == "", "random weights have no shards"
+
+
+def test_dealt_labels_spare_the_outer_fold_and_stay_with_their_run(drawn_cohort, grid_settings):
+    material = Material(drawn_cohort, experiment.grid(grid_settings)[0], "cpu")
+    samples = material.samples[material.samples["model_view"] == "RCA"]
+    parts = material.parts(samples, 0)
+    dealt = experiment._dealt_anew(samples, parts, np.random.default_rng(1))
+    outer = parts.eq("outer")
+    assert dealt.loc[outer, "percent_stenosis"].equals(samples.loc[outer, "percent_stenosis"])
+    assert not dealt["percent_stenosis"].equals(samples["percent_stenosis"])
+    assert dealt.groupby("run_id")["percent_stenosis"].nunique().eq(1).all()
+    first, second = (t.loc[~outer, "percent_stenosis"].sort_values().tolist() for t in (dealt, samples))
+    assert first == second
+
+
+def test_a_smaller_material_takes_its_frames_from_the_larger_one(drawn_cohort, grid_settings):
+    cells = experiment.grid(grid_settings)
+    whole = Material(drawn_cohort, cells[0], "cpu")
+    part = Material(drawn_cohort, cells[0].model_copy(update={"seed": 5}), "cpu", views=("RCA",), parent=whole)
+    rows = whole.samples["model_view"].eq("RCA").to_numpy()
+    assert torch.equal(part.images, whole.images[torch.from_numpy(rows)])
+    assert part.trunk is not whole.trunk, "another seed draws other random weights"
+
+
+def test_a_view_without_frames_is_refused(drawn_cohort, grid_settings, tmp_path):
+    cell = experiment.grid(grid_settings)[0].model_copy(update={"model_view": "LCA RAO caudal"})
+    with pytest.raises(LabelError, match="no frame to train on"):
+        experiment.train_cell(drawn_cohort, cell, RunFolder(tmp_path), material=Material(drawn_cohort, cell, "cpu"))

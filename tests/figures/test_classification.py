@@ -6,6 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from cag.figures import classification as figures
+from cag.figures import classification_curves as curves
 from cag.figures import cohort as cohort_figures
 from cag.figures import scorecard as scorecard_figures
 
@@ -53,11 +54,45 @@ def test_forest_draws_asymmetric_intervals_first_on_top(ax):
     assert segments[0].tolist() == [[0.0, 1.0], [0.4, 1.0]]
 
 
-def test_severity_curve_is_the_mean_over_patients(ax):
-    frames = pd.DataFrame({"patient_id": ["a", "a", "b"], "percent_stenosis": [30, 30, 40], "called": [1, 1, 0]})
-    figures.severity_curve(ax, frames, (0, 25, 50), "x", "k")
+def test_severity_curve_leaves_empty_bands_empty(ax):
+    table = pd.DataFrame({"band": [25.0], "value": [0.5], "low": [0.2], "high": [0.9]})
+    curves.severity_curve(ax, table, (0, 25, 50, 70, 100, 101), "k")
     values = ax.lines[0].get_ydata()
-    assert np.isnan(values[0]) and values[1] == pytest.approx(0.5)
+    assert np.isnan(values[0]) and values[1] == 0.5
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0-24", "25-49", "50-69", "70-99", "100"]
+
+
+def test_precision_recall_names_its_area_and_says_where_there_is_none(ax):
+    curves.precision_recall(ax, np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8]), "images", "k")
+    curves.precision_recall(ax, np.array([0, 0]), np.array([0.1, 0.4]), "images", "k")
+    assert [line.get_label() for line in ax.lines] == ["images: AP 0.83", "images: no stenosis"]
+
+
+def test_precision_recall_panels_mark_the_prevalence():
+    scores = pd.DataFrame({"patient_id": range(8), "target": [0, 0, 0, 1] * 2, "score": np.linspace(0, 1, 8)})
+    figure = curves.precision_recall_panels({"one": {"a": scores}}, resamples=20, rng=np.random.default_rng(0))
+    (ax,) = figure.axes
+    assert 0.25 in [line.get_ydata()[0] for line in ax.lines] and len(ax.collections) == 1
+
+
+def test_reliability_sizes_its_points_by_the_frames_behind_them(ax):
+    table = pd.DataFrame({"mean_score": [0.2, 0.8], "observed": [0.1, 0.7], "low": 0.0, "high": 0.9, "n": [30, 10]})
+    curves.reliability(ax, table, "before", "k")
+    sizes = ax.collections[-1].get_sizes()
+    assert sizes[0] > sizes[1] and list(ax.lines[-1].get_xdata()) == [0, 1]
+
+
+def test_decision_panel_shows_both_strategies():
+    curve = pd.DataFrame({"threshold": [0.1, 0.5], "net_benefit": [0.4, 0.2], "low": 0.1, "high": 0.5})
+    figure = curves.decision_panel({"score": curve.assign(act_on_all=[0.4, 0.0], act_on_none=0.0)})
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["score", "act on all", "act on none"]
+
+
+def test_cross_table_puts_each_count_in_its_cell(ax):
+    counts = pd.Series({"true_positive": 5, "false_negative": 1, "false_positive": 2, "true_negative": 4})
+    figures.cross_table(ax, counts, "RCA")
+    assert [text.get_text() for text in ax.texts] == ["4", "2", "1", "5"]
 
 
 def test_heatmaps_stand_under_their_frames():

@@ -74,13 +74,15 @@ def test_expected_calibration_error():
     assert calibration(positive, score)["ece"][0] == pytest.approx(float(expected), abs=1e-6)
 
 
-def test_reliability_table():
-    table = reliability_table(np.array([True, False, True]), np.array([0.22, 0.28, 1.0]))
+def test_reliability_table(rng):
+    table = reliability_table(
+        np.array([True, False, True]), np.array([0.22, 0.28, 1.0]), np.array(["a", "b", "c"]), n=50, rng=rng
+    )
     assert table["n"].tolist() == [2, 1]
     assert table["observed"].tolist() == [0.5, 1.0]
     assert table["mean_score"].tolist() == pytest.approx([0.25, 1.0])
     assert ((table["low"] <= table["observed"]) & (table["observed"] <= table["high"])).all()
-    assert reliability_table(np.zeros(0, dtype=bool), np.zeros(0)).empty
+    assert reliability_table(np.zeros(0, dtype=bool), np.zeros(0), np.zeros(0), n=2, rng=rng).empty
 
 
 def test_temperature_is_recovered():

@@ -48,13 +48,21 @@ def test_the_promised_sensitivity_is_reached_at_the_highest_such_threshold(seed,
     assert at_threshold(positive, score, np.nextafter(threshold, 2))["sensitivity"][0] < minimum
 
 
-def test_net_benefit_by_hand():
+def test_net_benefit_by_hand(rng):
     # From .6 on: 3 true and 1 false of 6; at p = .6 a false call costs 1.5: (3 - 1.5)/6.
     assert net_benefit(POSITIVE, SCORE, np.array([0.6]))[0, 0] == pytest.approx(1.5 / 6)
-    curve = decision_curve(POSITIVE, SCORE, np.array([0.0, 0.5]))
+    curve = decision_curve(POSITIVE, SCORE, np.array([0.0, 0.5]), n=200, rng=rng)
     assert curve["act_on_all"].tolist() == pytest.approx([0.5, 0.0])  # prevalence .5
     assert curve["net_benefit"].tolist() == pytest.approx([0.5, (3 - 1) / 6])
     assert (curve["act_on_none"] == 0).all()
+    assert ((curve["low"] <= curve["net_benefit"]) & (curve["net_benefit"] <= curve["high"])).all()
+
+
+def test_a_patient_s_rows_are_drawn_together(rng):
+    twice = decision_curve(np.repeat(POSITIVE, 2), np.repeat(SCORE, 2), np.array([0.3]), n=400, rng=rng)
+    whose = np.repeat(np.arange(len(SCORE)), 2)
+    grouped = decision_curve(np.repeat(POSITIVE, 2), np.repeat(SCORE, 2), np.array([0.3]), n=400, rng=rng, groups=whose)
+    assert (grouped["high"] - grouped["low"]).item() > (twice["high"] - twice["low"]).item()
 
 
 def test_weights_repeat_rows():

@@ -175,3 +175,9 @@ def test_two_thousand_resamples_of_five_thousand_rows_take_seconds():
     start = time.perf_counter()
     bootstrap(partial(roc_auc, positive, score), patients, n=2000, rng=rng)
     assert time.perf_counter() - start < 20  # .7 s on one idle core
+
+
+def test_a_weighted_mean_leaves_missing_values_out():
+    table = pd.DataFrame({"x": [1.0, np.nan, 3.0]})
+    weights = np.array([[1.0, 1, 1], [2, 5, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(tables.weighted_mean("x")(table, weights), [2, 1, np.nan])

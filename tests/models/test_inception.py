@@ -10,7 +10,7 @@ from torchvision.models import Inception_V3_Weights
 
 from cag.errors import InputError
 from cag.models.inception import InceptionTrunk, build_trunk, save_trunk
-from cag.models.weights import weights_record
+from cag.models.weights import weights_digest, weights_record
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,10 @@ def test_a_stored_trunk_comes_back_in_small_shards(real, tmp_path):
         assert stored.dtype == tensor.dtype
         torch.testing.assert_close(stored, tensor, rtol=0.01, atol=1e-30)
     assert weights_record(tmp_path) == {"quality": {"patient_auc": 0.9}}
+    before = weights_digest(tmp_path)
+    assert len(before) == 16 and weights_digest(tmp_path / "nothing") == ""
     paths[0].unlink()
+    assert weights_digest(tmp_path) != before
     with pytest.raises(InputError, match="of 3 shards found"):
         build_trunk("xa", seed=0, folder=tmp_path)
 
