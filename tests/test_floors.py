@@ -32,7 +32,7 @@ FLOORS: tuple[set[str], ...] = (
     },
     {"transforms", "engine", "batches", "memory", "checkpoint", "runtime", "models"},
     {"store", "claims", "progress", "task", "tasks", "cluster", "cluster_work", "local_cluster", "experiments"},
-    {"figures", "report", "notebook", "study", "__main__"},
+    {"figures", "report", "notebook", "calibration", "plan", "study", "__main__"},
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 
