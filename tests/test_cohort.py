@@ -119,3 +119,16 @@ def test_images_are_grey(tmp_path: Path, rng: np.random.Generator) -> None:
     Image.fromarray(grey[2, :4]).save(color)
     with pytest.raises(ManifestError, match="different sizes"):
         read_images(tmp_path)
+
+
+def test_frames_are_rendered_on_the_card_of_the_machine_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cag.phantom.cohort import CohortSettings
+    from cag.rendered import PhantomFrames, _present
+
+    assert [_present(name) for name in ("cpu", "cuda")] == ["cpu", "cuda"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert _present("auto") == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    source = PhantomFrames.planned(CohortSettings(patients=1, size=64), "auto")
+    run = pd.Series({"run_id": next(iter(source.runs))})
+    assert source.frames(run, [3]).shape == (1, 64, 64)

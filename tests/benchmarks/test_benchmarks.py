@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import gpu, kill_study, peers, scaling
+from benchmarks import estimates, gpu, kill_study, peers, scaling
 from cag.settings import Settings
 from cag.store import RunFolder
 
@@ -82,3 +82,19 @@ def test_the_harness_sees_torn_and_changed_folders(tmp_path: Path):
     assert kill_study.torn(kill_study.finished(tmp_path)) == 1
     a = {"t": pd.DataFrame({"x": [0.1]})}
     assert kill_study.same(a, a) and not kill_study.same(a, {"t": pd.DataFrame({"x": [0.1 + 1e-16, 2]})})
+
+
+def test_estimates_are_the_counts_over_the_rates():
+    rates = estimates.Rates(train=1000.0, infer=2000.0, render=500.0)
+    one = estimates.estimate(230, rates, price=2.0)
+    frames = 230 * 7 * 130
+    assert one["frames_hours"] == pytest.approx(frames * (1 / 500 + 1 / 2000) / 3600)
+    assert one["grid_hours"] == pytest.approx(gpu.grid_hours(1000.0))
+    assert one["cost"] == pytest.approx(2 * one["hours"])
+    thousandfold = estimates.estimate(230_000, rates, price=2.0)
+    assert thousandfold["hours"] == pytest.approx(1000 * one["hours"]), "nothing grows faster than the cohort"
+    table = pd.DataFrame(
+        [("training, loop", 299, 9), ("training, loop", 512, 4), ("prediction, loop", 512, 8), ("simulator", 512, 2)],
+        columns=["what", "size", "value"],
+    )
+    assert estimates.Rates.of(table) == (4, 8, 2)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from cag import plan
 from cag.calibration import Work, images_per_second
+from cag.experiments.classification import ClassificationSettings, grid
 from cag.store import Store
 
 
@@ -15,6 +18,11 @@ def sections(grid_settings):
     localization = {"image_size": 96, "folds": 2, "epochs": 5, "weights": "random", "backbone": "resnet18"}
     frames = {"image_size": 96, "train_patients": 4, "weights": "random", "backbone": "resnet18"}
     return {"frame_selection": frames, "classification": classification, "localization": localization}
+
+
+@pytest.fixture
+def cohort(drawn_cohort):
+    return dataclasses.replace(drawn_cohort, manifest=drawn_cohort.manifest.assign(rows=96, columns=96))
 
 
 def _plan(monkeypatch, cohort, store, sections, **options):
@@ -30,8 +38,8 @@ def _plan(monkeypatch, cohort, store, sections, **options):
     return table
 
 
-def test_tasks_and_hours_of_a_study_that_has_not_begun(monkeypatch, drawn_cohort, tmp_path, sections):
-    table = _plan(monkeypatch, drawn_cohort, Store(tmp_path), sections)
+def test_tasks_and_hours_of_a_study_that_has_not_begun(monkeypatch, cohort, tmp_path, sections):
+    table = _plan(monkeypatch, cohort, Store(tmp_path), sections)
     assert list(table.index)[:2] == ["frame selection", "classification, leading system"]
     assert list(table.index)[-1] == "classification, rest of the grid"
     # 2 views x 2 folds lead; the other three systems have 2 x 2 each.
@@ -40,16 +48,22 @@ def test_tasks_and_hours_of_a_study_that_has_not_begun(monkeypatch, drawn_cohort
     # 24 runs of 4 labeled and 4 redundancy frames; a head sees a view's half of them in each of 3 epochs, 2 a second.
     assert table.minutes_each["classification, rest of the grid"] == pytest.approx(96 * 3 / 2 / 60)
     assert table.hours_open["classification, rest of the grid"] == pytest.approx(12 * 96 * 3 / 2 / 3600)
-    side_by_side = _plan(monkeypatch, drawn_cohort, Store(tmp_path), sections, workers=4)
+    side_by_side = _plan(monkeypatch, cohort, Store(tmp_path), sections, workers=4)
     name = "classification, rest of the grid"
     assert side_by_side.hours_open[name] == pytest.approx(table.hours_open[name] / 4)
 
 
-def test_what_is_stored_is_seen_and_costs_nothing(monkeypatch, drawn_cohort, grid_store, grid_predictions, sections):
-    table = _plan(monkeypatch, drawn_cohort, grid_store, sections)
-    for stage in ("classification, leading system", "classification, rest of the grid"):
-        assert table.stored[stage] == table.tasks[stage] and table.hours_open[stage] == 0
-    assert table.tasks["localization, CAM"] == 3
+def test_what_is_stored_is_seen_and_costs_nothing(monkeypatch, cohort, tmp_path, sections):
+    store, settings = Store(tmp_path), ClassificationSettings.checked(sections["classification"])
+    leading = grid(plan.leading_system(settings))
+    assert [cell in grid(settings)[:4] for cell in leading] == [True] * 4
+    for cell in leading[:3]:
+        store.folder("classification", cell, cohort.digest()).finish(cell)
+    row = _plan(monkeypatch, cohort, store, sections).loc["classification, leading system"]
+    assert (row.tasks, row.stored) == (4, 3)
+    store.folder("classification", leading[3], cohort.digest()).finish(leading[3])
+    row = _plan(monkeypatch, cohort, store, sections).loc["classification, leading system"]
+    assert (row.stored, row.hours_open) == (4, 0)
 
 
 @pytest.mark.parametrize("kind", ["train", "infer", "detect", "head", "frames"])
