@@ -76,10 +76,10 @@ def monai_batches(files: list[Path], frames: int, size: int, batch: int) -> Iter
     from monai.data import CacheDataset
     from monai.data import DataLoader as Loader
 
-    items = [(file, frame) for file in files for frame in range(frames)]
+    items = [{"file": file, "frame": frame} for file in files for frame in range(frames)]
     steps = transforms.Compose(
         [
-            lambda item: torch.from_numpy(pydicom.pixels.pixel_array(item[0], index=item[1])).float()[None],
+            lambda item: torch.from_numpy(pydicom.pixels.pixel_array(item["file"], index=item["frame"])).float()[None],
             transforms.ScaleIntensityRange(0, 255, -1, 1),
             transforms.Resize((size, size), anti_aliasing=True),
             transforms.RandFlip(0.5, 0),

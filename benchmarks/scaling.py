@@ -54,7 +54,7 @@ def measure(point: Point, backbone: str = "resnet18") -> Iterator[tuple[str, flo
     )
     plan = plan_cohort(settings)
     yield "plan", *cost(lambda: plan_cohort(settings))
-    size = max(64, min(point.size, 512))
+    size = point.size
 
     def render() -> Iterator[Tensor]:
         """One run at a time, as the study reads them."""
@@ -106,7 +106,7 @@ def scaling_table(
     patients: tuple[int, ...], frames: tuple[int, ...], sizes: tuple[int, ...], backbone: str
 ) -> pd.DataFrame:
     """A row for each axis, point and stage: ``axis, value, stage, seconds, mib``."""
-    list(measure(Point(1, 40, 64), backbone))  # what is loaded once counts for no point
+    list(measure(Point(1, 40, 96), backbone))  # what is loaded once counts for no point
     rows = [
         (axis, getattr(point, axis), stage, seconds, mib)
         for axis, point in points(patients, frames, sizes)
@@ -118,7 +118,7 @@ def scaling_table(
 def main(
     patients: Annotated[str, typer.Option(help="three numbers, with commas")] = "2,4,8",
     frames: Annotated[str, typer.Option(help="three numbers of frames a run, 40 or more")] = "40,80,160",
-    sizes: Annotated[str, typer.Option(help="three numbers of pixels a side")] = "64,128,256",
+    sizes: Annotated[str, typer.Option(help="three numbers of pixels a side")] = "96,192,384",
     backbone: Annotated[str, typer.Option(help="a network of torchvision, or inception_v3")] = "resnet18",
     out: Annotated[Path | None, typer.Option(help="CSV of the table")] = None,
     figure: Annotated[Path | None, typer.Option(help="SVG of the figure")] = None,

@@ -102,7 +102,7 @@ def _training(work: Work, runtime: Runtime) -> Callable[[int], object]:
 
 
 def _predicting(work: Work, runtime: Runtime) -> Callable[[int], object]:
-    model = StenosisClassifier(build_trunk("random", 0, work.backbone), 2).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = StenosisClassifier(build_trunk("random", 0, work.backbone), 2).to(memory_format=torch.channels_last)
 
     def run(count: int) -> Tensor:
         images = _pictures(count, work.size)[0]

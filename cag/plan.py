@@ -121,10 +121,11 @@ def _frame_selection(cohort: Cohort, settings: FrameSelectionSettings) -> Stage:
         for kind, own in (("frame_cnn", settings.cnn(arm)), ("frame_features", settings.features(arm))):
             cells[kind, own.digest()] = (kind, own)
         for model in ("cnn_lstm", "tcn") if arm == "clean" else ("cnn_lstm",):
-            sequence = settings.sequence(arm, model)  # type: ignore[arg-type]
+            sequence = settings.sequence(arm, model)
             cells["frame_sequence", sequence.digest()] = ("frame_sequence", sequence)
     every = float(cohort.manifest.n_frames.sum())
-    infer, train = (Work(kind, settings.image_size, settings.cnn_batch, settings.backbone) for kind in _BOTH)
+    place = (settings.image_size, settings.cnn_batch, settings.backbone)
+    infer, train = Work("infer", *place), Work("train", *place)
     passes = sum(kind == "frame_features" for kind, _ in cells.values())
     shared = {infer: every * passes, Work("frames"): every * passes}
     if settings.trainable == "all":
@@ -134,9 +135,6 @@ def _frame_selection(cohort: Cohort, settings: FrameSelectionSettings) -> Stage:
         drawn = len(cohort.manifest) * min(1.0, share) * 3 * settings.frames_per_part
         shared[train] = drawn * (1 - settings.inner_share) * settings.cnn_epochs * len(ARMS)
     return Stage("frame selection", list(cells.values()), {}, shared)
-
-
-_BOTH = ("infer", "train")
 
 
 def _classification(cohort: Cohort, settings: ClassificationSettings) -> tuple[Stage, Stage]:
