@@ -145,11 +145,12 @@ class Cohort:
         return cls(**vars(tables), folder=folder, source=FileFrames(folder))
 
     @classmethod
-    def simulated(cls, settings: CohortSettings, device: str = "cpu") -> Cohort:
-        """A simulated cohort whose frames are rendered when they are asked for; nothing is written."""
+    def simulated(cls, settings: CohortSettings, device: str = "cpu", cache: Path | None = None) -> Cohort:
+        """A simulated cohort whose frames are rendered when they are asked for; only its tables go to ``cache``."""
+        from cag.plan_cache import cached_tables
         from cag.rendered import PhantomFrames, plan_tables  # reading files needs no simulator
 
-        tables, origin = plan_tables(settings, device)
+        tables, origin = cached_tables(settings, device, cache) if cache else plan_tables(settings, device)
         return cls(**vars(tables), folder=None, source=PhantomFrames.planned(settings, device), origin=origin)
 
     def run(self, run_id: str) -> pd.Series:

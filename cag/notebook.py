@@ -48,7 +48,7 @@ def open_cohort(settings: StudySettings) -> Cohort:
         raise SettingsError(f"there is no file {settings.manifest}", field="manifest", remedy="Correct the path")
     planned = CohortSettings.checked(yaml.safe_load(path.read_text()) or {})
     Runtime.choose(settings.device)  # a card that is asked for and absent is told before anything is planned
-    return Cohort.simulated(planned, device=settings.device)
+    return Cohort.simulated(planned, device=settings.device, cache=ROOT / "results" / ".cohorts")
 
 
 def glue_run_line(settings: StudySettings, cohort: Cohort, *, image_size: int | None = None) -> str:

@@ -129,6 +129,6 @@ def test_frames_are_rendered_on_the_card_of_the_machine_that_asks(monkeypatch: p
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert _present("auto") == "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    source = PhantomFrames.planned(CohortSettings(patients=1, size=64), "auto")
+    source = PhantomFrames.planned(CohortSettings(patients=1, size=96), "auto")
     run = pd.Series({"run_id": next(iter(source.runs))})
-    assert source.frames(run, [3]).shape == (1, 64, 64)
+    assert source.frames(run, [3]).shape == (1, 96, 96)
