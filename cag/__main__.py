@@ -95,6 +95,9 @@ def study(
     profile: Annotated[str, typer.Option(help="A file of notebooks/parameters")] = "demo",
     only: Annotated[list[str] | None, typer.Option(help="Notebooks by the beginning of their names")] = None,
     p: Annotated[list[str] | None, typer.Option("-p", help="NAME=VALUE, over the profile's parameters")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="tcp://HOST:PORT of a Dask scheduler, or local:N")] = None,
+    hours: Annotated[float | None, typer.Option(help="Stop in time; the most valuable tasks come first")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only print the tasks and how long they will take")] = False,
 ) -> None:
     """Execute the notebooks of a profile; finished work is found again."""
     from cag.phantom.cohort import CohortSettings
@@ -103,7 +106,12 @@ def study(
 
     if profile == "demo" and not p:
         write_simulated(CohortSettings(), ROOT / "data" / "simulated", manifest_path=ROOT / "data_manifest.csv")
-    for execution in run_study(profile, only=only or (), overrides=_overrides(p or [])):
+    if plan or (profile != "demo" and not only):
+        _show_plan(profile, scheduler)
+    if plan:
+        return
+    executions = run_study(profile, only=only or (), overrides=_overrides(p or []), scheduler=scheduler, hours=hours)
+    for execution in executions:
         state = "found again" if execution.reused else f"{execution.seconds:6.1f} s"
         typer.echo(f"{execution.notebook:32} {state}")
 
@@ -212,6 +220,17 @@ def bench(
     typer.echo(measured.to_string(index=False))
     if out is not None:
         measured.assign(simulator=simulator_digest()).to_csv(out, index=False)
+
+
+def _show_plan(profile: str, scheduler: str | None) -> None:
+    from cag.plan import plan_study
+    from cag.study import load_profile
+
+    kind, _, count = (scheduler or "").partition(":")
+    workers = int(count) if kind == "local" and count.isdigit() else 1
+    table = plan_study(load_profile(profile), profile, workers=max(1, workers))
+    typer.echo(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
+    typer.echo(f"at most {table.hours_open.sum():.1f} hours on this machine; {table.stored.sum()} tasks are stored")
 
 
 def _overrides(pairs: list[str]) -> dict[str, object]:

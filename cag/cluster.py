@@ -51,13 +51,16 @@ def run_on_cluster(
     with _connected(address) as client, _mark(store) as mark:
         # As a task of its own the cohort travels once, from worker to worker, and is made anew where one is lost.
         held = client.submit(_same, cohort, key=f"cohort-{digest}-{mark}")
-        futures = {_submitted(client, parcel, held, store.root, mark): parcel.name for parcel in parcels}
+        resources = _resources(client)
+        futures = {_submitted(client, parcel, held, store.root, mark, resources): parcel.name for parcel in parcels}
         _watch(client, futures, address, bar)
 
 
-def _submitted(client: Client, parcel: Parcel, held: Future, root: Path, mark: str) -> Future:
+def _submitted(
+    client: Client, parcel: Parcel, held: Future, root: Path, mark: str, resources: dict[str, int] | None
+) -> Future:
     key = f"{parcel.name}-{mark}"
-    return client.submit(work_there, parcel, held, root, mark, key=key, retries=RETRIES, resources=_resources(client))
+    return client.submit(work_there, parcel, held, root, mark, key=key, retries=RETRIES, resources=resources)
 
 
 def _same(cohort: Cohort) -> Cohort:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -148,11 +148,12 @@ class Cohort:
         return cls(**vars(tables), folder=folder, source=FileFrames(folder))
 
     @classmethod
-    def simulated(cls, settings: CohortSettings, device: str = "cpu") -> Cohort:
-        """A simulated cohort whose frames are rendered when they are asked for; nothing is written."""
+    def simulated(cls, settings: CohortSettings, device: str = "cpu", cache: Path | None = None) -> Cohort:
+        """A simulated cohort whose frames are rendered when they are asked for; only its tables go to ``cache``."""
+        from cag.plan_cache import cached_tables
         from cag.rendered import PhantomFrames, plan_tables  # reading files needs no simulator
 
-        tables, origin = plan_tables(settings, device)
+        tables, origin = cached_tables(settings, device, cache) if cache else plan_tables(settings, device)
         return cls(**vars(tables), folder=None, source=PhantomFrames.planned(settings, device), origin=origin)
 
     def run(self, run_id: str) -> pd.Series:
@@ -163,10 +164,15 @@ class Cohort:
         ManifestError
             If there is no such run.
         """
-        rows = self.manifest[self.manifest.run_id == run_id]
-        if rows.empty:
+        place = self._places.get(run_id)
+        if place is None:
             raise ManifestError(f"there is no run {run_id!r}", field="run_id", remedy="See data_manifest.csv")
-        return rows.iloc[0]
+        return self.manifest.iloc[place]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Row of each run: to search the manifest for every run would take its length squared."""
+        return {run_id: place for place, run_id in reversed(list(enumerate(self.manifest.run_id)))}
 
     def frames(self, run_id: str, indices: Sequence[int] | None = None) -> UInt8[Tensor, "t h w"]:
         """Frames of a run as grey levels 0..255, in the order asked for; all by default.

@@ -188,8 +188,11 @@ def decode(path: Path, dataset: Dataset, indices: Sequence[int]) -> UInt8[np.nda
         if stored.shape != (rows, columns):
             problem = f"decodes to {'x'.join(map(str, stored.shape))} instead of {rows}x{columns}"
             raise DicomError(problem, file=path.name, field="Pixel Data", remedy=_AGAIN)
-        patterns = stored.astype(np.uint8 if stored.dtype.itemsize == 1 else np.uint16)
-        frames[done] = stored if unchanged else table[patterns & (2**bits - 1)]
+        if unchanged:
+            frames[done] = stored
+        else:
+            patterns = stored.astype(np.uint8 if stored.dtype.itemsize == 1 else np.uint16, copy=False)
+            frames[done] = table[patterns & (2**bits - 1)]
         if visible is not None:
             frames[done][~visible] = 0
         done += 1

@@ -80,7 +80,8 @@ def open_cohort(settings: StudySettings) -> Cohort:
     if not path.exists():
         raise SettingsError(f"there is no file {settings.manifest}", field="manifest", remedy="Correct the path")
     planned = CohortSettings.checked(yaml.safe_load(path.read_text()) or {})
-    return Cohort.simulated(planned, device=Runtime.choose(settings.device).device.type)
+    Runtime.choose(settings.device)  # a card that is asked for and absent is told before anything is planned
+    return Cohort.simulated(planned, device=settings.device, cache=ROOT / "results" / ".cohorts")
 
 
 def glue_run_line(settings: StudySettings, cohort: Cohort, *, image_size: int | None = None) -> str:

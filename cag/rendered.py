@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
+import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 from tqdm import tqdm
@@ -27,7 +28,14 @@ _PHANTOM = Path(__file__).parent / "phantom"
 
 @dataclass(frozen=True)
 class PhantomFrames:
-    """Frames of a planned cohort, rendered on demand; the last runs asked for stay ready."""
+    """Frames of a planned cohort, rendered on demand; the last runs asked for stay ready.
+
+    Attributes
+    ----------
+    patients, runs : plans by their ids
+    device : str
+        ``auto`` takes the card of whichever machine the frames are asked for on.
+    """
 
     patients: dict[str, PatientPlan]
     runs: dict[str, RunPlan]
@@ -56,7 +64,12 @@ class PhantomFrames:
 
     def _renderer(self, run: pd.Series) -> RunRenderer:
         plan = self.runs[str(run["run_id"])]
-        return _renderer(self.patients[plan.patient_id], plan, self.device)
+        return _renderer(self.patients[plan.patient_id], plan, _present(self.device))
+
+
+def _present(device: str) -> str:
+    """The device by its name here and now."""
+    return device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
 PLAN_FILE = "cohort.json"
@@ -105,10 +118,11 @@ def plan_tables(settings: CohortSettings, device: str = "cpu") -> tuple[CohortTa
     In place of a file's digest stands that of the run's plan; there are no fingerprints.
     """
     plan = plan_cohort(settings)
+    patients = {patient.patient_id: patient for patient in plan.patients}  # looked up once a run: not by a search
     rows, boxes = [], []
     for run in tqdm(plan.runs, desc="Planning", unit="run"):
-        renderer = RunRenderer(plan.patient(run.patient_id), run, device)
-        rows.append(run_row(run, renderer, plan_digest(plan.patient(run.patient_id), run), None))
+        renderer = RunRenderer(patients[run.patient_id], run, _present(device))
+        rows.append(run_row(run, renderer, plan_digest(patients[run.patient_id], run), None))
         boxes.append(run_boxes(run, renderer))
     return cohort_tables(plan, rows, boxes), f"{settings.digest()}:{simulator_digest()}"
 

@@ -21,8 +21,11 @@ from papermill.exceptions import PapermillExecutionError
 
 from cag.errors import InputError, SettingsError
 from cag.machine import describe_machine, peak_memory_of_children_gb
+from cag.plan import run_leading
+from cag.progress import DEADLINE_VARIABLE, OutOfTime
 from cag.settings import ROOT
 from cag.store import write_atomically
+from cag.tasks import SCHEDULER_VARIABLE
 
 NOTEBOOKS = ROOT / "notebooks"
 BOOK = ROOT / "book"
@@ -42,6 +45,15 @@ SECTIONS = {
 
 #: Where `make book` looks first: the run that is part of the project.
 PUBLISHED = "published"
+
+
+#: The order of a study that was given hours.
+BY_VALUE = [
+    *("01_cohort", "02_frame_selection", "06_cam_vs_fpn", "03_stenosis_classification", "07_reading_a_study"),
+    *("05_redundancy_ablation", "04_two_vs_three_categories", "08_scorecard", "09_explore"),
+]
+#: The notebook that needs the leading part of the classifiers' grid, and not the rest.
+LEADING_BEFORE = "06_cam_vs_fpn"
 
 
 def load_profile(profile: str) -> dict[str, dict[str, Any]]:
@@ -77,7 +89,14 @@ class Execution:
     reused: bool
 
 
-def run_study(profile: str, *, only: Iterable[str] = (), overrides: Mapping[str, Any] | None = None) -> list[Execution]:
+def run_study(
+    profile: str,
+    *,
+    only: Iterable[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    scheduler: str | None = None,
+    hours: float | None = None,
+) -> list[Execution]:
     """Execute the notebooks of a profile in order; those executed before with the same inputs are kept.
 
     Parameters
@@ -88,20 +107,38 @@ def run_study(profile: str, *, only: Iterable[str] = (), overrides: Mapping[str,
         Beginnings of notebook names (``03``); all when empty.
     overrides : mapping, optional
         Parameters set over the profile's, for the notebooks in ``only``.
+    scheduler : str, optional
+        Where fold tasks run: see ``local_cluster.open_scheduler``; in the notebooks' own processes by default.
+    hours : float, optional
+        Stop before a task that would not end in time. The most valuable tasks then come first: the classifiers
+        that localization and reading stand on, then localization, then the rest of the grid.
 
     Raises
     ------
     InputError
         With the notebook's own sentence when one of its cells fails.
+    OutOfTime
+        When the hours are over; what is done is stored.
     """
     parameters = load_profile(profile)
     chosen = [name for name in SECTIONS if not only or any(name.startswith(start) for start in only)]
     if not chosen:
         raise SettingsError("no notebook begins so", field=", ".join(only), remedy=f"Known: {', '.join(SECTIONS)}")
     executions = []
-    for name in chosen:
-        values = {"profile": profile, **parameters[SECTIONS[name]], **(overrides or {})}
-        executions.append(_execute(name, values, ROOT / "results" / profile, overrides or {}))
+    with contextlib.ExitStack() as stack:
+        if scheduler is not None:
+            from cag.local_cluster import open_scheduler  # a study of one process needs no cluster
+
+            address = stack.enter_context(open_scheduler(scheduler))
+            stack.enter_context(_environment(SCHEDULER_VARIABLE, address))
+        if hours is not None:
+            stack.enter_context(_environment(DEADLINE_VARIABLE, str(time.time() + 3600 * hours)))
+            chosen = sorted(chosen, key=BY_VALUE.index)
+        for name in chosen:
+            if hours is not None and name == LEADING_BEFORE and "03_stenosis_classification" in chosen:
+                run_leading(parameters, profile)
+            values = {"profile": profile, **parameters[SECTIONS[name]], **(overrides or {})}
+            executions.append(_execute(name, values, ROOT / "results" / profile, overrides or {}))
     return executions
 
 
@@ -132,6 +169,8 @@ def _run_notebook(source: Path, target: Path, values: Mapping[str, Any]) -> None
             source, target, parameters=dict(values), cwd=ROOT, progress_bar=True, stderr_file=sys.stderr
         )
     except PapermillExecutionError as error:
+        if error.ename == OutOfTime.__name__:
+            raise OutOfTime(str(error.evalue), file=source.name) from None
         remedy = "What was already computed is kept; mend the cause and run again"
         problem = f"cell {error.exec_count} stopped with {error.ename}: {error.evalue}"
         raise InputError(problem, file=source.name, remedy=remedy) from None

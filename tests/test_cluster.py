@@ -89,8 +89,8 @@ def test_machines_that_do_not_share_the_folder_are_told(address: str, cohort: Co
         run_tasks([Task("c", Number(number=1), work)], cohort, Store(tmp_path), progress=False, scheduler=address)
 
 
-def _elsewhere(submitted, root, client, parcel, held, _, mark):
-    return submitted(client, parcel, held, root, mark)
+def _elsewhere(submitted, root, client, parcel, held, _, mark, resources):
+    return submitted(client, parcel, held, root, mark, resources)
 
 
 def test_a_scheduler_that_is_gone_is_told_and_the_work_resumes(cohort: Cohort, tmp_path: Path, monkeypatch):

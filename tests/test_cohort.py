@@ -128,3 +128,15 @@ def test_runs_rendered_on_demand_are_the_same_frames_one_by_one_and_together() -
     requests = [(runs[0], [5, 20]), (runs[1], [0]), (runs[3], [7, 7, 3])]
     for (run_id, frames), found in zip(requests, cohort.frames_of_runs(requests), strict=True):
         assert torch.equal(found, cohort.frames(run_id, frames))
+
+
+def test_frames_are_rendered_on_the_card_of_the_machine_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cag.rendered import PhantomFrames, _present
+
+    assert [_present(name) for name in ("cpu", "cuda")] == ["cpu", "cuda"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert _present("auto") == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    source = PhantomFrames.planned(CohortSettings(patients=1, size=96), "auto")
+    run = pd.Series({"run_id": next(iter(source.runs))})
+    assert source.frames(run, [3]).shape == (1, 96, 96)

@@ -18,10 +18,10 @@ FLOORS = tuple(
         "errors settings anatomy metrics",
         "dicom dicom_header dicom_pixels dicom_values dicom_shutter dicom_write pseudonyms images fingerprint "
         "archives study_tree graphics qca run_labels files tables labels manifest verify splits phantom simulate "
-        "rendered public cohort playground",
+        "rendered plan_cache public cohort playground",
         "transforms engine batches memory checkpoint runtime machine models",
         "store claims progress task tasks cluster cluster_work local_cluster experiments",
-        "figures exhibits report report_batch notebook study print_book publishing __main__",
+        "figures exhibits report report_batch notebook calibration plan study print_book publishing __main__",
     )
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}

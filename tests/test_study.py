@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 
 import nbformat
 import pytest
 
 from cag import study
 from cag.errors import InputError, SettingsError
+from cag.progress import OutOfTime
 from cag.settings import ROOT
 
 
@@ -55,6 +57,26 @@ def test_a_failing_notebook_is_a_sentence_and_leaves_the_last_good_one(project):
     ):
         study.run_study("demo", overrides={"number": -1})
     assert output(project)[1] == "5"
+
+
+@pytest.mark.filterwarnings("default")
+def test_scheduler_and_hours_reach_the_notebook_and_its_end_of_time_is_told(project, monkeypatch):
+    notebook = nbformat.read(project / "notebooks" / "01_example.ipynb", as_version=4)
+    notebook.cells[-1].source = (
+        "import os\nfrom cag.progress import OutOfTime, Progress\n"
+        "with Progress('folds', 2, False) as bar:\n    bar.check()\n(os.environ['CAG_SCHEDULER'], number)"
+    )
+    nbformat.write(notebook, project / "notebooks" / "01_example.ipynb")
+    monkeypatch.setattr(study, "BY_VALUE", ["01_example"])
+    study.run_study("demo", scheduler="tcp://10.0.0.1:8786", hours=1)
+    assert output(project)[1] == "('tcp://10.0.0.1:8786', 4)"
+    with pytest.raises(OutOfTime, match=r"01_example.ipynb: folds: the hours are over: 0 of 2 open tasks were done"):
+        study.run_study("demo", overrides={"number": 5}, hours=0)
+    assert "CAG_SCHEDULER" not in os.environ and "CAG_DEADLINE" not in os.environ
+
+
+def test_every_notebook_has_its_place_by_value():
+    assert sorted(study.BY_VALUE) == sorted(study.SECTIONS)
 
 
 def test_unknown_profiles_sections_and_notebooks_are_refused(project):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from cag.progress import OutOfTime
 from cag.settings import Settings
 from cag.store import Store
 from cag.tasks import Task, run_tasks
@@ -36,3 +38,16 @@ def test_finished_work_is_found_again_and_broken_work_is_redone(tmp_path):
 
 def test_nothing_to_do(tmp_path):
     assert run_tasks([], COHORT, Store(tmp_path), progress=False) == []
+
+
+def test_the_hours_of_a_study_end_before_a_task_and_the_next_call_goes_on(tmp_path, monkeypatch):
+    def work(cohort, settings, folder):
+        time.sleep(0.3)
+        folder.save_table("result", pd.DataFrame({"number": [settings.number]}))
+
+    tasks = [Task("slow", Example(number=n), work) for n in range(5)]
+    monkeypatch.setenv("CAG_DEADLINE", str(time.time() + 0.5))
+    with pytest.raises(OutOfTime, match=r"slow: the hours are over: 1 of 5 open tasks were done. .*run the same"):
+        run_tasks(tasks, COHORT, Store(tmp_path), progress=False)
+    monkeypatch.delenv("CAG_DEADLINE")
+    assert all(folder.complete for folder in run_tasks(tasks, COHORT, Store(tmp_path), progress=False))

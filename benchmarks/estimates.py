@@ -1,0 +1,92 @@
+"""Hours, cost, memory and disk of the study at any size, from rates measured by ``benchmarks.gpu``.
+
+Run ``python -m benchmarks.estimates gpu.csv --price 3.0 --out estimates.csv``. The work is counted as published:
+every frame rendered or read once and its features computed; every classifier of the grid and every detector
+trained for all its epochs. Nothing ends early, so the hours are upper bounds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import pandas as pd
+import typer
+
+from benchmarks.gpu import GRID
+
+#: Frames of a run on average, and lesion frames of a study on which a detector is trained.
+FRAMES_PER_RUN, LESION_FRAMES, BOXES_PER_FRAME = 130, 6, 2
+#: Folds times arms, and epochs, of the detector.
+DETECTORS, DETECTOR_EPOCHS = 8, 500
+#: A step of the detector costs so many of the classifier's: measured on two cores by ``benchmarks/training.py``.
+DETECTOR_STEP = 1.6
+SIZE = 512
+
+
+class Rates(NamedTuple):
+    """Images a second of one machine at the published size."""
+
+    train: float
+    infer: float
+    render: float
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> Rates:
+        """From the table of ``benchmarks.gpu``: its largest size."""
+        rows = table.sort_values("size").groupby("what").value.last()
+        return cls(rows["training, loop"], rows["prediction, loop"], rows["simulator"])
+
+
+def estimate(studies: int, rates: Rates, price: float) -> dict[str, float]:
+    """Hours of each stage on one such machine, machines for a week, cost, and what has to fit where.
+
+    Parameters
+    ----------
+    price : float
+        Of an hour of one machine.
+
+    Returns
+    -------
+    dict
+        ``frames_hours, grid_hours, detector_hours, hours, machines_for_a_week, cost, frames_gib`` (grey levels that
+        one process of the grid holds), ``box_rows_millions`` and ``dicom_tib`` (uncompressed).
+    """
+    frames = studies * GRID["runs"] * FRAMES_PER_RUN
+    drawn = studies * GRID["runs"] * GRID["frames"]
+    share = 1 - 1 / GRID["folds"]
+    seconds = {
+        "frames": frames / rates.render + frames / rates.infer,
+        "grid": drawn * share * GRID["epochs"] * GRID["folds"] * GRID["systems"] / rates.train,
+        "detector": studies * LESION_FRAMES * share * DETECTOR_EPOCHS * DETECTORS * DETECTOR_STEP / rates.train,
+    }
+    hours = {name: value / 3600 for name, value in seconds.items()}
+    total = sum(hours.values())
+    return {
+        "studies": studies,
+        **{f"{name}_hours": value for name, value in hours.items()},
+        "hours": total,
+        "machines_for_a_week": total / (7 * 24),
+        "cost": total * price,
+        "frames_gib": drawn * SIZE**2 / 2**30,
+        "box_rows_millions": frames * BOXES_PER_FRAME / 1e6,
+        "dicom_tib": frames * SIZE**2 / 2**40,
+    }
+
+
+def main(
+    table: Annotated[Path, typer.Argument(help="CSV of benchmarks.gpu")],
+    price: Annotated[float, typer.Option(help="of an hour of one such machine, in any currency")] = 1.0,
+    studies: Annotated[str, typer.Option(help="numbers, with commas")] = "230,10000,1000000",
+    out: Annotated[Path | None, typer.Option(help="CSV of the estimates")] = None,
+) -> None:
+    """Print the estimates."""
+    rates = Rates.of(pd.read_csv(table))
+    found = pd.DataFrame([estimate(int(count), rates, price) for count in studies.split(",")])
+    typer.echo(found.T.to_string(header=False, float_format=lambda value: f"{value:,.1f}"))
+    if out is not None:
+        found.to_csv(out, index=False, float_format="%.4g")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,101 @@
+"""The benchmarks run at a tiny size on the CPU, and their arithmetic is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import estimates, gpu, kill_study, peers, scaling
+from cag.settings import Settings
+from cag.store import RunFolder
+
+
+class Example(Settings):
+    number: int = 1
+
+
+def test_the_card_s_table_has_every_number_asked_for():
+    table = gpu.measure((64,), batch=2, steps=1, device="cpu", backbone="resnet18", processes=1, frames=2)
+    rows = table.set_index("what")
+    assert (table.value > 0).all()
+    assert rows.value["training, loop of bare"] == pytest.approx(
+        rows.value["training, loop"] / rows.value["training, bare"]
+    )
+    assert set(rows.aim.dropna()) == {0.9, 5000, 1}
+    assert "simulator" in rows.index and rows.unit["matrix product"] == "Tops/s"
+
+
+def test_hours_of_the_published_grid_by_hand():
+    # 32,200 frames, 6,440 a view, 4,830 of them trained on, 200 epochs, 80 trainings: 77.28 million images.
+    assert gpu.grid_hours(77_280_000 / 3600) == pytest.approx(1)
+
+
+@pytest.mark.filterwarnings("ignore")  # those of the peers are theirs
+def test_three_ways_give_the_same_number_of_frames_and_a_ratio_to_this_study(tmp_path: Path, write_run: Callable):
+    for name in ("a", "b"):
+        write_run(tmp_path / f"{name}.dcm", n_frames=4, size=(48, 48))
+    files = sorted(tmp_path.glob("*.dcm"))
+    for name in ("this study", "torchvision and a DataLoader"):
+        epochs = peers.WAYS[name](files, 4, 32, 3)
+        batches = list(next(epochs))
+        assert sum(len(rows) for rows in batches) == 8 and batches[0].shape[1:] == (1, 32, 32)
+        assert float(batches[0].min()) >= -1.01 and float(batches[0].max()) <= 1.01
+    table = peers.compare_batches(files, 4, 32, 3)
+    assert table.later_ratio[0] == 1 and (table.first_epoch > 0).all()
+    decoding = peers.compare_decoding(files, rounds=1)
+    assert decoding.files.sum() == 2
+    np.testing.assert_allclose(decoding.ratio, decoding.own_s / decoding.pydicom_s)
+
+
+def test_each_axis_is_moved_alone():
+    found = list(scaling.points((1, 2, 4), (40, 50, 60), (64, 128, 256)))
+    assert len(found) == 9
+    for axis, point in found:
+        moved = {
+            name for name, value, middle in zip(point._fields, point, (2, 50, 128), strict=True) if value != middle
+        }
+        assert moved <= {axis}
+
+
+def test_every_stage_is_measured():
+    found = list(scaling.measure(scaling.Point(1, 40, 96)))
+    assert [stage for stage, _, _ in found] == ["plan", "render", "write", "read", "features", "train"]
+    assert all(seconds > 0 and mib >= 0 for _, seconds, mib in found)
+
+
+def test_memory_that_a_stage_takes_is_seen():
+    _, mib = scaling.cost(lambda: np.ones(64 * 2**20, dtype=np.uint8).sum())
+    assert 50 < mib < 90
+
+
+def test_the_harness_sees_torn_and_changed_folders(tmp_path: Path):
+    folder = RunFolder(tmp_path / "kind" / "key")
+    folder.save_table("result", pd.DataFrame({"x": [1]}))
+    assert kill_study.finished(tmp_path) == {}, "not finished yet"
+    folder.finish(Example())
+    files = kill_study.finished(tmp_path)
+    assert len(files) == 3 and kill_study.torn(files) == 0
+    (folder.path / "result.parquet").write_bytes(b"PAR1")
+    assert kill_study.torn(kill_study.finished(tmp_path)) == 1
+    a = {"t": pd.DataFrame({"x": [0.1]})}
+    assert kill_study.same(a, a) and not kill_study.same(a, {"t": pd.DataFrame({"x": [0.1 + 1e-16, 2]})})
+
+
+def test_estimates_are_the_counts_over_the_rates():
+    rates = estimates.Rates(train=1000.0, infer=2000.0, render=500.0)
+    one = estimates.estimate(230, rates, price=2.0)
+    frames = 230 * 7 * 130
+    assert one["frames_hours"] == pytest.approx(frames * (1 / 500 + 1 / 2000) / 3600)
+    assert one["grid_hours"] == pytest.approx(gpu.grid_hours(1000.0))
+    assert one["cost"] == pytest.approx(2 * one["hours"])
+    thousandfold = estimates.estimate(230_000, rates, price=2.0)
+    assert thousandfold["hours"] == pytest.approx(1000 * one["hours"]), "nothing grows faster than the cohort"
+    table = pd.DataFrame(
+        [("training, loop", 299, 9), ("training, loop", 512, 4), ("prediction, loop", 512, 8), ("simulator", 512, 2)],
+        columns=["what", "size", "value"],
+    )
+    assert estimates.Rates.of(table) == (4, 8, 2)
