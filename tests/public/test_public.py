@@ -101,7 +101,12 @@ def test_groups_join_through_others(rng: np.random.Generator) -> None:
 def test_cadica_excerpt(cag_data: Path) -> None:
     found = read_public(cag_data / "cadica_excerpt")
     manifest, boxes = found.tables.manifest, found.tables.boxes
-    assert len(boxes) == 46 and len(manifest) == 13 and manifest.n_frames.sum() == 43 and manifest.patient_id.nunique() == 4
+    assert (
+        len(boxes) == 46
+        and len(manifest) == 13
+        and manifest.n_frames.sum() == 43
+        and manifest.patient_id.nunique() == 4
+    )
     assert manifest.set_index("run_id").has_lesion[["cadica_p19_v6", "cadica_p19_v9"]].tolist() == [True, False]
     first = boxes[(boxes.run_id == "cadica_p19_v6") & (boxes.frame == 0)]
     assert first[["x1", "y1", "x2", "y2"]].to_numpy().tolist() == [[147, 211, 185, 283]]
@@ -113,7 +118,11 @@ def test_cadica_excerpt(cag_data: Path) -> None:
 
 def test_danilov_excerpt(cag_data: Path) -> None:
     found = read_public(cag_data / "danilov_excerpt")
-    assert len(found.tables.boxes) == 7 and len(found.tables.manifest) == 6 and set(found.tables.manifest.patient_id) == {"D14_002"}
+    assert (
+        len(found.tables.boxes) == 7
+        and len(found.tables.manifest) == 6
+        and set(found.tables.manifest.patient_id) == {"D14_002"}
+    )
     boxes = found.tables.boxes[found.tables.boxes.run_id == "danilov_14_002_5_0017"]
     assert boxes[["x1", "y1", "x2", "y2"]].to_numpy().tolist() == [[161, 173, 179, 187], [222, 174, 241, 186]]
 
