@@ -31,6 +31,37 @@ def chain_table(found: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFra
     return pd.DataFrame(rows, columns=["Links", "Patients", "AUC", "Difference"])
 
 
+#: Step of the chain -> the variants with and without it found instead of known; None is a perfect reader.
+_STAGES: dict[str, tuple[str | None, str]] = {
+    "classification": (None, "none"),
+    "frame selection": ("none", "frames"),
+    "artery and view": ("frames", "frames and views"),
+    "whole chain": (None, "frames and views"),
+}
+
+
+def stage_losses(found: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
+    """Patient AUC that each step costs: the step on the output of the one before it, against the same step on truth.
+
+    Classification is measured against the area of one that a perfect reader of true frames has.
+    """
+    rows = []
+    for stage, (before, after) in _STAGES.items():
+        later, earlier = _patients(found, after), None if before is None else _patients(found, before)
+        parts = [later] if earlier is None else [later, earlier]
+        if any(part.empty or part.diseased.nunique() < 2 for part in parts):
+            rows.append((stage, len(later), "not computed"))
+            continue
+        names, rng = later.patient_id.to_numpy(), np.random.default_rng(seed)
+        if earlier is None:
+            lost = bootstrap_many(_missing_area(later), names, n=bootstrap, rng=rng)["auc"]
+        else:
+            people = earlier.patient_id.to_numpy()
+            lost = paired_difference(_area(earlier), people, _area(later), names, n=bootstrap, rng=rng)["auc"]
+        rows.append((stage, len(later), interval_text(lost)))
+    return pd.DataFrame(rows, columns=["Step", "Patients", "AUC lost"])
+
+
 def chain_note(found: pd.DataFrame, settings: ReadingSettings) -> str:
     """How many patients and images stand behind the comparison, in a sentence."""
     if found.empty:
@@ -57,3 +88,9 @@ def _area(patients: pd.DataFrame) -> Metrics:
         return {"auc": roc_auc(diseased, score, weights)}
 
     return metrics
+
+
+def _missing_area(patients: pd.DataFrame) -> Metrics:
+    """What the area under the ROC curve lacks to one, for rows of weights."""
+    area = _area(patients)
+    return lambda weights: {"auc": 1 - area(weights)["auc"]}

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cag.experiments.reading import ReadingSettings
 from cag.experiments.reading_chain import LINKS
-from cag.figures.chain_tables import chain_note, chain_table
+from cag.figures.chain_tables import chain_note, chain_table, stage_losses
 
 PERCENT = {"A": 60.0, "B": 10.0, "C": 90.0, "D": 0.0}
 
@@ -36,6 +36,14 @@ def test_a_patient_counts_by_the_highest_image_and_as_healthy_without_one() -> N
     # A falls below B: three of four pairs are in order; C without an image falls below both: two of four.
     assert [text.split()[0] for text in table.AUC] == ["1.00", "0.75", "0.50"]
     assert [text.split()[0] for text in table.Difference] == ["–", "-0.25", "-0.50"]
+
+
+def test_each_step_loses_what_it_adds_to_the_one_before() -> None:
+    losses = stage_losses(found(), bootstrap=50, seed=0)
+    assert losses.Step.tolist() == ["classification", "frame selection", "artery and view", "whole chain"]
+    assert [text.split()[0] for text in losses["AUC lost"]] == ["0.00", "0.25", "0.25", "0.50"]
+    assert all("(" in text for text in losses["AUC lost"]), "with intervals"
+    assert set(stage_losses(found().iloc[:0], bootstrap=10, seed=0)["AUC lost"]) == {"not computed"}
 
 
 def test_a_comparison_left_out_is_said() -> None:

@@ -1,0 +1,132 @@
+"""Reading speed: a study end to end against the bare networks on the same frames.
+
+Run ``python benchmarks/reading.py STUDY --models results/demo``. It prints frames a second and seconds for
+(a) ``cag.experiments.reading.read_study``: finding, decoding, burned-in text, resizing, image quality, networks,
+heatmaps, boxes, results; and (b) the networks alone on the same frames, already decoded and resized: features of
+every frame, sequence model, artery triage, trunk maps, classifiers and detector of the chosen ones. Both take turns,
+so that a busy machine slows both, and the fastest round of each counts. Then each part of (a) is timed by itself.
+The aim is at most 1.25 times (b).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor
+
+from cag.anatomy import NO_STANDARD_VIEW, VIEWS
+from cag.experiments.frame_baselines import frame_curves
+from cag.experiments.frame_features import pooled_features
+from cag.experiments.frame_reading import frame_probability, sequence_probability
+from cag.experiments.reading import StudyReading, read_study
+from cag.experiments.reading_files import study_files
+from cag.experiments.reading_models import ReadingModels, load_models
+from cag.experiments.reading_run import SHOWN_SIDE, RunReading, TrunkMaps, _boxes, _heatmaps, probabilities
+from cag.transforms import shrink
+
+_KEY = b"a key for measurements only, 32b"
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall-clock time of a call, the device's work included."""
+    start = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+class Prepared:
+    """A run's frames at the networks' sizes."""
+
+    def __init__(self, run: RunReading, frames: Tensor, models: ReadingModels) -> None:
+        self.run, self.frames = run, frames
+        self.chosen = frames[torch.from_numpy(run.finding.candidates)]
+        self.selected = shrink(frames, models.selector.settings.image_size)
+        self.triaged = shrink(self.chosen, models.selector.settings.image_size)
+        self.classified = shrink(self.chosen, models.image_size)
+        self.localized = shrink(self.chosen, models.localization.image_size)
+
+
+def networks(prepared: Prepared, models: ReadingModels) -> None:
+    """Every network that reading the run asks, and nothing else."""
+    run, selector, device = prepared.run, models.selector, models.device
+    if not len(run.finding.probability):
+        return
+    pooled = pooled_features(selector.classifier, prepared.selected, device)
+    sequence_probability(selector.sequence, pooled, device)
+    frame_probability(selector.head, pooled, device)
+    if not len(prepared.chosen):
+        return
+    pooled_features(selector.classifier, prepared.triaged, device)
+    maps = TrunkMaps(prepared.localized, device)
+    detector, _ = models.detector(None)
+    size = models.localization.image_size
+    detector.detect_from_maps({name: value.float() for name, value in maps.stages(detector.trunk, size).items()}, size)
+    if run.view != NO_STANDARD_VIEW:
+        maps = maps if size == models.image_size else TrunkMaps(prepared.classified, device)
+        for system in (2, 3):
+            classifiers = models.classifiers(system, VIEWS[run.view].model, None)
+            if classifiers:
+                probabilities(classifiers, maps, models.image_size)
+
+
+def parts(study: Path, prepared: list[Prepared], models: ReadingModels) -> dict[str, float]:
+    """Seconds of each part of reading by itself."""
+    heated = [own for own in prepared if own.run.heatmaps is not None]
+    maps = {id(own): TrunkMaps(own.chosen, models.device) for own in prepared if len(own.chosen)}
+    for own in prepared:
+        if len(own.chosen):
+            _boxes(own.run, maps[id(own)], models, None)
+            if own in heated:
+                _heat(own, maps[id(own)], models)
+    return {
+        "find, decode, burned-in text": seconds(lambda: list(study_files(study, _KEY, progress=False))),
+        "resize for the frame selector": seconds(
+            lambda: [shrink(own.frames, models.selector.settings.image_size) for own in prepared]
+        ),
+        "image quality": seconds(lambda: [frame_curves(own.frames) for own in prepared]),
+        "small copy for looking": seconds(lambda: [shrink(own.frames, SHOWN_SIDE) for own in prepared]),
+        "networks": seconds(lambda: [networks(own, models) for own in prepared]),
+        "detector's head and boxes": seconds(
+            lambda: [_boxes(own.run, maps[id(own)], models, None) for own in prepared if id(own) in maps]
+        ),
+        "heatmaps": seconds(lambda: [_heat(own, maps[id(own)], models) for own in heated]),
+    }
+
+
+def _heat(own: Prepared, maps: TrunkMaps, models: ReadingModels) -> object:
+    return _heatmaps(models.classifiers(2, VIEWS[own.run.view].model, None), maps, models.image_size)
+
+
+def main(
+    study: Annotated[Path, typer.Argument(help="folder with DICOM files")],
+    models: Annotated[Path, typer.Option(help="results folder of a study that was run")],
+    rounds: Annotated[int, typer.Option(help="rounds; the fastest of each counts")] = 3,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Print rates, the ratio, and the breakdown."""
+    opened = load_models(models, device=device)
+    reading: StudyReading = read_study(study, opened, key=_KEY, progress=False)
+    cines = {str(file.cine.run_id): file.cine for file in study_files(study, _KEY, progress=False) if file.cine}
+    prepared = [Prepared(run, torch.from_numpy(cines[run.run_id].frames), opened) for run in reading.runs]
+    count = sum(len(own.frames) for own in prepared)
+    whole, bare = [], []
+    for _ in range(rounds):
+        whole.append(seconds(lambda: read_study(study, opened, key=_KEY, progress=False)))
+        bare.append(seconds(lambda: [networks(own, opened) for own in prepared]))
+    typer.echo(f"{len(prepared)} runs, {count} frames, {torch.get_num_threads()} threads, device {device}")
+    typer.echo(f"end to end {min(whole):6.2f} s, {count / min(whole):6.1f} frames/s")
+    typer.echo(f"networks   {min(bare):6.2f} s, {count / min(bare):6.1f} frames/s")
+    typer.echo(f"ratio      {min(whole) / min(bare):6.2f}")
+    for name, value in parts(study, prepared, opened).items():
+        typer.echo(f"  {name:32} {value:6.2f} s")
+
+
+if __name__ == "__main__":
+    typer.run(main)
