@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,6 +196,19 @@ def _inputs_digest(name: str, values: Mapping[str, Any]) -> str:
 def profile_to_show() -> str:
     """The published run where there is one, otherwise the demo."""
     return PUBLISHED if (ROOT / "results" / PUBLISHED / "notebooks").is_dir() else "demo"
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
 
 
 def lay_out_book(profile: str) -> None:
