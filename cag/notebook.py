@@ -20,7 +20,7 @@ from cag.exhibits import keep_figure, keep_table
 from cag.metrics.intervals import Estimate
 from cag.phantom.cohort import CohortSettings
 from cag.runtime import Runtime
-from cag.settings import StudySettings
+from cag.settings import ROOT, StudySettings
 from cag.store import Store, write_atomically
 
 
