@@ -13,16 +13,22 @@ _NAMES = {
     "f1": "F1",
     "recall": "Recall",
     "ap50": "Average precision",
-    "sens_s": "Sens_s",
-    "detection": "Detection",
+    "sensitivity": "Sensitivity",
+    "detection rate": "Detection rate",
     "expert agreement": "Expert agreement",
 }
 _METHODS = {"fpn": "this run, FPN", "cam": "this run, CAM", "prior": "this run, place prior"}
 
 
+def _reported(value: float, spread: float) -> str:
+    """A value with as many decimals as it was reported with, two or three."""
+    text = f"{value:.{3 if round(value, 2) != value else 2}f}"
+    return text if pd.isna(spread) else f"{text} ± {spread:.3f}"
+
+
 @cache
 def others() -> pd.DataFrame:
-    """Reported figures: ``study, year, set, metric, value, spread, note``."""
+    """Reported figures: ``study, year, set, metric, value, spread, note, source``."""
     return pd.read_csv(OTHERS)
 
 
@@ -41,7 +47,7 @@ def beside_others(metrics: pd.DataFrame, shown: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Study, Images, Metric, Value, Note.
+        Study, Images, Metric, Value, Note, Source.
     """
     own = metrics[(metrics.arm == "clean") & (metrics.artery == "both")]
     rows = []
@@ -49,11 +55,10 @@ def beside_others(metrics: pd.DataFrame, shown: str) -> pd.DataFrame:
         for metric in ("recall", "f1", "ap50"):
             for row in own[(own.method == method) & (own.metric == metric)].itertuples():
                 text = f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})"
-                rows.append((name, shown, _NAMES[metric], text, f"IoU of at least {row.iou:g}, patients apart"))
-    for row in others().itertuples():
-        spread = "" if pd.isna(row.spread) else f" ± {row.spread:.3f}"
-        digits = 3 if round(row.value, 2) != row.value else 2
-        rows.append(
-            (f"{row.study} {row.year}", row.set, _NAMES[row.metric], f"{row.value:.{digits}f}{spread}", row.note)
-        )
-    return pd.DataFrame(rows, columns=["Study", "Images", "Metric", "Value", "Note"])
+                rows.append((name, shown, _NAMES[metric], text, f"IoU of at least {row.iou:g}, patients apart", ""))
+    reported = others()
+    values = [_reported(*pair) for pair in zip(reported["value"], reported["spread"], strict=True)]
+    studies = reported["study"] + " " + reported["year"].astype(str)
+    names = reported["metric"].map(_NAMES)
+    rows += zip(studies, reported["set"], names, values, reported["note"], reported["source"], strict=True)
+    return pd.DataFrame(rows, columns=["Study", "Images", "Metric", "Value", "Note", "Source"])

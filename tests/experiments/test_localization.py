@@ -24,7 +24,7 @@ from cag.experiments.localization_curves import (
     segment_table,
     sweep_table,
 )
-from cag.experiments.localization_others import beside_others
+from cag.experiments.localization_others import beside_others, others
 from cag.experiments.localization_reading import detect, load_detector
 from cag.experiments.localization_scores import Scored, difference_table, headline, metric_table, scoring_rule
 from cag.experiments.localization_settings import LocalizationSettings, detector_settings, fpn_cells, frame_choice
@@ -221,8 +221,10 @@ def test_figures_of_others_stand_below_our_own(found: Localization) -> None:
     assert table.Study.iloc[0] == "this run, FPN"
     values = table.set_index(["Study", "Metric"]).Value
     assert values["StenUNet 2023", "F1"] == "0.535"
+    assert (table.Source[table.Study.str.startswith("this run")] == "").all()
+    assert others().source.str.len().min() > 0
     assert values["Molenaar et al. 2025", "Expert agreement"] == "0.65"
-    assert values["YOLO, tuned on CADICA and ARCADE 2024", "F1"] == "0.355 ± 0.079"
+    assert values["Pascual-González et al. 2025", "F1"] == "0.355 ± 0.079"
 
 
 def test_what_was_odd_is_listed_with_its_number() -> None:
