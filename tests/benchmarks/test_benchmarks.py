@@ -94,6 +94,10 @@ def test_estimates_are_the_counts_over_the_rates():
     assert one["cost"] == pytest.approx(2 * one["hours"])
     thousandfold = estimates.estimate(230_000, rates, price=2.0)
     assert thousandfold["hours"] == pytest.approx(1000 * one["hours"]), "nothing grows faster than the cohort"
+    # 230 x 7 runs: 130 frames of 2 boxes each; 20 frames of a quarter of a MiB held in memory.
+    found = estimates.sizes(230)
+    assert found["box_rows_millions"] == pytest.approx(0.4186)
+    assert found["frames_gib"] == pytest.approx(32_200 / 4096)
     table = pd.DataFrame(
         [("training, loop", 299, 9), ("training, loop", 512, 4), ("prediction, loop", 512, 8), ("simulator", 512, 2)],
         columns=["what", "size", "value"],
