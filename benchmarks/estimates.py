@@ -18,12 +18,11 @@ import typer
 #: classifiers, folds, training systems, epochs (patience may end earlier).
 GRID = {"patients": 230, "runs": 7, "frames": 20, "views": 5, "folds": 4, "systems": 4, "epochs": 200}
 
-#: Frames of a run on average, and lesion frames of a study on which a detector is trained.
-FRAMES_PER_RUN, LESION_FRAMES, BOXES_PER_FRAME = 130, 6, 2
+#: Frames of a run: the middle of the published 60 to 200. Assumed: two boxes in each, and lesions in every run,
+#: of which the detector takes two frames; both are upper bounds.
+FRAMES_PER_RUN, BOXES_PER_FRAME, LESION_FRAMES = 130, 2, 2
 #: Folds times arms, and epochs, of the detector.
 DETECTORS, DETECTOR_EPOCHS = 8, 500
-#: A step of the detector costs so many of the classifier's: measured on two cores by ``benchmarks/training.py``.
-DETECTOR_STEP = 1.6
 SIZE = 512
 
 
@@ -32,13 +31,15 @@ class Rates(NamedTuple):
 
     train: float
     infer: float
+    detect: float
     render: float
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> Rates:
         """From the table of ``benchmarks.gpu``: its largest size."""
         rows = table.sort_values("size").groupby("what").value.last()
-        return cls(rows["training, loop"], rows["prediction, loop"], rows["simulator"])
+        names = ("training, loop", "prediction, loop", "detector training, loop", "simulator")
+        return cls(*(float(rows[name]) for name in names))
 
 
 def estimate(studies: int, rates: Rates, price: float) -> dict[str, float]:
@@ -54,13 +55,13 @@ def estimate(studies: int, rates: Rates, price: float) -> dict[str, float]:
     dict
         ``studies, frames_hours, grid_hours, detector_hours, hours, machines_for_a_week, cost``.
     """
-    frames = studies * GRID["runs"] * FRAMES_PER_RUN
-    drawn = studies * GRID["runs"] * GRID["frames"]
+    runs = studies * GRID["runs"]
+    frames, drawn = runs * FRAMES_PER_RUN, runs * GRID["frames"]
     share = 1 - 1 / GRID["folds"]
     seconds = {
         "frames": frames / rates.render + frames / rates.infer,
         "grid": drawn * share * GRID["epochs"] * GRID["folds"] * GRID["systems"] / rates.train,
-        "detector": studies * LESION_FRAMES * share * DETECTOR_EPOCHS * DETECTORS * DETECTOR_STEP / rates.train,
+        "detector": runs * LESION_FRAMES * share * DETECTOR_EPOCHS * DETECTORS / rates.detect,
     }
     hours = {name: value / 3600 for name, value in seconds.items()}
     total = sum(hours.values())

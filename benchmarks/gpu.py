@@ -139,6 +139,8 @@ def measure(
 
 
 def _rates(size: int, batch: int, steps: int, runtime: Runtime, backbone: str, ceiling: float) -> Iterator[Row]:
+    detected = images_per_second(Work("detect", size, batch, backbone), None, runtime.device.type, steps)
+    yield Row("detector training, loop", size, detected, "images/s")
     trained, inferred, operations = bare_rates(size, batch, steps, runtime, backbone)
     device, aim = runtime.device.type, 2000.0 if size == 512 else float("nan")
     for what, kind, bare, passes in (("training", "train", trained, 3), ("prediction", "infer", inferred, 1)):
