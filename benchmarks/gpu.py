@@ -24,6 +24,7 @@ import typer
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.estimates import GRID
 from cag.calibration import Work, images_per_second
 from cag.models.inception import build_trunk
 from cag.models.stenosis_classifier import StenosisClassifier
@@ -31,10 +32,6 @@ from cag.phantom.cohort import CohortSettings, plan_cohort
 from cag.phantom.run import RunRenderer
 from cag.runtime import Compiled, Runtime
 from cag.transforms import scale
-
-#: The published grid: patients, views each, labeled frames a run with as many redundancy frames at most,
-#: classifiers, folds, training systems, epochs (patience may end earlier).
-GRID = {"patients": 230, "runs": 7, "frames": 20, "views": 5, "folds": 4, "systems": 4, "epochs": 200}
 
 
 class Row(NamedTuple):
@@ -142,6 +139,8 @@ def measure(
 
 
 def _rates(size: int, batch: int, steps: int, runtime: Runtime, backbone: str, ceiling: float) -> Iterator[Row]:
+    detected = images_per_second(Work("detect", size, batch, backbone), None, runtime.device.type, steps)
+    yield Row("detector training, loop", size, detected, "images/s")
     trained, inferred, operations = bare_rates(size, batch, steps, runtime, backbone)
     device, aim = runtime.device.type, 2000.0 if size == 512 else float("nan")
     for what, kind, bare, passes in (("training", "train", trained, 3), ("prediction", "infer", inferred, 1)):

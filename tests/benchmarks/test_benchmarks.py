@@ -86,16 +86,24 @@ def test_the_harness_sees_torn_and_changed_folders(tmp_path: Path):
 
 
 def test_estimates_are_the_counts_over_the_rates():
-    rates = estimates.Rates(train=1000.0, infer=2000.0, render=500.0)
+    rates = estimates.Rates(train=1000.0, infer=2000.0, detect=400.0, render=500.0)
     one = estimates.estimate(230, rates, price=2.0)
     frames = 230 * 7 * 130
     assert one["frames_hours"] == pytest.approx(frames * (1 / 500 + 1 / 2000) / 3600)
     assert one["grid_hours"] == pytest.approx(gpu.grid_hours(1000.0))
+    assert one["detector_hours"] == pytest.approx(230 * 7 * 2 * 0.75 * 500 * 8 / 400 / 3600)
     assert one["cost"] == pytest.approx(2 * one["hours"])
     thousandfold = estimates.estimate(230_000, rates, price=2.0)
     assert thousandfold["hours"] == pytest.approx(1000 * one["hours"]), "nothing grows faster than the cohort"
+    # 230 x 7 runs: 130 frames of 2 boxes each; 20 frames of a quarter of a MiB held in memory.
+    found = estimates.sizes(230)
+    assert found["box_rows_millions"] == pytest.approx(0.4186)
+    assert found["frames_gib"] == pytest.approx(32_200 / 4096)
     table = pd.DataFrame(
-        [("training, loop", 299, 9), ("training, loop", 512, 4), ("prediction, loop", 512, 8), ("simulator", 512, 2)],
+        [
+            *(("training, loop", 299, 9), ("training, loop", 512, 4), ("prediction, loop", 512, 8)),
+            *(("detector training, loop", 512, 3), ("simulator", 512, 2)),
+        ],
         columns=["what", "size", "value"],
     )
-    assert estimates.Rates.of(table) == (4, 8, 2)
+    assert estimates.Rates.of(table) == (4, 8, 3, 2)
