@@ -93,6 +93,23 @@ def against_best_baseline(
     }
 
 
+def best_by_border(estimates: pd.DataFrame) -> dict[str, Estimate | str]:
+    """For each border, the method without a network that finds it most often within 3 frames, and how often.
+
+    Returns
+    -------
+    dict
+        ``baseline_begin_method`` (in words), ``baseline_begin_rate`` (Estimate), and the same of the end.
+    """
+    clean = estimates[(estimates.arm == "clean") & estimates.method.isin(list(BASELINES))]
+    found: dict[str, Estimate | str] = {}
+    for border in ("begin", "end"):
+        rows = clean[clean.metric == f"acceptance_rate_{border}"].sort_values(["value", "method"]).tail(1)
+        found[f"baseline_{border}_method"] = BASELINES[str(rows.method.iloc[0])]
+        found[f"baseline_{border}_rate"] = row_estimates(rows)[0]
+    return found
+
+
 def optimism(runs: pd.DataFrame, methods: Sequence[str], *, resamples: int, seed: int) -> pd.DataFrame:
     """As published minus clean of each method, on the same resampled patients.
 

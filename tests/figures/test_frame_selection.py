@@ -60,6 +60,18 @@ def test_headline_and_verdict_are_those_of_the_tables(runs: pd.DataFrame) -> Non
     }
 
 
+def test_each_border_has_its_own_best_method_without_a_network() -> None:
+    rows = [
+        ("clean", method, f"acceptance_rate_{border}", value, value - 0.1, value + 0.1, 6)
+        for method, begin, end in (("vesselness", 0.6, 0.5), ("prior", 0.4, 0.7), ("cnn_lstm", 0.9, 0.9))
+        for border, value in (("begin", begin), ("end", end))
+    ]
+    estimates = pd.DataFrame(rows, columns=["arm", "method", "metric", "value", "low", "high", "n_groups"])
+    best = scores.best_by_border(estimates)
+    assert (best["baseline_begin_method"], best["baseline_begin_rate"].value) == (scores.BASELINES["vesselness"], 0.6)
+    assert (best["baseline_end_method"], best["baseline_end_rate"].value) == (scores.BASELINES["prior"], 0.7)
+
+
 def test_subgroups_and_optimism_have_a_row_each(runs: pd.DataFrame) -> None:
     groups = tables.subgroup_table(scores.subgroup_estimates(runs, resamples=20, seed=0))
     assert set(groups.By) == {"artery", "view", "frame rate", "contrast", "end"}
