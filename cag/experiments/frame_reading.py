@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,9 +76,11 @@ def find_interval(frames: UInt8[Tensor, "t h w"], selector: FrameSelector) -> Fr
         reason = f"The run has {count} frames; at least {MIN_FRAMES} are needed to tell filling from wash-out."
         return _no_finding(reason)
     settings = selector.settings
-    pooled = pooled_features(selector.classifier, shrink(frames, settings.image_size), settings.device)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        curves = beside.submit(frame_curves, frames)
+        pooled = pooled_features(selector.classifier, shrink(frames, settings.image_size), settings.device)
     probability = sequence_probability(selector.sequence, pooled, settings.device)
-    quality = image_quality(frame_curves(frames).vesselness.to_numpy())
+    quality = image_quality(curves.result().vesselness.to_numpy())
     interval = interval_from_probabilities(probability, settings.interval_rule("clean"))
     reason = "" if interval else f"No frame reaches a contrast probability of .5 (highest: {probability.max():.2f})."
     candidates = choose_candidates(probability, quality, interval, settings.candidates)
