@@ -8,6 +8,8 @@ from scipy.ndimage import binary_dilation, distance_transform_edt, grey_opening
 
 #: Frames from which standing still means something; shorter runs are not looked at.
 MIN_FRAMES = 8
+#: So many frames, spread over the run, are compared: what stands still in all of them stands still.
+_LOOKED_AT = 24
 #: A graphic's grey level is at least this in every frame, and moves by no more than lossy compression would move it.
 _BRIGHT, _STILL = 235, 12
 #: Strokes are thinner than this share of the image's side, and stand out on both sides by so many grey levels: the
@@ -24,6 +26,7 @@ def burned_in(frames: UInt8[np.ndarray, "t h w"]) -> Bool[np.ndarray, "h w"]:
     """
     if len(frames) < MIN_FRAMES:
         return np.zeros(frames.shape[1:], dtype=bool)
+    frames = frames[np.unique(np.linspace(0, len(frames) - 1, _LOOKED_AT).round().astype(int))]
     lowest, highest = frames.min(axis=0), frames.max(axis=0)
     still = (lowest >= _BRIGHT) & (highest - lowest <= _STILL)
     width = max(round(_STROKE * min(still.shape)), 5)

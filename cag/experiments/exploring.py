@@ -12,7 +12,8 @@ from pydantic import Field
 from cag.cohort import Cohort
 from cag.errors import InputError
 from cag.experiments.classification_samples import artery_severity
-from cag.experiments.classification_tables import labeled_frames, level_scores, outputs_of, system
+from cag.experiments.classification_levels import level_scores
+from cag.experiments.classification_tables import labeled_frames, outputs_of, system
 from cag.experiments.localization_scores import PUBLISHED_SIZE
 from cag.metrics.boxes import corners, enlarge
 from cag.metrics.matching import pairwise_iou

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,12 +84,14 @@ def find_interval(frames: UInt8[Tensor, "t h w"], selector: FrameSelector) -> Fr
         reason = f"The run has {count} frames; at least {MIN_FRAMES} are needed to tell filling from wash-out."
         return _no_finding(reason)
     settings = selector.settings
-    pooled = pooled_features(selector.classifier, shrink(frames, settings.image_size), settings.device)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        curves = beside.submit(frame_curves, frames)
+        pooled = pooled_features(selector.classifier, shrink(frames, settings.image_size), settings.device)
     alone = frame_probability(selector.head, pooled, settings.device)
     sequence = sequence_probability(selector.sequence, pooled, settings.device)
     still = is_still(selector.sequence, pooled)
     probability = alone if still else sequence
-    quality = image_quality(frame_curves(frames).vesselness.to_numpy())
+    quality = image_quality(curves.result().vesselness.to_numpy())
     interval = interval_from_probabilities(probability, settings.interval_rule("clean"))
     reason = "" if interval else f"No frame reaches a contrast probability of .5 (highest: {probability.max():.2f})."
     candidates = choose_candidates(probability, quality, interval, settings.candidates)

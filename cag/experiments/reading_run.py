@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -101,7 +102,9 @@ def read_run(cine: Cine, models: ReadingModels, *, fold: int | None = None, arte
         Use the networks that have not seen this fold's patients; all by default.
     """
     frames = torch.from_numpy(cine.frames)
-    finding = find_interval(frames, models.selector)
+    with ThreadPoolExecutor(max_workers=1) as beside:  # while the networks work
+        small = beside.submit(shrink, frames, SHOWN_SIDE)
+        finding = find_interval(frames, models.selector)
     chosen = frames[torch.from_numpy(finding.candidates)]
     empty = pd.DataFrame(columns=["frame", *CORNERS, "score"], dtype=float).astype({"frame": int}).assign(counts=False)
     blank = RunReading(
@@ -123,7 +126,7 @@ def read_run(cine: Cine, models: ReadingModels, *, fold: int | None = None, arte
         boxes=empty,
         frames=chosen.numpy(),
         heatmaps=None,
-        cine=shrink(frames, SHOWN_SIDE).numpy(),
+        cine=small.result().numpy(),
         plane=cine.plane,
     )
     return _analyzed(blank, chosen, models, fold) if len(chosen) else blank
