@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
 from cag import __main__ as command
 
@@ -39,3 +40,15 @@ def test_a_manifest_without_its_columns_fails(monkeypatch, tmp_path):
 def test_an_unknown_artery_is_one_sentence(monkeypatch, tmp_path):
     folders = ["--models", str(tmp_path), "--out", str(tmp_path / "out")]
     assert "'LAD' is no artery" in run(monkeypatch, "read", str(tmp_path), *folders, "--artery", "LAD")
+
+
+def test_an_unknown_set_is_one_sentence(monkeypatch, tmp_path):
+    assert run(monkeypatch, "fetch", "imagenet", "--out", str(tmp_path)).startswith(
+        "cag: fetch: 'imagenet' is no known set. Known: arcade, cadica, danilov"
+    )
+
+
+def test_nothing_is_fetched_before_the_license_is_accepted(tmp_path):
+    said = CliRunner().invoke(command.app, ["fetch", "danilov", "--out", str(tmp_path / "sets")], input="n\n")
+    assert said.exit_code == 1 and not (tmp_path / "sets").exists()
+    assert "Creative Commons" in said.output and "data.mendeley.com" in said.output
