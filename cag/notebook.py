@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import math
 import os
 from collections.abc import Mapping
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 import yaml
+from IPython.display import HTML
 from matplotlib.figure import Figure
 from myst_nb import glue
 
@@ -85,6 +89,17 @@ def interval_text(estimate: Estimate, digits: int = 2) -> str:
 def glue_figure(name: str, figure: Figure) -> None:
     """Hand a figure to the book; the page places it with its caption."""
     glue(name, figure, display=False)
+
+
+def glue_image(name: str, figure: Figure, alt: str) -> None:
+    """Hand a figure as pixels to a page other than the notebook's own, which takes no vector drawing.
+
+    ``alt`` says in words what it shows.
+    """
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    glue(name, HTML(f'<img alt="{html.escape(alt)}" src="{source}" style="max-width: 100%">'), display=False)
 
 
 def glue_table(name: str, table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
