@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 import yaml
+from IPython.display import HTML
 from matplotlib.figure import Figure
 from myst_nb import glue
 
@@ -129,6 +133,17 @@ def glue_figure(name: str, figure: Figure, *, data: pd.DataFrame | None = None) 
     glue(name, figure, display=False)
     page = current_page()
     keep_figure(page.exhibits, name, figure, data, page.store.used)
+
+
+def glue_image(name: str, figure: Figure, alt: str) -> None:
+    """Hand a figure as pixels to a page other than the notebook's own, which takes no vector drawing.
+
+    ``alt`` says in words what it shows.
+    """
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    glue(name, HTML(f'<img alt="{html.escape(alt)}" src="{source}" style="max-width: 100%">'), display=False)
 
 
 def glue_table(name: str, table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:

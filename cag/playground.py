@@ -234,11 +234,6 @@ def _split_boxes(
 def take_picture(cohort: CohortPlan, choice: Choice) -> Picture:
     """Render what was chosen, measure its lumen, and box its lesion.
 
-    Parameters
-    ----------
-    cohort : CohortPlan
-    choice : Choice
-
     Raises
     ------
     SettingsError
