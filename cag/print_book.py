@@ -58,17 +58,35 @@ def print_book(out: Path) -> Path:
     page.write_text(prepare(page.read_text(encoding="utf-8")), encoding="utf-8")
     out.parent.mkdir(parents=True, exist_ok=True)
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
-    command += ["--generate-pdf-document-outline", "--virtual-time-budget=60000", f"--print-to-pdf={out}", page.as_uri()]
+    command += [
+        "--generate-pdf-document-outline",
+        "--virtual-time-budget=60000",
+        f"--print-to-pdf={out}",
+        page.as_uri(),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode or not out.exists():
-        raise InputError("Chromium did not print the page", file=out.name, remedy="See that it runs: chromium --version")
+        raise InputError(
+            "Chromium did not print the page", file=out.name, remedy="See that it runs: chromium --version"
+        )
     return out
 
 
 def _single_page() -> Path:
     """Build every page into one, below ``_build/singlehtml``."""
     program = str(Path(sys.executable).with_name("jupyter-book"))
-    command = [program, "build", "book", "--config", "_config.yml", "--path-output", ".", "--builder", "singlehtml", "-q"]
+    command = [
+        program,
+        "build",
+        "book",
+        "--config",
+        "_config.yml",
+        "--path-output",
+        ".",
+        "--builder",
+        "singlehtml",
+        "-q",
+    ]
     done = subprocess.run(command, cwd=ROOT, check=False)
     page = ROOT / "_build" / "singlehtml" / "index.html"
     if done.returncode or not page.exists():
