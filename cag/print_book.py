@@ -16,10 +16,11 @@ from cag.settings import ROOT
 _PRINT_STYLE = """
 @page { size: A4; margin: 18mm 16mm; }
 .bd-sidebar-primary, .bd-sidebar-secondary, .bd-header, .bd-header-article, .bd-footer, .prev-next-footer,
-.exhibit-tools button, .headerlink, #pst-skip-link, .pst-async-banner-revealer, dialog, .copybtn { display: none !important; }
+.exhibit-tools button, .headerlink, #pst-skip-link, .pst-async-banner-revealer, dialog, .copybtn {
+  display: none !important; }
 html { font-size: 10.5pt; }
-body, .bd-main, .bd-content, .bd-article-container, .bd-article { display: block !important; max-width: none !important;
-  width: auto !important; padding: 0 !important; margin: 0 !important; }
+body, .bd-main, .bd-content, .bd-article-container, .bd-article { display: block !important;
+  max-width: none !important; width: auto !important; padding: 0 !important; margin: 0 !important; }
 section > h1 { break-before: page; }
 figure, .cag-explorer, tr, pre { break-inside: avoid; }
 figure img, .cell_output img { max-width: 100%; max-height: 200mm; }

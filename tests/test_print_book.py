@@ -34,7 +34,7 @@ def test_nothing_stays_folded(soup):
 def test_without_a_browser_the_remedy_is_named(monkeypatch):
     monkeypatch.delenv("CHROMIUM", raising=False)
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(InputError, match="no Chromium found. Install chromium, or name its path in CHROMIUM"):
+    with pytest.raises(InputError, match=r"no Chromium found\. Install chromium, or name its path in CHROMIUM"):
         print_book.find_chromium()
 
 
