@@ -48,9 +48,7 @@ class Exhibit:
     files: tuple[str, ...] = field(default=())
 
 
-def keep_figure(
-    folder: Path, name: str, figure: Figure, data: pd.DataFrame | None, tables: tuple[str, ...]
-) -> Exhibit:
+def keep_figure(folder: Path, name: str, figure: Figure, data: pd.DataFrame | None, tables: tuple[str, ...]) -> Exhibit:
     """Write a figure's SVG, its PNG for print, its data and its record below ``folder``."""
     write_atomically(folder / f"{name}.svg", lambda path: figure.savefig(path, metadata={"Date": None}))
     write_atomically(folder / f"{name}.png", lambda path: figure.savefig(path, dpi=PRINT_DPI))

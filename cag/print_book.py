@@ -16,10 +16,11 @@ from cag.settings import ROOT
 _PRINT_STYLE = """
 @page { size: A4; margin: 18mm 16mm; }
 .bd-sidebar-primary, .bd-sidebar-secondary, .bd-header, .bd-header-article, .bd-footer, .prev-next-footer,
-.exhibit-tools button, .headerlink, #pst-skip-link, .pst-async-banner-revealer, dialog, .copybtn { display: none !important; }
+.exhibit-tools button, .headerlink, #pst-skip-link, .pst-async-banner-revealer, dialog, .copybtn {
+  display: none !important; }
 html { font-size: 10.5pt; }
-body, .bd-main, .bd-content, .bd-article-container, .bd-article { display: block !important; max-width: none !important;
-  width: auto !important; padding: 0 !important; margin: 0 !important; }
+body, .bd-main, .bd-content, .bd-article-container, .bd-article { display: block !important;
+  max-width: none !important; width: auto !important; padding: 0 !important; margin: 0 !important; }
 section > h1 { break-before: page; }
 figure, .cag-explorer, tr, pre { break-inside: avoid; }
 figure img, .cell_output img { max-width: 100%; max-height: 200mm; }
@@ -58,17 +59,35 @@ def print_book(out: Path) -> Path:
     page.write_text(prepare(page.read_text(encoding="utf-8")), encoding="utf-8")
     out.parent.mkdir(parents=True, exist_ok=True)
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
-    command += ["--generate-pdf-document-outline", "--virtual-time-budget=60000", f"--print-to-pdf={out}", page.as_uri()]
+    command += [
+        "--generate-pdf-document-outline",
+        "--virtual-time-budget=60000",
+        f"--print-to-pdf={out}",
+        page.as_uri(),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode or not out.exists():
-        raise InputError("Chromium did not print the page", file=out.name, remedy="See that it runs: chromium --version")
+        raise InputError(
+            "Chromium did not print the page", file=out.name, remedy="See that it runs: chromium --version"
+        )
     return out
 
 
 def _single_page() -> Path:
     """Build every page into one, below ``_build/singlehtml``."""
     program = str(Path(sys.executable).with_name("jupyter-book"))
-    command = [program, "build", "book", "--config", "_config.yml", "--path-output", ".", "--builder", "singlehtml", "-q"]
+    command = [
+        program,
+        "build",
+        "book",
+        "--config",
+        "_config.yml",
+        "--path-output",
+        ".",
+        "--builder",
+        "singlehtml",
+        "-q",
+    ]
     done = subprocess.run(command, cwd=ROOT, check=False)
     page = ROOT / "_build" / "singlehtml" / "index.html"
     if done.returncode or not page.exists():

@@ -161,7 +161,9 @@ def _execute(name: str, values: Mapping[str, Any], results: Path, overrides: Map
 
 def _shown(overrides: Mapping[str, Any]) -> dict[str, str]:
     """Overrides as the book prints them; paths stay private."""
-    return {name: "PATH" if "/" in str(value) or "\\" in str(value) else str(value) for name, value in overrides.items()}
+    return {
+        name: "PATH" if "/" in str(value) or "\\" in str(value) else str(value) for name, value in overrides.items()
+    }
 
 
 def _run_notebook(source: Path, target: Path, values: Mapping[str, Any]) -> None:

@@ -24,6 +24,19 @@ NOTEBOOKS = ROOT / "notebooks"
 Row = tuple[str, str, str, str, str]
 _SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "length ≥", "max_length": "length ≤"}
 
+#: Meanings of names that several notebooks share and neither their cells nor their models explain.
+SHARED = {
+    "device": "where to compute; auto takes a graphics card where there is one",
+    "patience": "epochs without a better inner score before training stops",
+    "batch_size": "samples a step of training",
+    "learning_rate": "step of the optimizer (Adam)",
+    "backbone": "``inception_v3``, or another convolutional classifier of torchvision",
+    "head": "head of the classifiers: the published one with attention, or a plain one",
+    "schedule": "learning rate over training: constant as published, or one cycle",
+    "cam_method": "how the activation map is made",
+    "min_percent": "lesions below this percent stenosis do not take part",
+}
+
 
 def parameters_cell(notebook: nbformat.NotebookNode) -> str:
     """Source of the cell tagged ``parameters``."""
@@ -94,8 +107,18 @@ def rows_of(path: Path) -> list[Row]:
     for name in [*cell, *(field for field in model.model_fields if field not in cell)]:
         info = model.model_fields[name]
         default, meaning = cell.get(name, (repr(info.default), ""))
-        rows.append((name, kind(info.annotation), default, span(info), meaning or meanings.get(name, "")))
+        rows.append((name, kind(info.annotation), default, span(info), meaning or meanings.get(name) or shared(name)))
     return rows
+
+
+def shared(name: str) -> str:
+    """The meaning of a common name; ``cnn_patience`` is the ``patience`` of the part ``cnn``."""
+    for known, meaning in SHARED.items():
+        if name == known:
+            return meaning
+        if name.endswith(f"_{known}") or (known == "batch_size" and name.endswith("_batch")):
+            return f"{meaning}, of the {name.partition('_')[0]} part"
+    return ""
 
 
 def attributes(model: type[Settings]) -> dict[str, str]:

@@ -14,3 +14,11 @@ document.addEventListener("click", async (event) => {
     button.textContent = "Selected: press Ctrl+C";
   }
 });
+
+/* The theme's arrows in the table of contents have no words: say what they open. */
+document.addEventListener("DOMContentLoaded", () => {
+  for (const summary of document.querySelectorAll("nav summary")) {
+    const link = summary.parentElement.parentElement.querySelector("a");
+    if (link && !summary.textContent.trim()) summary.setAttribute("aria-label", `Pages below ${link.textContent.trim()}`);
+  }
+});

@@ -32,6 +32,7 @@ _FRAME_METRICS = {
     "error_rate_ge10": "error_rate",
 }
 
+
 class ScorecardSettings(StudySettings):
     """What notebook 08 is told: whose results stand beside the paper's."""
 

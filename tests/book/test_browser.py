@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from cag.settings import ROOT
@@ -26,6 +30,7 @@ ARGUMENTS = [
 #: Widths of a phone and of a desk screen, in CSS pixels.
 WIDTHS = (400, 1400)
 LARGEST_PAGE = 3_000_000
+AXE = Axe()
 IN_PAGE = ("file:", "data:", "blob:", "about:")
 
 
@@ -137,3 +142,99 @@ def test_interactive_graphs_are_drawn(page: Page) -> None:
             page.wait_for_selector(".plotly-graph-div .main-svg", state="attached")
             drawn = page.evaluate("document.querySelectorAll('.plotly-graph-div:has(.main-svg)').length")
             assert drawn == graphs
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_page_has_no_serious_accessibility_violation(page: Page, name: str, theme: str) -> None:
+    page.emulate_media(color_scheme=theme)
+    page.goto(uri(name), wait_until="load")
+    page.wait_for_timeout(50)
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    found = AXE.run(page, options={"preload": False}).response["violations"]  # it would fetch the style sheets
+    serious = {
+        violation["id"]: [node["html"][:120] for node in violation["nodes"][:3]]
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+    }
+    assert not serious
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_picture_is_told_in_words(page: Page, name: str) -> None:
+    page.goto(uri(name))
+    assert not page.evaluate("[...document.querySelectorAll('article img')].filter(i => !i.alt.trim()).map(i => i.src)")
+
+
+def test_terms_show_their_definition(page: Page) -> None:
+    marked = 0
+    for name in (name for name in PAGES if name.startswith(("notebooks/", "study/"))):
+        page.goto(uri(name))
+        titles = page.evaluate("[...document.querySelectorAll('a.glossary-term')].map(a => a.title)")
+        assert all(titles), name
+        marked += len(titles)
+    assert marked > 50
+
+
+FIGURES = json.loads((HTML / "figures.json").read_text())["figures"] if (HTML / "figures.json").exists() else []
+
+
+def test_figures_and_tables_are_listed_with_what_stands_behind_them() -> None:
+    assert len(FIGURES) > 40
+    numbers = [(entry["kind"], entry["number"]) for entry in FIGURES]
+    assert all(number for _, number in numbers) and len(set(numbers)) == len(numbers)
+    for entry in FIGURES:
+        assert entry["caption"] and entry["citation"]
+        assert entry["files"] and all((HTML / file).stat().st_size for file in entry["files"].values()), entry["id"]
+        if entry["notebook"]:
+            assert {"csv"} <= set(entry["files"]) and entry["command"]
+        if entry["notebook"] and entry["kind"] == "figure":
+            assert {"svg", "png", "csv"} == set(entry["files"]) and entry["alt"]
+
+
+@pytest.mark.parametrize("name", sorted({entry["page"] for entry in FIGURES}))
+def test_downloads_and_citations_stand_under_figures_and_tables(page: Page, name: str) -> None:
+    page.goto(uri(f"{name}.html"))
+    own = [entry for entry in FIGURES if entry["page"] == name]
+    assert page.locator(".exhibit-tools").count() == len(own)
+    for entry in own:
+        assert page.locator(f"[id='{entry['id']}']").count() == 1
+    dead = page.evaluate("[...document.querySelectorAll('.exhibit-tools a')].map(a => a.href)")
+    targets = [target for target in dead if "#" not in target]
+    assert len(targets) == sum(len(entry["files"]) for entry in own)
+    for target in targets:
+        assert Path(unquote(urlparse(target).path)).exists(), target
+
+
+def test_results_pages_tell_how_they_are_made_again(page: Page) -> None:
+    for name in (name for name in PAGES if name.startswith("notebooks/")):
+        page.goto(uri(name))
+        page.click("details.remake summary")
+        text = page.inner_text("details.remake")
+        assert f"--only {Path(name).stem[:2]}" in text and "cores" in text, name
+
+
+def test_threshold_explorer_moves_its_tables(page: Page) -> None:
+    found = watch(page)
+    page.goto(uri("notebooks/09_explore.html"))
+    root = page.locator(".cag-explorer[data-kind=threshold]")
+    root.locator("select").select_option(index=1)
+    slider, table = root.locator("input[type=range]").first, root.locator("table").first
+    seen = set()
+    for value in ("0", "0.5", "1"):
+        slider.fill(value)
+        seen.add(table.inner_text())
+    assert len(seen) == 3
+    assert not found
+
+
+def test_froc_explorer_finds_more_when_more_is_allowed(page: Page) -> None:
+    page.goto(uri("notebooks/09_explore.html"))
+    root = page.locator(".cag-explorer[data-kind=froc]")
+    overlap, allowed = root.locator("input[type=range]").all()
+    overlap.fill("0.1")
+    shares = []
+    for value in ("0", "1", "5"):
+        allowed.fill(value)
+        shares.append(float(root.locator("td").first.inner_text().split()[0]))
+    assert shares == sorted(shares) and shares[-1] > shares[0]

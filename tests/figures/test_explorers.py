@@ -52,7 +52,9 @@ def test_boxes_come_best_first():
 def test_the_script_agrees_with_scikit_learn(groups):
     html = threshold_explorer(groups)
     script = re.findall(r"<script>(.*?)</script>", html.data, re.DOTALL)[0]
-    inner = script.replace("const kinds =", "globalThis.tested = { roc, confusion, predictive, match, frocCurve }; const kinds =")
+    inner = script.replace(
+        "const kinds =", "globalThis.tested = { roc, confusion, predictive, match, frocCurve }; const kinds ="
+    )
     data = data_of(html)["groups"]["Patients"]
     program = f"""
     globalThis.document = {{ querySelectorAll: () => [] }};
