@@ -104,9 +104,11 @@ def prepare(source: str) -> str:
     for folded in soup.find_all("details"):
         folded["open"] = ""
     for link in soup.find_all("a", href=True):
-        if link["href"].startswith("index.html#"):
-            link["href"] = link["href"].removeprefix("index.html")
-    article = soup.find("article") or soup.body
+        if str(link["href"]).startswith("index.html#"):
+            link["href"] = str(link["href"]).removeprefix("index.html")
+    article = soup.find("article")
+    if article is None:
+        raise InputError("the page of the whole book has no text", file="index.html", remedy="Build the book anew")
     article.insert(0, _contents(soup, article))
     return str(soup)
 

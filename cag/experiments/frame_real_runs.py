@@ -91,7 +91,7 @@ def read_real_runs(selector: FrameSelector, folder: Path | None) -> list[RealRun
     """
     if folder is None or not any(folder.iterdir()):
         return []
-    runs = []
+    runs: list[RealRun] = []
     for file in study_files(folder, secrets.token_bytes(32), progress=False):
         if file.cine is None or file.cine.n_frames < 2:
             continue

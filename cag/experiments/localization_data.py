@@ -136,15 +136,17 @@ def _usable(joined: pd.DataFrame, choice: FrameChoice) -> tuple[pd.DataFrame, pd
         "in a view that no classifier reads": unread,
         "the same box twice": boxes.duplicated(["run_id", "frame", *CORNERS]),
     }
-    flags = np.array(list(reasons.values()))
-    dropped = flags.any(axis=0)
+    flags = np.stack([np.asarray(flag, dtype=bool) for flag in reasons.values()])
+    dropped = np.asarray(flags.any(axis=0))
     counts = np.bincount(flags.argmax(axis=0)[dropped], minlength=len(reasons))
     excluded = pd.DataFrame({"reason": list(reasons), "boxes": counts})
-    clipped = int((known & (given != boxes[CORNERS]).any(axis=1) & ~dropped).sum())
-    excluded.loc[len(excluded)] = ["kept, clipped to the frame", clipped]
+    changed = np.asarray((given != boxes[CORNERS]).to_numpy().any(axis=1))
+    clipped = int((~flags[0] & changed & ~dropped).sum())
+    kept = pd.DataFrame({"reason": ["kept, clipped to the frame"], "boxes": [clipped]})
+    excluded = pd.concat([excluded, kept], ignore_index=True)
     boxes[["x1", "x2"]] = boxes[["x1", "x2"]].mul(choice.image_size / boxes["columns"].astype(float), axis=0)
     boxes[["y1", "y2"]] = boxes[["y1", "y2"]].mul(choice.image_size / boxes["rows"].astype(float), axis=0)
-    return boxes[~dropped], excluded
+    return boxes.loc[~dropped], excluded
 
 
 def _clip(boxes: pd.DataFrame) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,9 +98,9 @@ def directions(card: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``statement, paper, own, reproduced``: differences first minus second; ``yes``, ``no`` or ``not measured``.
     """
+    values = card["value"].astype(float)
     rows = [
-        (statement, card.at[a, "value"] - card.at[b, "value"], own, verdict)
-        for statement, a, b, own, verdict in _compared(card)
+        (statement, float(values[a] - values[b]), own, verdict) for statement, a, b, own, verdict in _compared(card)
     ]
     return pd.DataFrame(rows, columns=["statement", "paper", "own", "reproduced"])
 
@@ -113,11 +114,12 @@ def summary(card: pd.DataFrame) -> pd.DataFrame:
     return counts.rename_axis(None, axis="columns").rename_axis("source").reset_index()
 
 
-def _compared(card: pd.DataFrame) -> Iterator[tuple[str, object, object, float, str]]:
+def _compared(card: pd.DataFrame) -> Iterator[tuple[str, Any, Any, float, str]]:
     """Each statement with its two rows, the difference in this run, and whether it has the paper's direction."""
+    values = card["own"].astype(float)
     for statement, first, second, higher_is_better in DIRECTIONS:
         a, b = _find(card, first), _find(card, second)
-        own = card.at[a, "own"] - card.at[b, "own"]
+        own = float(values[a] - values[b])
         better = own > 0 if higher_is_better else own < 0
         yield statement, a, b, own, "not measured" if np.isnan(own) else "yes" if better else "no"
 
@@ -147,7 +149,7 @@ def _judge_row(row: pd.Series, ways: list[str]) -> tuple[str, str]:
     return "not reproduced", row["reason"]
 
 
-def _find(card: pd.DataFrame, conditions: Mapping[str, str]) -> object:
+def _find(card: pd.DataFrame, conditions: Mapping[str, str]) -> Any:
     """Index of the one row that meets the conditions."""
     chosen = card
     for column, value in conditions.items():

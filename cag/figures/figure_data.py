@@ -103,11 +103,11 @@ def _collection(collection: Collection) -> Iterator[Row]:
             (x, y), (x_to, y_to) = segment[0], segment[-1]
             yield {"series": series, "kind": "interval", "x": x, "y": y, "x_to": x_to, "y_to": y_to}
     elif isinstance(collection, PathCollection):
-        for x, y in np.ma.filled(collection.get_offsets(), np.nan):
+        for x, y in np.ma.filled(np.ma.asarray(collection.get_offsets()), np.nan):
             yield {"series": series, "kind": "point", "x": x, "y": y}
     else:
         for path in collection.get_paths():
-            for x, y in path.vertices:
+            for x, y in np.asarray(path.vertices):
                 yield {"series": series, "kind": "band", "x": x, "y": y}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,7 +80,7 @@ def _plot_curves(ax: Axes, run: RealRun) -> None:
         first, last = run.reading.begin
         ax.axvspan(last - 0.5, run.reading.end + 0.5, color=TRUTH, alpha=0.18, lw=0, label="filled, by eye")
         if last > first:
-            uncertain = {"facecolor": "none", "edgecolor": TRUTH, "hatch": "///", "alpha": 0.5, "lw": 0}
+            uncertain: dict[str, Any] = {"facecolor": "none", "edgecolor": TRUTH, "hatch": "///", "alpha": 0.5, "lw": 0}
             ax.axvspan(first - 0.5, last - 0.5, **uncertain, label="begin uncertain, by eye")
     ax.set_title(run.name)
 

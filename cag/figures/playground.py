@@ -38,7 +38,7 @@ def lumen_profile(ax: Axes, picture: Picture) -> Axes:
 
 def draw_picture(picture: Picture) -> Figure:
     """Frame and box on the left, lumen profile on the right."""
-    figure = Figure(figsize=SIZE, layout="none")
+    figure = Figure(figsize=SIZE, layout="none")  # type: ignore[arg-type]  # the stubs lack this value
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15), gridspec_kw=_MARGINS)
     choice = picture.choice
     named = "" if picture.view == NO_STANDARD_VIEW else f" ({picture.view})"
