@@ -21,6 +21,7 @@ from torch import Tensor
 
 from cag.errors import InputError
 from cag.files import write_atomically
+from cag.models.weights import weights_digest
 from cag.settings import Settings
 
 __all__ = ["RunFolder", "Store", "write_atomically"]
@@ -100,8 +101,9 @@ class Store:
         return tuple(dict.fromkeys(self._used))
 
     def folder(self, kind: str, settings: Settings, cohort_digest: str) -> RunFolder:
-        """The folder of a piece of work: its kind, its settings and the cohort decide the name."""
-        key = hashlib.sha256(f"{settings.digest()}:{cohort_digest}".encode()).hexdigest()[:16]
+        """The folder of a piece of work: its kind, its settings, the cohort and the trunk it starts from decide."""
+        parts = f"{settings.digest()}:{cohort_digest}:{trunk_digest(settings)}"
+        key = hashlib.sha256(parts.encode()).hexdigest()[:16]
         return RunFolder(self.root / kind / key)
 
     @property
@@ -118,3 +120,17 @@ class Store:
         """Store a table at the top of the profile, where figures, pages and readers find it."""
         write_atomically(self.table(name), lambda p: table.to_parquet(p, index=False))
         return table
+
+
+def trunk_digest(settings: Settings) -> str:
+    """What identifies the ``xa`` weights where settings, or settings within them, start from them; else empty.
+
+    The weights are retrained now and then: what was computed from others must not be found again.
+    """
+    return weights_digest() if _names_xa(settings.model_dump(mode="json")) else ""
+
+
+def _names_xa(values: object) -> bool:
+    if isinstance(values, dict):
+        return values.get("weights") == "xa" or any(_names_xa(value) for value in values.values())
+    return isinstance(values, list) and any(_names_xa(value) for value in values)

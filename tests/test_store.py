@@ -109,3 +109,20 @@ def test_a_folder_that_may_not_be_written_is_a_sentence(tmp_path, monkeypatch, n
     monkeypatch.setattr(tempfile, "mkstemp", refused)
     with pytest.raises(InputError, match=rf"notes.json: cannot be written \({os.strerror(number)}\)"):
         RunFolder(tmp_path).save_json("notes", {})
+
+
+def test_other_xa_weights_are_other_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Inner(Settings):
+        weights: str = "xa"
+
+    class Outer(Settings):
+        parts: tuple[Inner, ...] = (Inner(),)
+
+    class Other(Settings):
+        weights: str = "random"
+
+    places = {}
+    for digest in ("old", "new"):
+        monkeypatch.setattr("cag.store.weights_digest", lambda digest=digest: digest)
+        places[digest] = [Store(tmp_path).folder("kind", made(), "cohort").path for made in (Inner, Outer, Other)]
+    assert [a == b for a, b in zip(places["old"], places["new"], strict=True)] == [False, False, True]

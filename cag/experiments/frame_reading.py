@@ -19,7 +19,7 @@ from cag.experiments.frame_networks import new_head, new_sequence
 from cag.experiments.frame_settings import FrameSelectionSettings
 from cag.models.frame_selector import FrameClassifier, interval_from_probabilities, resample_indices, spread_to_frames
 from cag.models.trunk import STAGES
-from cag.store import RunFolder, Store
+from cag.store import RunFolder, Store, trunk_digest
 from cag.transforms import shrink
 
 #: A shorter run shows too little of filling and wash-out to have an interval found in it.
@@ -138,6 +138,7 @@ def save_frame_selector(
         folder.save_weights("trunk", cnn.load_weights("trunk"))
     folder.save_weights("head", cnn.load_weights("head"))
     folder.save_weights("sequence", sequence.load_weights("clean"))
+    folder.save_json("trunk", {"digest": trunk_digest(settings)})
     folder.finish(settings)
     return folder
 
@@ -155,6 +156,9 @@ def load_frame_selector(store: Store) -> FrameSelector:
         remedy = "Execute notebook 02 with this profile first"
         raise InputError("no trained frame selector", file=f"results/{store.root.name}", remedy=remedy)
     settings = FrameSelectionSettings.checked(folder.load_json("settings"))
+    if folder.load_json("trunk")["digest"] != trunk_digest(settings):
+        problem, remedy = "was trained on other xa weights", "Execute notebook 02 with this profile again"
+        raise InputError(problem, file=f"results/{store.root.name}", field="frame selector", remedy=remedy)
     trunk = start_trunk(settings.trunk)
     if settings.trainable == "all":
         trunk.load_state_dict(folder.load_weights("trunk"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,13 @@ def weights_record(folder: Path = WEIGHTS_FOLDER) -> dict[str, Any]:
 def weights_digest(folder: Path = WEIGHTS_FOLDER) -> str:
     """Sixteen hexadecimal digits that identify the stored trunk (SHA-256 of its shards); empty when there is none."""
     paths = sorted(folder.glob("xa-*.safetensors"))
-    shards = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    shards = [_file_digest(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return hashlib.sha256(" ".join(shards).encode()).hexdigest()[:16] if shards else ""
+
+
+@lru_cache(maxsize=64)
+def _file_digest(path: Path, size: int, modified: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _narrow(tensor: Tensor) -> Tensor:
