@@ -45,7 +45,7 @@ def test_a_missing_box_is_explained(cohort: CohortPlan) -> None:
 def test_the_panel_answers_each_control(cohort: CohortPlan) -> None:
     panel = PlaygroundPanel(cohort, SMALL)
     (image,) = panel.answer.children
-    assert isinstance(image, widgets.Image) and image.value.startswith(b"\x89PNG")
+    assert isinstance(image, widgets.Image) and bytes(image.value).startswith(b"\x89PNG")
     for name, value in (("primary_angle", 10.0), ("percent_stenosis", 90.0), ("contrast_s", 1.0)):
         before = image.value
         panel.controls[name].value = value

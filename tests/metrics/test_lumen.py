@@ -26,7 +26,7 @@ def tube(angle: float, radius: float, narrow: float = 0.0) -> tuple[np.ndarray, 
 def test_the_width_of_a_tube_is_its_diameter_at_any_angle(angle: float, radius: float) -> None:
     image, x, y = tube(angle, radius)
     widths = lumen_widths(image, x, y, np.full(len(x), 2.2 * radius))
-    np.testing.assert_allclose(widths, 2 * radius, rtol=0.04)
+    np.testing.assert_allclose(widths, 2 * radius, rtol=0, atol=0.5)  # half a pixel of the raster
 
 
 def test_a_narrowing_is_found_where_it_is_and_as_tight_as_it_is() -> None:
