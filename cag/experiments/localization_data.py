@@ -144,7 +144,7 @@ def _usable(joined: pd.DataFrame, choice: FrameChoice) -> tuple[pd.DataFrame, pd
     excluded.loc[len(excluded)] = ["kept, clipped to the frame", clipped]
     boxes[["x1", "x2"]] = boxes[["x1", "x2"]].mul(choice.image_size / boxes["columns"].astype(float), axis=0)
     boxes[["y1", "y2"]] = boxes[["y1", "y2"]].mul(choice.image_size / boxes["rows"].astype(float), axis=0)
-    return boxes[~dropped], excluded
+    return boxes.loc[~dropped], excluded
 
 
 def _clip(boxes: pd.DataFrame) -> None:
