@@ -106,7 +106,9 @@ def prepare(source: str) -> str:
     for link in soup.find_all("a", href=True):
         if link["href"].startswith("index.html#"):
             link["href"] = link["href"].removeprefix("index.html")
-    article = soup.find("article") or soup.body
+    article = soup.find("article")
+    if not isinstance(article, Tag):
+        raise InputError("holds no article", file="_build/singlehtml", remedy="Build the book anew: make clean book")
     article.insert(0, _contents(soup, article))
     return str(soup)
 

@@ -142,7 +142,9 @@ def surest_errors(store: Store, settings: ExploreSettings, each: int = 2) -> pd.
     wrong = frames.assign(
         error=np.where(diseased, "missed", "false alarm"), surety=np.where(diseased, 1 - frames.score, frames.score)
     )
-    wrong = wrong[wrong["surety"] > 0.5].sort_values(["error", "artery", "surety", "run_id"], ascending=[1, 1, 0, 1])
+    wrong = wrong[wrong["surety"] > 0.5].sort_values(
+        ["error", "artery", "surety", "run_id"], ascending=[True, True, False, True]
+    )
     wrong = wrong.drop_duplicates(["error", "artery", "patient_id"]).groupby(["error", "artery"]).head(each)
     columns = ["error", "artery", "view", "run_id", "frame", "percent_stenosis", "score"]
     return wrong[columns].reset_index(drop=True)

@@ -26,7 +26,7 @@ def failure_sheet(errors: pd.DataFrame, cohort: Cohort) -> Figure:
         ax.set_axis_off()
     for ax, error in zip(axes.flat, errors.itertuples(), strict=False):
         title = f"{error.error}: score {error.score:.2f}\n{error.view}, {error.percent_stenosis:.0f} %"
-        show_frame(ax, cohort.frames(error.run_id, [error.frame])[0].numpy(), title)
+        show_frame(ax, cohort.frames(str(error.run_id), [int(str(error.frame))])[0].numpy(), title)
         boxes = cohort.boxes.query("run_id == @error.run_id and frame == @error.frame")
         draw_boxes(ax, boxes[CORNERS].to_numpy(), TRUTH)
     return figure

@@ -107,7 +107,7 @@ def _collection(collection: Collection) -> Iterator[Row]:
             yield {"series": series, "kind": "point", "x": x, "y": y}
     else:
         for path in collection.get_paths():
-            for x, y in path.vertices:
+            for x, y in np.asarray(path.vertices):
                 yield {"series": series, "kind": "band", "x": x, "y": y}
 
 
