@@ -107,8 +107,8 @@ def prepare(source: str) -> str:
         if str(link["href"]).startswith("index.html#"):
             link["href"] = str(link["href"]).removeprefix("index.html")
     article = soup.find("article")
-    if article is None:
-        raise InputError("the page of the whole book has no text", file="index.html", remedy="Build the book anew")
+    if not isinstance(article, Tag):
+        raise InputError("holds no article", file="_build/singlehtml", remedy="Build the book anew: make clean book")
     article.insert(0, _contents(soup, article))
     return str(soup)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,7 +84,7 @@ def judge(card: pd.DataFrame) -> pd.DataFrame:
         With ``verdict``, and what it rests on in ``reason``.
     """
     ways = _ways(card)
-    judged = [_judge_row(row, ways.get(index, [])) for index, row in card.iterrows()]
+    judged = [_judge_row(card.iloc[place], ways.get(place, [])) for place in range(len(card))]
     verdicts, reasons = zip(*judged, strict=True)
     return card.assign(verdict=verdicts, reason=reasons)
 
@@ -98,9 +97,9 @@ def directions(card: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``statement, paper, own, reproduced``: differences first minus second; ``yes``, ``no`` or ``not measured``.
     """
-    values = card["value"].astype(float)
     rows = [
-        (statement, float(values[a] - values[b]), own, verdict) for statement, a, b, own, verdict in _compared(card)
+        (statement, _number(card, a, "value") - _number(card, b, "value"), own, verdict)
+        for statement, a, b, own, verdict in _compared(card)
     ]
     return pd.DataFrame(rows, columns=["statement", "paper", "own", "reproduced"])
 
@@ -114,19 +113,18 @@ def summary(card: pd.DataFrame) -> pd.DataFrame:
     return counts.rename_axis(None, axis="columns").rename_axis("source").reset_index()
 
 
-def _compared(card: pd.DataFrame) -> Iterator[tuple[str, Any, Any, float, str]]:
+def _compared(card: pd.DataFrame) -> Iterator[tuple[str, int, int, float, str]]:
     """Each statement with its two rows, the difference in this run, and whether it has the paper's direction."""
-    values = card["own"].astype(float)
     for statement, first, second, higher_is_better in DIRECTIONS:
         a, b = _find(card, first), _find(card, second)
-        own = float(values[a] - values[b])
+        own = _number(card, a, "own") - _number(card, b, "own")
         better = own > 0 if higher_is_better else own < 0
         yield statement, a, b, own, "not measured" if np.isnan(own) else "yes" if better else "no"
 
 
-def _ways(card: pd.DataFrame) -> dict[object, list[str]]:
+def _ways(card: pd.DataFrame) -> dict[int, list[str]]:
     """Of each row, how the comparisons it takes part in came out."""
-    found: dict[object, list[str]] = {}
+    found: dict[int, list[str]] = {}
     for _, a, b, _, verdict in _compared(card):
         for row in (a, b):
             found.setdefault(row, []).append(verdict)
@@ -149,9 +147,11 @@ def _judge_row(row: pd.Series, ways: list[str]) -> tuple[str, str]:
     return "not reproduced", row["reason"]
 
 
-def _find(card: pd.DataFrame, conditions: Mapping[str, str]) -> Any:
-    """Index of the one row that meets the conditions."""
-    chosen = card
-    for column, value in conditions.items():
-        chosen = chosen[chosen[column] == value]
-    return chosen.index[0]
+def _number(card: pd.DataFrame, place: int, column: str) -> float:
+    return float(card[column].to_numpy()[place])
+
+
+def _find(card: pd.DataFrame, conditions: Mapping[str, str]) -> int:
+    """Place of the one row that meets the conditions."""
+    meets = np.logical_and.reduce([card[column].eq(value).to_numpy() for column, value in conditions.items()])
+    return int(np.flatnonzero(meets)[0])
