@@ -139,9 +139,10 @@ def _usable(joined: pd.DataFrame, choice: FrameChoice) -> tuple[pd.DataFrame, pd
     flags = np.array(list(reasons.values()))
     dropped = flags.any(axis=0)
     counts = np.bincount(flags.argmax(axis=0)[dropped], minlength=len(reasons))
-    excluded = pd.DataFrame({"reason": list(reasons), "boxes": counts})
-    clipped = int((known & (given != boxes[CORNERS]).any(axis=1) & ~dropped).sum())
-    excluded.loc[len(excluded)] = ["kept, clipped to the frame", clipped]
+    changed = (given.to_numpy() != boxes[CORNERS].to_numpy()).any(axis=1)
+    clipped = int(np.sum(known.to_numpy() & changed & ~dropped))
+    rows = {"reason": [*reasons, "kept, clipped to the frame"], "boxes": [*map(int, counts), clipped]}
+    excluded = pd.DataFrame(rows)
     boxes[["x1", "x2"]] = boxes[["x1", "x2"]].mul(choice.image_size / boxes["columns"].astype(float), axis=0)
     boxes[["y1", "y2"]] = boxes[["y1", "y2"]].mul(choice.image_size / boxes["rows"].astype(float), axis=0)
     return boxes.loc[~dropped], excluded
