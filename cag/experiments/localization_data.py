@@ -136,14 +136,13 @@ def _usable(joined: pd.DataFrame, choice: FrameChoice) -> tuple[pd.DataFrame, pd
         "in a view that no classifier reads": unread,
         "the same box twice": boxes.duplicated(["run_id", "frame", *CORNERS]),
     }
-    flags = np.stack([np.asarray(flag, dtype=bool) for flag in reasons.values()])
-    dropped = np.asarray(flags.any(axis=0))
+    flags = np.array(list(reasons.values()))
+    dropped = flags.any(axis=0)
     counts = np.bincount(flags.argmax(axis=0)[dropped], minlength=len(reasons))
-    excluded = pd.DataFrame({"reason": list(reasons), "boxes": counts})
-    changed = np.asarray((given != boxes[CORNERS]).to_numpy().any(axis=1))
-    clipped = int((~flags[0] & changed & ~dropped).sum())
-    kept = pd.DataFrame({"reason": ["kept, clipped to the frame"], "boxes": [clipped]})
-    excluded = pd.concat([excluded, kept], ignore_index=True)
+    changed = (given.to_numpy() != boxes[CORNERS].to_numpy()).any(axis=1)
+    clipped = int(np.sum(known.to_numpy() & changed & ~dropped))
+    rows = {"reason": [*reasons, "kept, clipped to the frame"], "boxes": [*map(int, counts), clipped]}
+    excluded = pd.DataFrame(rows)
     boxes[["x1", "x2"]] = boxes[["x1", "x2"]].mul(choice.image_size / boxes["columns"].astype(float), axis=0)
     boxes[["y1", "y2"]] = boxes[["y1", "y2"]].mul(choice.image_size / boxes["rows"].astype(float), axis=0)
     return boxes.loc[~dropped], excluded
