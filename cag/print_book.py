@@ -104,8 +104,9 @@ def prepare(source: str) -> str:
     for folded in soup.find_all("details"):
         folded["open"] = ""
     for link in soup.find_all("a", href=True):
-        if str(link["href"]).startswith("index.html#"):
-            link["href"] = str(link["href"]).removeprefix("index.html")
+        target = str(link["href"])
+        if target.startswith("index.html#"):
+            link["href"] = target.removeprefix("index.html")
     article = soup.find("article")
     if not isinstance(article, Tag):
         raise InputError("holds no article", file="_build/singlehtml", remedy="Build the book anew: make clean book")
