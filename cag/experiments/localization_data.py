@@ -137,10 +137,10 @@ def _usable(joined: pd.DataFrame, choice: FrameChoice) -> tuple[pd.DataFrame, pd
         "the same box twice": boxes.duplicated(["run_id", "frame", *CORNERS]),
     }
     flags = np.array(list(reasons.values()))
-    dropped = flags.any(axis=0)
+    dropped = np.asarray(flags.any(axis=0))
     counts = np.bincount(flags.argmax(axis=0)[dropped], minlength=len(reasons))
     changed = (given.to_numpy() != boxes[CORNERS].to_numpy()).any(axis=1)
-    clipped = int(np.sum(known.to_numpy() & changed & ~dropped))
+    clipped = int(np.sum(np.asarray(known) & changed & ~dropped))
     rows = {"reason": [*reasons, "kept, clipped to the frame"], "boxes": [*map(int, counts), clipped]}
     excluded = pd.DataFrame(rows)
     boxes[["x1", "x2"]] = boxes[["x1", "x2"]].mul(choice.image_size / boxes["columns"].astype(float), axis=0)
