@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,9 +23,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     """
     with writing(path.name):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        # Made by open, which heeds the umask: a file of mkstemp would be readable by its owner alone.
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{path.suffix}")
+        temporary.open("xb").close()
         try:
             write(temporary)
             _reach_the_disk(temporary)

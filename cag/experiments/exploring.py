@@ -9,6 +9,7 @@ import pandas as pd
 from jaxtyping import Float
 from pydantic import Field
 
+from cag.anatomy import TWO_CATEGORIES
 from cag.cohort import Cohort
 from cag.errors import InputError
 from cag.experiments.classification_levels import level_scores
@@ -92,7 +93,8 @@ def outer_frames(store: Store, settings: ExploreSettings) -> pd.DataFrame:
 def score_groups(store: Store, cohort: Cohort, settings: ExploreSettings) -> dict[str, pd.DataFrame]:
     """Scores beside the reference: ``patient_id, score, percent_stenosis`` of patients, arteries and frames."""
     frames = outer_frames(store, settings)
-    reference = artery_severity(cohort)
+    worst = artery_severity(cohort)
+    reference = worst.assign(target=(worst["percent_stenosis"] >= TWO_CATEGORIES[0]).astype(int))
     groups = {"Patients": level_scores(frames, reference, "patient")}
     arteries = level_scores(frames, reference, "artery")
     for artery in ("LCA", "RCA"):

@@ -49,7 +49,7 @@ def drawn_cohort():
 def grid_settings():
     return experiment.ClassificationSettings(
         weights="random",
-        image_size=96,
+        image_size=128,
         folds=2,
         epochs=3,
         patience=3,

@@ -226,7 +226,7 @@ def test_a_smaller_material_takes_its_frames_from_the_larger_one(drawn_cohort, g
     whole = Material(drawn_cohort, cells[0], "cpu")
     part = Material(drawn_cohort, cells[0].model_copy(update={"seed": 5}), "cpu", views=("RCA",), parent=whole)
     rows = whole.samples["model_view"].eq("RCA").to_numpy()
-    assert torch.equal(part.images, whole.images[torch.from_numpy(rows)])
+    assert torch.equal(part.images, whole.images[torch.from_numpy(rows.copy())])
     assert part.trunk is not whole.trunk, "another seed draws other random weights"
 
 

@@ -399,12 +399,12 @@ def test_identifiers_reach_no_output_of_the_notebook(
     command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "07_reading_a_study.ipynb"), "out.ipynb"]
     for name, value in parameters.items():
         command += ["-p", name, str(value)]
-    environment = {**os.environ, "CAG_TABLES": str(tmp_path / "tables"), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     notebook = json.loads((tmp_path / "out.ipynb").read_text())
     outputs = json.dumps([cell.get("outputs") for cell in notebook["cells"]])
-    texts = [outputs, *(path.read_text() for path in (tmp_path / "tables").iterdir())]
+    texts = [outputs, *(path.read_text() for path in (store.root / "tables").iterdir())]
     said = done.stdout.decode() + done.stderr.decode()
     named = str(planted_study)
     for text in PLANTED_TEXTS:

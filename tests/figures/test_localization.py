@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -97,6 +98,9 @@ class Frames:
 
     def frames(self, run_id: str, indices: list[int]) -> torch.Tensor:
         return torch.zeros((len(indices), 64, 64), dtype=torch.uint8)
+
+    def frames_of_runs(self, requests: Iterable[tuple[str, list[int]]]) -> Iterator[torch.Tensor]:
+        return (self.frames(run_id, indices) for run_id, indices in requests)
 
 
 def scored() -> Scored:
