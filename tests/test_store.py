@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import tempfile
 
 import pandas as pd
 import pytest
@@ -106,7 +105,7 @@ def test_a_folder_that_may_not_be_written_is_a_sentence(tmp_path, monkeypatch, n
     def refused(*_, **__):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(tempfile, "mkstemp", refused)
+    monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(InputError, match=rf"notes.json: cannot be written \({os.strerror(number)}\)"):
         RunFolder(tmp_path).save_json("notes", {})
 

@@ -23,7 +23,7 @@ from cag.experiments.classification_samples import (
 )
 from cag.splits import patient_folds
 from cag.store import RunFolder, Store
-from cag.transforms import scale
+from cag.transforms import scale, shrink
 
 
 def test_an_image_takes_the_worst_segment_of_its_view(drawn_cohort):
@@ -133,7 +133,7 @@ def test_a_stored_classifier_gives_the_stored_probabilities(drawn_cohort, grid_s
     row = rows[(rows["model_view"] == cell.model_view) & (rows["fold"] == cell.fold)].iloc[0]
     image = drawn_cohort.frames(row["run_id"], [row["frame"]])
     with torch.no_grad():
-        probabilities = model(scale(image)).softmax(dim=1)[0]
+        probabilities = model(scale(shrink(image, grid_settings.image_size))).softmax(dim=1)[0]
     assert probabilities[1].item() == pytest.approx(row["p_1"], abs=0.02)
 
 
