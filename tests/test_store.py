@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from pathlib import Path
 
 import pandas as pd
 import pytest
