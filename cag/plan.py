@@ -30,7 +30,7 @@ Sections = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Stage:
+class PlannedStage:
     """Tasks of one kind, most valuable first, and what each costs.
 
     Attributes
@@ -92,7 +92,7 @@ def plan_study(
     return pd.DataFrame(rows, columns=["stage", "tasks", "stored", "minutes_each", "hours_open"])
 
 
-def study_stages(sections: Sections, profile: str, cohort: Cohort, store: Store) -> list[Stage]:
+def study_stages(sections: Sections, profile: str, cohort: Cohort, store: Store) -> list[PlannedStage]:
     """The stages that train, in the order of their value: what the later ones and the report stand on comes first."""
     named = {"profile": profile}
     frames = FrameSelectionSettings.checked(named | dict(sections["frame_selection"]))
@@ -115,7 +115,7 @@ def run_leading(sections: Sections, profile: str) -> None:
     run_grid(cohort, leading_system(settings), store)
 
 
-def _frame_selection(cohort: Cohort, settings: FrameSelectionSettings) -> Stage:
+def _frame_selection(cohort: Cohort, settings: FrameSelectionSettings) -> PlannedStage:
     cells: dict[tuple[str, str], tuple[str, Settings]] = {}
     for arm in ARMS:
         for kind, own in (("frame_cnn", settings.cnn(arm)), ("frame_features", settings.features(arm))):
@@ -134,10 +134,10 @@ def _frame_selection(cohort: Cohort, settings: FrameSelectionSettings) -> Stage:
         )
         drawn = len(cohort.manifest) * min(1.0, share) * 3 * settings.frames_per_part
         shared[train] = drawn * (1 - settings.inner_share) * settings.cnn_epochs * len(ARMS)
-    return Stage("frame selection", list(cells.values()), {}, shared)
+    return PlannedStage("frame selection", list(cells.values()), {}, shared)
 
 
-def _classification(cohort: Cohort, settings: ClassificationSettings) -> tuple[Stage, Stage]:
+def _classification(cohort: Cohort, settings: ClassificationSettings) -> tuple[PlannedStage, PlannedStage]:
     """The leading system, and the rest of the grid."""
     samples = len(classification_samples(cohort, settings.frames_per_run, settings.label_rule))
     each = samples / len(settings.model_views)
@@ -155,12 +155,12 @@ def _classification(cohort: Cohort, settings: ClassificationSettings) -> tuple[S
     known = {cell.digest() for cell in first}
     rest = [cell for cell in grid(settings) if cell.digest() not in known]
     return (
-        Stage("classification, leading system", [("classification", cell) for cell in first], images, shared),
-        Stage("classification, rest of the grid", [("classification", cell) for cell in rest], images, {}),
+        PlannedStage("classification, leading system", [("classification", cell) for cell in first], images, shared),
+        PlannedStage("classification, rest of the grid", [("classification", cell) for cell in rest], images, {}),
     )
 
 
-def _localization(cohort: Cohort, settings: LocalizationSettings, store: Store) -> list[Stage]:
+def _localization(cohort: Cohort, settings: LocalizationSettings, store: Store) -> list[PlannedStage]:
     try:
         classifiers = find_classifiers(cohort, settings, store)
     except InputError:
@@ -174,10 +174,10 @@ def _localization(cohort: Cohort, settings: LocalizationSettings, store: Store) 
     images = {detect: found * (1 - 1 / settings.folds) * settings.epochs}
     if settings.trainable == "head":
         shared[infer] = float(found * (1 + settings.augmented_copies))
-    stages = [Stage("localization, FPN", cells, images, shared)]
+    stages = [PlannedStage("localization, FPN", cells, images, shared)]
     if cohort.manifest["view"].notna().any():
         cams = cam_cells(settings, classifiers) if classifiers else []
         stages.append(
-            Stage("localization, CAM", [("localization_cam", cell) for cell in cams], {infer: float(found)}, {})
+            PlannedStage("localization, CAM", [("localization_cam", cell) for cell in cams], {infer: float(found)}, {})
         )
     return stages

@@ -20,7 +20,7 @@ from cag.experiments.localization_cam import CamMaterial, cam_fold
 from cag.experiments.localization_classifiers import FoldClassifiers
 from cag.experiments.localization_data import LesionFrames
 from cag.experiments.localization_fpn import train_fold
-from cag.experiments.localization_material import FpnSettings, Material
+from cag.experiments.localization_material import FpnSettings, LocalizationMaterial
 from cag.experiments.localization_scores import PUBLISHED_SIZE, Scored, scoring_rule
 from cag.experiments.localization_settings import (
     START_VIEW,
@@ -62,7 +62,7 @@ class Localization:
     sides : mapping of (arm, method) to Scored
     not_applicable : mapping of method to reason
     cam_folders : mapping of (arm, fold) to RunFolder
-    material : Material
+    material : LocalizationMaterial
         Frames and stored maps, for experiments that go on from here.
     cells : sequence of FpnSettings
         Settings of the detectors of the clean arm.
@@ -76,7 +76,7 @@ class Localization:
     sides: Mapping[tuple[Arm, str], Scored]
     not_applicable: Mapping[str, str]
     cam_folders: Mapping[tuple[Arm, int], RunFolder]
-    material: Material
+    material: LocalizationMaterial
     cells: Sequence[FpnSettings]
 
 
@@ -92,7 +92,7 @@ def localize(cohort: Cohort, settings: LocalizationSettings, store: Store) -> Lo
     """
     classifiers = find_classifiers(cohort, settings, store)
     cells = fpn_cells(settings, classifiers)
-    material = Material(cohort, cells[0], settings.device)
+    material = LocalizationMaterial(cohort, cells[0], settings.device)
     train = partial(_train, material=material, classifiers=classifiers)
     folders = run_tasks([Task("localization_fpn", cell, train) for cell in cells], cohort, store)
     cam_folders: dict[tuple[Arm, int], RunFolder] = {}
@@ -116,7 +116,7 @@ def _train(
     cell: FpnSettings,
     folder: RunFolder,
     *,
-    material: Material,
+    material: LocalizationMaterial,
     classifiers: FoldClassifiers | None,
 ) -> None:
     trunk = classifiers.load(cell.fold, START_VIEW).trunk if classifiers and cell.start else None

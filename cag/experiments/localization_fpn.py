@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cag.cohort import Cohort
 from cag.engine import Batch, Batches, fit
 from cag.experiments.localization_data import LesionFrames
-from cag.experiments.localization_material import FpnSettings, Material
+from cag.experiments.localization_material import FpnSettings, LocalizationMaterial
 from cag.experiments.localization_prior import centre_prior
 from cag.experiments.localization_splits import Split, split_images
 from cag.metrics.boxes import CORNERS, enlarge
@@ -60,7 +60,7 @@ def train_fold(
     settings: FpnSettings,
     folder: RunFolder,
     *,
-    material: Material,
+    material: LocalizationMaterial,
     trunk: Trunk | None = None,
     initial: Mapping[str, Tensor] | None = None,
 ) -> None:
@@ -98,7 +98,7 @@ def train_fold(
 
 
 def _fold_detections(
-    detector: StenosisDetector, material: Material, settings: FpnSettings, parts: np.ndarray
+    detector: StenosisDetector, material: LocalizationMaterial, settings: FpnSettings, parts: np.ndarray
 ) -> pd.DataFrame:
     """Boxes of detector and place prior on the inner and the scored images of a fold."""
     ids, scored = material.frames.images.image_id, np.flatnonzero(np.isin(parts, ["inner", "outer"]))
@@ -126,7 +126,7 @@ class _Judge:
         return float(average_precision(match(own.images, table, own.truth))[0]) + 1e-9 * epoch
 
 
-def detect_rows(detector: StenosisDetector, material: Material, rows: np.ndarray) -> list[Detections]:
+def detect_rows(detector: StenosisDetector, material: LocalizationMaterial, rows: np.ndarray) -> list[Detections]:
     """Detections on these frames, from stored maps where the trunk is frozen."""
     if detector.trainable == "all":
         return detect_images(detector, material.images[torch.as_tensor(rows)], material.device)
@@ -161,7 +161,7 @@ def detections_table(found: Sequence[Detections], image_ids: Sequence[str] | pd.
     return table.assign(score=scores)
 
 
-def _batches(material: Material, settings: FpnSettings, train: Tensor) -> Batches:
+def _batches(material: LocalizationMaterial, settings: FpnSettings, train: Tensor) -> Batches:
     if settings.trainable == "all":
         tensors = (material.images[train], material.boxes(settings.arm)[train])
         return Batches(tensors, settings.fit.batch_size, prepare=_augmented)
@@ -196,7 +196,7 @@ def _loss_of(detector: StenosisDetector, settings: FpnSettings) -> Callable[[nn.
 
 
 def _prior_table(
-    frames: LesionFrames, train: np.ndarray, scored: np.ndarray, material: Material, settings: FpnSettings
+    frames: LesionFrames, train: np.ndarray, scored: np.ndarray, material: LocalizationMaterial, settings: FpnSettings
 ) -> pd.DataFrame:
     """The same boxes on every scored image, from the training images alone."""
     boxes = frames.boxes()

@@ -67,7 +67,7 @@ class FpnSettings(Settings):
 
 
 @dataclass(frozen=True)
-class Material:
+class LocalizationMaterial:
     """Frames, and what a frozen trunk makes of them, held in memory and shared by the folds of one process."""
 
     cohort: Cohort

@@ -16,7 +16,7 @@ from cag.errors import InputError
 from cag.experiments.localization import Localization, operating_points
 from cag.experiments.localization_data import FrameChoice
 from cag.experiments.localization_fpn import detect_rows, detections_table, new_detector, train_fold
-from cag.experiments.localization_material import FpnSettings, Material
+from cag.experiments.localization_material import FpnSettings, LocalizationMaterial
 from cag.experiments.localization_scores import Scored, scoring_rule
 from cag.experiments.localization_settings import LocalizationSettings, fpn_cells
 from cag.settings import Settings
@@ -51,7 +51,7 @@ class Domain:
 
     name: str
     cohort: Cohort
-    material: Material
+    material: LocalizationMaterial
     cells: Sequence[FpnSettings]
 
 
@@ -89,7 +89,7 @@ def run_transfer(
         remedy = "Name another cohort, or leave it empty"
         raise InputError("is the cohort itself", field="transfer_manifest", remedy=remedy)
     cells = [cell for cell in fpn_cells(settings, None) if cell.arm == "clean"]
-    material = Material(other, cells[0], settings.device)
+    material = LocalizationMaterial(other, cells[0], settings.device)
     names = _names(cohort, other)
     domains = (
         Domain(names[0], cohort, found.material, found.cells),
@@ -158,7 +158,7 @@ def _operating(boxes: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
     return joined.assign(operating=joined.score >= joined.threshold).drop(columns="threshold")
 
 
-def _train(cohort: Cohort, cell: FpnSettings, folder: RunFolder, *, material: Material) -> None:
+def _train(cohort: Cohort, cell: FpnSettings, folder: RunFolder, *, material: LocalizationMaterial) -> None:
     train_fold(cohort, cell, folder, material=material)
 
 
