@@ -127,7 +127,7 @@ class Bench:
         rows = []
         for name, hits in found.items():
             least, value = wanted.get(name), hits.best_f1()
-            met = (f">= {least:.2f}", value >= least) if least is not None else ("", None)
+            met = (f"at least {least:.2f}", value >= least) if least is not None else ("", None)
             rows.append(row("transfer", f"{name}, best F1 on real frames", value, *met))
             rows.append(row("transfer", f"{name}, recall at 1 false peak a frame", hits.recall_at(1.0)))
         return table(rows)

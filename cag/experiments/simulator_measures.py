@@ -99,8 +99,14 @@ def speed(plan: CohortPlan) -> pd.DataFrame:
     ratio = seconds["whole run"] / seconds["first half"]
     return table(
         [
-            row("speed", "frames a second", rate, f">= {LEAST_FRAMES_PER_SECOND:g}", rate >= LEAST_FRAMES_PER_SECOND),
-            row("speed", "time of a run over time of its half", ratio, "<= 2.2", ratio <= 2.2),
+            row(
+                "speed",
+                "frames a second",
+                rate,
+                f"at least {LEAST_FRAMES_PER_SECOND:g}",
+                rate >= LEAST_FRAMES_PER_SECOND,
+            ),
+            row("speed", "time of a run over time of its half", ratio, "at most 2.2", ratio <= 2.2),
         ]
     )
 
@@ -132,7 +138,9 @@ def realism(frames: UInt8[np.ndarray, "n h w"], seed: int = 0) -> pd.DataFrame:
         rows.append(row("realism", f"{name}, median", median, band, real["p25"] <= median <= real["p75"]))
         low, high = simulated[name].quantile([0.05, 0.95])
         overlap = max(0.0, min(high, real["p95"]) - max(low, real["p05"])) / (real["p95"] - real["p05"])
-        rows.append(row("realism", f"{name}, share of the real spread covered", overlap, ">= 0.5", overlap >= 0.5))
+        rows.append(
+            row("realism", f"{name}, share of the real spread covered", overlap, "at least 0.5", overlap >= 0.5)
+        )
     return table(rows)
 
 
@@ -150,11 +158,12 @@ def shortcuts(plan: CohortPlan, pictures: Pictures) -> pd.DataFrame:
         "everything decided about a run but disease, AUC": covariate_auc(run_covariates(plan)),
     }
     rows = [
-        row("shortcuts", name, auc, f"<= {MOST_SHORTCUT_AUC}", auc <= MOST_SHORTCUT_AUC) for name, auc in aucs.items()
+        row("shortcuts", name, auc, f"at most {MOST_SHORTCUT_AUC}", auc <= MOST_SHORTCUT_AUC)
+        for name, auc in aucs.items()
     ]
     part = (pictures.centers.clip(0, 0.999) * 4).astype(int)
     most = float(part.value_counts(normalize=True).max()) if len(part) else float("nan")
-    wanted = f"<= {MOST_IN_ONE_PART}"
+    wanted = f"at most {MOST_IN_ONE_PART}"
     return table([*rows, row("shortcuts", "lesions in one of 16 parts of the field, most", most, wanted, most <= 0.25)])
 
 

@@ -12,6 +12,7 @@ from cag.errors import InputError
 from cag.experiments import simulator_measures as measures
 from cag.experiments.simulator_acceptance import Bench, real_angiograms
 from cag.experiments.simulator_measures import Pictures
+from cag.experiments.simulator_page import pretrained_difficulty, stored_acceptance
 from cag.experiments.simulator_probes import PATCH, covariate_auc, network_probe, run_covariates, vessel_patches
 from cag.phantom.cohort import CohortPlan, CohortSettings, plan_cohort
 
@@ -112,3 +113,13 @@ def test_parts_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench.measure(["real or simulated"]).empty
     with pytest.raises(InputError, match="'beauty' is not measured here"):
         bench.measure(["beauty"])
+
+
+def test_the_page_shows_the_stored_measurements_and_the_pretrained_network() -> None:
+    table, numbers = stored_acceptance()
+    assert {"realism", "shortcuts", "difficulty"} <= set(table["part"])
+    assert not table["wanted"].str.startswith((">", "<")).any(), "a page would show a quotation"
+    asked = table[table["met"] != "reported"]
+    assert numbers["asked"] == len(asked) and numbers["accepted"] == asked["met"].eq("yes").sum()
+    quality = {"recall_by_severity": {"all": 0.7, "25-50": 0.5}, "quality": {"patient_auc": 0.95}}
+    assert pretrained_difficulty(quality)["met"].tolist() == ["yes", "no", "reported"]
