@@ -26,7 +26,11 @@ def is_thebe(script: Any) -> bool:
 
 
 def prepare_page(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: nodes.document) -> None:
-    """Give a page the scripts it needs and no other."""
+    """Give a page the scripts it needs and no other, and no list whose entries are none."""
+    if "body" in context:  # docutils calls a bibliography a list, but its entries carry another role
+        context["body"] = context["body"].replace(
+            '<div role="list" class="citation-list">', '<div class="citation-list">'
+        )
     if _GRAPH_MARK in context.get("body", ""):
         app.add_js_file(PLOTLY)
     context["script_files"] = [script for script in context["script_files"] if not is_thebe(script)]

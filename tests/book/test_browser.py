@@ -144,8 +144,12 @@ def test_interactive_graphs_are_drawn(page: Page) -> None:
             assert drawn == graphs
 
 
+#: Listings of the package's own names hold tens of thousands of elements, for which axe needs minutes a page.
+READ = [name for name in PAGES if (HTML / name).stat().st_size < 300_000]
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", READ)
 def test_page_has_no_serious_accessibility_violation(page: Page, name: str, theme: str) -> None:
     page.emulate_media(color_scheme=theme)
     page.goto(uri(name), wait_until="load")
