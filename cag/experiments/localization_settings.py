@@ -41,7 +41,12 @@ class LocalizationSettings(StudySettings):
     folds : int
         Patient folds; those of notebook 03 where the CAM takes part.
     arms : sequence of {'clean', 'as_published'}
-    min_percent, frames_per_run, max_images : see ``FrameChoice``
+    min_percent : float
+        Least percent stenosis of a box that counts.
+    frames_per_run : int
+        Frames taken from each run, spread over those that have a box.
+    max_images : int
+        Most frames in all, whole patients; 0 takes every one.
     trainable : {'all', 'head'}
         ``all`` starts from the fold's classifier and trains every layer, as published; ``head`` keeps the
         initial trunk frozen, and trains pyramid and heads on its maps.
