@@ -103,8 +103,7 @@ def stored_acceptance() -> tuple[pd.DataFrame, dict[str, float | str]]:
 def pretrained_difficulty(record: dict[str, Any]) -> pd.DataFrame:
     """How hard the simulated frames are for the network of the ``xa`` weights, in place of the reference detector.
 
-    It is another network, trained longer on more frames; where it stays below the range wanted, so would the
-    reference detector in all likelihood, and a range that it meets says less.
+    It is another network, trained longer on more frames: it does not answer for the reference detector.
     """
     recall, auc = record["recall_by_severity"], record["quality"]["patient_auc"]
     rows = [
