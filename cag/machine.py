@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
@@ -11,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 #: Packages whose versions decide a result.
@@ -22,6 +24,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory_gb() -> float:
+    """Memory of the machine in GB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+
+
+def end_children() -> None:
+    """Ask every process that this one started to end, and theirs."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.terminate()
+
+
 def describe_machine() -> dict[str, Any]:
     """Processor, cores, memory, graphics card and versions; nothing that names the machine or its user."""
     card = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
@@ -29,7 +43,7 @@ def describe_machine() -> dict[str, Any]:
         "date": date.today().isoformat(),
         "processor": _processor(),
         "cores": cores(),
-        "memory_gb": round(_memory_bytes() / 1e9, 1),
+        "memory_gb": round(memory_gb(), 1),
         "card": card,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in _PACKAGES},
@@ -50,7 +64,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

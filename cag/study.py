@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -10,19 +11,23 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import TextIOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import nbformat
 import papermill
+import torch
 import yaml
 from nbstripout import strip_output
 from papermill.exceptions import PapermillExecutionError
+from tqdm import tqdm
 
 from cag.errors import InputError, SettingsError
-from cag.machine import describe_machine, peak_memory_of_children_gb
+from cag.lanes import side_by_side
+from cag.machine import cores, describe_machine, end_children, memory_gb, peak_memory_of_children_gb
 from cag.plan import run_leading
 from cag.progress import DEADLINE_VARIABLE, OutOfTime
 from cag.settings import ROOT
@@ -44,6 +49,22 @@ SECTIONS = {
     "08_scorecard": "scorecard",
     "09_explore": "explore",
 }
+
+#: Notebook -> the notebooks whose results it reads, in the order in which they best start: longest way first.
+READS_FROM: dict[str, tuple[str, ...]] = {
+    "03_stenosis_classification": (),
+    "02_frame_selection": (),
+    "06_cam_vs_fpn": ("03_stenosis_classification",),
+    "07_reading_a_study": ("02_frame_selection", "03_stenosis_classification", "06_cam_vs_fpn"),
+    "05_redundancy_ablation": ("03_stenosis_classification",),
+    "04_two_vs_three_categories": ("03_stenosis_classification",),
+    "01_cohort": (),
+    "09_explore": ("02_frame_selection", "03_stenosis_classification", "06_cam_vs_fpn"),
+    "08_scorecard": tuple(name for name in SECTIONS if name < "08"),
+}
+
+#: Memory that a notebook of the demo may need (GB).
+_NOTEBOOK_GB = 4.0
 
 #: Where `make book` looks first: the run that is part of the project.
 PUBLISHED = "published"
@@ -136,22 +157,54 @@ def run_study(
         if hours is not None:
             stack.enter_context(_environment(DEADLINE_VARIABLE, str(time.time() + 3600 * hours)))
             chosen = sorted(chosen, key=BY_VALUE.index)
+
+        def execute(name: str, shown: TextIO | TextIOBase) -> Execution:
+            values = {"profile": profile, **parameters[SECTIONS[name]], **(overrides or {})}
+            return _execute(name, values, ROOT / "results" / profile, overrides or {}, shown)
+
+        if hours is None and scheduler is None and (lanes := _lanes(len(chosen))) > 1:
+            stack.enter_context(_environment("OMP_NUM_THREADS", str(max(1, cores() // lanes))))
+            needs = {name: [one for one in READS_FROM[name] if one in chosen] for name in READS_FROM if name in chosen}
+            stack.enter_context(contextlib.chdir(ROOT))  # papermill changes the folder of the whole process
+            found = side_by_side(needs, lambda name, shown: _closing_loop(execute, name, shown), lanes, end_children)
+            return [found[name] for name in chosen]
         for name in chosen:
             if hours is not None and name == LEADING_BEFORE and "03_stenosis_classification" in chosen:
                 run_leading(parameters, profile)
-            values = {"profile": profile, **parameters[SECTIONS[name]], **(overrides or {})}
-            executions.append(_execute(name, values, ROOT / "results" / profile, overrides or {}))
+            executions.append(execute(name, sys.stderr))
     return executions
 
 
-def _execute(name: str, values: Mapping[str, Any], results: Path, overrides: Mapping[str, Any]) -> Execution:
+def _closing_loop(execute: Callable[[str, TextIOBase], Execution], name: str, shown: TextIOBase) -> Execution:
+    """Execute in a thread of its own; the event loop that the notebook client leaves there is closed."""
+    try:
+        return execute(name, shown)
+    finally:
+        with contextlib.suppress(RuntimeError):  # there is none where the notebook was found again
+            asyncio.get_event_loop().close()
+
+
+def _lanes(notebooks: int) -> int:
+    """Notebooks that run at once: two, where there are cores and memory for them and no card they would share.
+
+    Two notebooks with a core each end sooner than one after the other with both: much of a notebook is not
+    the network's arithmetic.
+    """
+    if torch.cuda.is_available() or memory_gb() < 2 * _NOTEBOOK_GB:
+        return 1
+    return min(2, cores(), notebooks)
+
+
+def _execute(
+    name: str, values: Mapping[str, Any], results: Path, overrides: Mapping[str, Any], shown: TextIO | TextIOBase
+) -> Execution:
     """Run one notebook unless its executed copy was made from the same inputs."""
     executed, stamp = results / "notebooks" / f"{name}.ipynb", results / "notebooks" / f"{name}.json"
     key = _inputs_digest(name, values)
     if executed.exists() and stamp.exists() and json.loads(stamp.read_text())["inputs"] == key:
         return Execution(name, 0.0, reused=True)
     start = time.monotonic()
-    write_atomically(executed, lambda path: _run_notebook(NOTEBOOKS / f"{name}.ipynb", path, values))
+    write_atomically(executed, lambda path: _run_notebook(NOTEBOOKS / f"{name}.ipynb", path, values, shown))
     seconds = time.monotonic() - start
     record = {"inputs": key, "profile": values["profile"], "seconds": round(seconds, 1), "overrides": _shown(overrides)}
     record |= describe_machine() | {"peak_memory_gb": peak_memory_of_children_gb()}
@@ -166,11 +219,12 @@ def _shown(overrides: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _run_notebook(source: Path, target: Path, values: Mapping[str, Any]) -> None:
-    print(f"\n{source.stem}", file=sys.stderr, flush=True)
+def _run_notebook(source: Path, target: Path, values: Mapping[str, Any], shown: TextIO | TextIOBase) -> None:
+    tqdm.write(f"{source.stem} starts", file=sys.stderr)
+    alone = shown is sys.stderr
     try:
         papermill.execute_notebook(
-            source, target, parameters=dict(values), cwd=ROOT, progress_bar=True, stderr_file=sys.stderr
+            source, target, parameters=dict(values), cwd=ROOT, progress_bar=alone, stderr_file=shown
         )
     except PapermillExecutionError as error:
         if error.ename == OutOfTime.__name__:

@@ -20,7 +20,7 @@ FLOORS = tuple(
         "archives study_tree graphics qca run_labels files tables labels manifest verify splits phantom simulate "
         "rendered plan_cache public cohort playground",
         "transforms engine batches memory checkpoint runtime machine models",
-        "store claims progress task tasks cluster cluster_work local_cluster experiments",
+        "store claims progress lanes task tasks cluster cluster_work local_cluster experiments",
         "figures exhibits report report_batch notebook calibration plan study print_book publishing __main__",
     )
 )

@@ -3,8 +3,11 @@ from __future__ import annotations
 import getpass
 import json
 import platform
+import signal
+import subprocess
+import sys
 
-from cag.machine import describe_machine, peak_memory_of_children_gb
+from cag.machine import describe_machine, end_children, peak_memory_of_children_gb
 
 
 def test_the_record_tells_what_decides_time_and_result():
@@ -20,3 +23,11 @@ def test_the_record_names_neither_machine_nor_user():
 
 def test_memory_of_children_is_a_number_of_gigabytes():
     assert 0 <= peak_memory_of_children_gb() < 10_000
+
+
+def test_children_and_theirs_are_ended():
+    nested = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'], stdin=sys.stdin)"
+    child = subprocess.Popen([sys.executable, "-c", nested], stdin=subprocess.PIPE)
+    end_children()
+    assert child.wait(20) == -signal.SIGTERM
+    child.stdin.close()

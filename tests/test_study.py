@@ -153,3 +153,26 @@ def test_profiles_of_the_study_are_settings_their_notebooks_accept(profile):
 
 def test_every_notebook_has_its_section():
     assert sorted(study.SECTIONS) == sorted(path.stem for path in (ROOT / "notebooks").glob("0[1-9]*.ipynb"))
+
+
+@pytest.mark.filterwarnings("default")
+def test_two_notebooks_run_side_by_side_with_a_core_each(project, monkeypatch):
+    notebook = nbformat.read(project / "notebooks" / "01_example.ipynb", as_version=4)
+    notebook.cells[-1].source = "import os\nos.environ.get('OMP_NUM_THREADS'), os.getcwd()"
+    for name in ("01_example", "02_other"):
+        nbformat.write(notebook, project / "notebooks" / f"{name}.ipynb")
+    monkeypatch.setattr(study, "SECTIONS", {"01_example": "example", "02_other": "other"})
+    monkeypatch.setattr(study, "READS_FROM", {"02_other": (), "01_example": ("02_other",)})
+    monkeypatch.setattr(study, "cores", lambda: 4)
+    monkeypatch.setattr(study, "memory_gb", lambda: 64.0)
+    monkeypatch.setattr(study.torch.cuda, "is_available", lambda: False)
+    assert [one.notebook for one in study.run_study("demo")] == ["01_example", "02_other"]
+    assert output(project)[1] == str(("2", str(project)))
+    monkeypatch.setattr(study, "memory_gb", lambda: 4.0)
+    study.run_study("demo", overrides={"number": 2})
+    assert output(project)[1] != str(("2", str(project)))
+
+
+def test_every_notebook_says_what_it_reads_from():
+    assert study.READS_FROM.keys() == study.SECTIONS.keys()
+    assert {name for names in study.READS_FROM.values() for name in names} <= study.SECTIONS.keys()
