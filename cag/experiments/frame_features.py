@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, UInt8
+from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -38,6 +39,9 @@ class Standardized(nn.Module):
     relative : bool
         Subtract from a sequence of frames its own mean first. What stays the same during a run, such as
         the patient's anatomy and the look of the machine, is then no longer seen; what changes is.
+    components : int
+        Show the network only so many principal components of the training samples, all divided by the SD of
+        the first; 0 shows every feature. A few dozen runs cannot teach it which of 2,048 features matter.
 
     Attributes
     ----------
@@ -47,23 +51,36 @@ class Standardized(nn.Module):
 
     mean: Tensor
     sd: Tensor
+    axes: Tensor
     least_change: Tensor
 
-    def __init__(self, network: nn.Module, features: int, *, relative: bool = False) -> None:
+    def __init__(self, network: nn.Module, features: int, *, relative: bool = False, components: int = 0) -> None:
         super().__init__()
-        self.network, self.relative = network, relative
+        self.network, self.relative, self.components = network, relative, components
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("sd", torch.ones(features))
+        self.register_buffer("axes", torch.zeros(features, components))
         self.register_buffer("least_change", torch.zeros(()))
 
     def learn_scale(self, samples: Float[Tensor, "... f"]) -> None:
-        """Take mean and SD of each feature from training samples; a constant feature keeps SD 1."""
+        """Take mean and SD of each feature, and the components, from training samples; a constant keeps SD 1."""
         rows = self._centered(samples).flatten(0, -2)
         sd = rows.std(dim=0)
         self.mean.copy_(rows.mean(dim=0))
         self.sd.copy_(torch.where(sd > 1e-6, sd, torch.ones_like(sd)))
+        if self.components:
+            found = PCA(self.components, svd_solver="covariance_eigh").fit(self._scaled(samples).flatten(0, -2).numpy())
+            axes = found.components_.T / np.sqrt(found.explained_variance_[0])
+            self.axes.copy_(torch.from_numpy(np.ascontiguousarray(axes)))
         if self.relative:
             self.least_change.copy_(self.change(samples).min())
+
+    def showing(self, network: nn.Module) -> Standardized:
+        """Another network behind the same scale."""
+        other = Standardized(network, len(self.mean), relative=self.relative, components=self.components)
+        for name, value in self.named_buffers(recurse=False):
+            other.get_buffer(name).copy_(value)
+        return other
 
     def change(self, sequences: Float[Tensor, "*b t f"]) -> Float[Tensor, "*b"]:
         """How much a sequence of frames changes: root mean square of its features in units of the training's SD."""
@@ -75,7 +92,8 @@ class Standardized(nn.Module):
 
     def forward(self, features: Float[Tensor, "... f"]) -> Tensor:
         """Outputs of the network for raw features."""
-        return self.network(self._scaled(features))
+        scaled = self._scaled(features)
+        return self.network(scaled @ self.axes if self.components else scaled)
 
     def _scaled(self, features: Float[Tensor, "... f"]) -> Float[Tensor, "... f"]:
         return (self._centered(features) - self.mean) / self.sd

@@ -1,8 +1,6 @@
-"""Training of the two stages: the frame classifier, and the sequence models over its features."""
+"""Training of stage 1, the frame classifier."""
 
 from __future__ import annotations
-
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,10 +11,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cag.cohort import Cohort
 from cag.engine import Batches, FitSettings, History, fit, predict
-from cag.experiments.frame_features import Standardized, seeded, sequences, start_trunk
-from cag.experiments.frame_sampling import contrast_truth, inner_patients, sampled_frames, split_patients
-from cag.experiments.frame_settings import CnnSettings, SequenceModel, SequenceSettings
-from cag.models.frame_selector import FrameClassifier, IntervalLSTM, TemporalConvolution, soft_f1_loss
+from cag.experiments.frame_features import Standardized, seeded, start_trunk
+from cag.experiments.frame_sampling import inner_patients, sampled_frames, split_patients
+from cag.experiments.frame_settings import CnnSettings
+from cag.models.frame_selector import FrameClassifier
 from cag.store import RunFolder
 from cag.transforms import augment, load_frames, scale
 
@@ -118,84 +116,14 @@ def _train_head(
     return head.cpu(), history
 
 
-def train_sequence(
-    cohort: Cohort, settings: SequenceSettings, folder: RunFolder, *, device: str, features: RunFolder
-) -> None:
-    """Train a sequence model once and store two checkpoints of it.
-
-    ``clean`` is the epoch with the best soft F1 on the inner patients; ``as_published`` the one best
-    on the very test patients it is then scored on.
-    """
-    train, test = split_patients(cohort, settings.split.train_patients, settings.split.seed)
-    inner = set(inner_patients(train, settings.split.inner_share, settings.split.seed))
-    stored = features.load_weights("features")
-    manifest = cohort.manifest
-    fitted, scored, tested = (
-        sequences(stored, manifest[manifest.patient_id.isin(patients)], contrast_truth)
-        for patients in (set(train) - inner, inner, test)
-    )
-    model = new_sequence(settings.model, fitted[0].shape[2], settings.split.seed, settings.relative)
-    model.learn_scale(fitted[0])
-    leaked: dict[str, Tensor] = {}
-    leaked_scores: list[float] = []
-
-    def score(_: int, network: nn.Module) -> float:
-        leaked_scores.append(_soft_f1(network, *tested, device))
-        if leaked_scores[-1] == max(leaked_scores):
-            leaked.update({name: value.detach().clone() for name, value in network.state_dict().items()})
-        return _soft_f1(network, *scored, device)
-
-    plan = FitSettings(
-        epochs=settings.sequence_epochs,
-        patience=settings.sequence_patience,
-        batch_size=settings.sequence_batch,
-        learning_rate=settings.sequence_learning_rate,
-        precision="fp32",
-    )
-    batches = Batches(fitted, plan.batch_size, prepare=partial(crop_runs, share=settings.crop))
-    generator = torch.Generator().manual_seed(settings.split.seed)
-    history = fit(model, batches, _sequence_loss, plan, generator=generator, device=device, on_epoch=score)
-    folder.save_weights("clean", model.state_dict())
-    folder.save_weights("as_published", leaked)
-    folder.save_table("history", pd.DataFrame(history.rows).assign(test_score=leaked_scores))
-
-
 def new_head(features: int, seed: int) -> Standardized:
     """An untrained frame classifier head over pooled features."""
     return Standardized(seeded(lambda: nn.Linear(features, 1), seed), features)
 
 
-def new_sequence(model: SequenceModel, features: int, seed: int, relative: bool) -> Standardized:
-    """An untrained sequence model over pooled features."""
-    kind = IntervalLSTM if model == "cnn_lstm" else TemporalConvolution
-    return Standardized(seeded(lambda: kind(features), seed), features, relative=relative)
-
-
-def crop_runs(
-    inputs: Float[Tensor, "b t f"], targets: Float[Tensor, "b t"], generator: torch.Generator, share: float
-) -> tuple[Float[Tensor, "b t f"], Float[Tensor, "b t"]]:
-    """Cut up to ``share`` of each run off at either end and stretch the rest to the same length."""
-    count, steps = targets.shape
-    first = torch.rand(count, 1, generator=generator) * share * steps
-    last = steps - torch.rand(count, 1, generator=generator) * share * steps
-    places = first + (last - first) * torch.arange(steps) / steps
-    chosen = places.floor().long().clamp(0, steps - 1).to(inputs.device)
-    return inputs.gather(1, chosen[..., None].expand_as(inputs)), targets.gather(1, chosen)
-
-
-def _soft_f1(network: nn.Module, inputs: Float[Tensor, "n t f"], targets: Float[Tensor, "n t"], device: str) -> float:
-    logits = predict(network, inputs, device=device, precision="fp32")
-    return 1 - float(soft_f1_loss(logits, targets))
-
-
 def _frame_loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     inputs, targets = batch
     return binary_cross_entropy_with_logits(network(inputs).float().flatten(), targets)
-
-
-def _sequence_loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    inputs, targets = batch
-    return soft_f1_loss(network(inputs), targets)
 
 
 def _augmented(images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,8 @@ from cag.errors import InputError
 from cag.experiments.frame_baselines import frame_curves
 from cag.experiments.frame_candidates import choose_candidates, image_quality
 from cag.experiments.frame_features import Standardized, pooled_features, start_trunk
-from cag.experiments.frame_networks import new_head, new_sequence
+from cag.experiments.frame_networks import new_head
+from cag.experiments.frame_sequences import new_sequence
 from cag.experiments.frame_settings import FrameSelectionSettings
 from cag.models.frame_selector import FrameClassifier, interval_from_probabilities, resample_indices, spread_to_frames
 from cag.models.trunk import STAGES
@@ -164,7 +165,7 @@ def load_frame_selector(store: Store) -> FrameSelector:
         trunk.load_state_dict(folder.load_weights("trunk"))
     width = trunk.channels[STAGES[-1]]
     head = new_head(width, settings.seed)
-    sequence = new_sequence("cnn_lstm", width, settings.seed, settings.relative)
+    sequence = new_sequence("cnn_lstm", width, settings)
     head.load_state_dict(folder.load_weights("head"))
     sequence.load_state_dict(folder.load_weights("sequence"))
     return FrameSelector(FrameClassifier(trunk, "head").eval(), head.eval(), sequence.eval(), settings)

@@ -117,6 +117,23 @@ def inner_patients(train: Sequence[str], share: float, seed: int) -> list[str]:
     return [sorted(train)[index] for index in sorted(chosen)]
 
 
+def inner_folds(train: Sequence[str], share: float, seed: int, members: int) -> list[list[str]]:
+    """The inner patients of each member: disjoint parts of all training patients; ``inner_patients`` for one member.
+
+    Raises
+    ------
+    LabelError
+        If there are fewer training patients than members.
+    """
+    if members == 1:
+        return [inner_patients(train, share, seed)]
+    if members > len(train):
+        problem, remedy = f"{members} members for {len(train)} training patients", "Ask for fewer members"
+        raise LabelError(problem, field="members", remedy=remedy)
+    shuffled = np.random.default_rng([seed, 1]).permutation(sorted(train))
+    return [sorted(part.tolist()) for part in np.array_split(shuffled, members)]
+
+
 def _spread(first: int, last: int, count: int) -> Int[np.ndarray, " k"]:
     """Up to ``count`` different indices, evenly spread over ``first..last``."""
     if last < first:

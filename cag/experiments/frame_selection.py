@@ -15,7 +15,7 @@ from cag.cohort import Cohort
 from cag.experiments.frame_baselines import apply_calibration, calibrate, change_interval, constant_prior
 from cag.experiments.frame_candidates import choose_candidates, image_quality, middle_frames
 from cag.experiments.frame_features import Standardized, compute_features
-from cag.experiments.frame_networks import new_head, new_sequence, train_cnn, train_sequence
+from cag.experiments.frame_networks import new_head, train_cnn
 from cag.experiments.frame_reading import (
     frame_probability,
     guarded_probability,
@@ -23,6 +23,7 @@ from cag.experiments.frame_reading import (
     sequence_probability,
 )
 from cag.experiments.frame_sampling import contrast_truth, split_patients
+from cag.experiments.frame_sequences import new_sequence, train_sequence
 from cag.experiments.frame_settings import ARMS, Arm, FrameSelectionSettings, SequenceModel
 from cag.models.frame_selector import interval_from_probabilities
 from cag.settings import Settings
@@ -123,7 +124,7 @@ def _network_findings(work: _Work, runs: pd.DataFrame) -> Iterator[_Found]:
         sequence_models: tuple[SequenceModel, ...] = ("cnn_lstm", "tcn") if arm == "clean" else ("cnn_lstm",)
         read_sequence = partial(guarded_probability, head) if arm == "clean" else sequence_probability
         for name in sequence_models:
-            model = new_sequence(name, width, work.settings.seed, work.settings.relative)
+            model = new_sequence(name, width, work.settings)
             model.load_state_dict(work.sequence(arm, name).load_weights(arm))
             models[name] = (model.eval(), read_sequence)
         for run_id in runs.run_id:

@@ -31,18 +31,23 @@ class FrameSelectionSettings(StudySettings):
     train_patients : int or None
         Training patients; None takes the sets that ``patients.csv`` names.
     inner_share : float
-        Share of the training patients (as published: of the images) that chooses the checkpoints.
+        Share of the training patients (as published: of the images) that chooses the checkpoints; with several
+        ``members``, each has its own part of all training patients for that.
     frames_per_part, belt : int
         Sampling for the frame classifier: frames inside, before and after; unused frames beside each border.
     cnn_epochs, cnn_patience, cnn_batch, cnn_learning_rate
         Stage 1, the frame classifier; a batch counts frames.
     sequence_epochs, sequence_patience, sequence_batch, sequence_learning_rate
         Stage 2, biLSTM and temporal convolution; a batch counts runs.
+    members : int
+        Sequence models trained with different inner patients and asked together; 1 as published.
     crop : float
         Largest share of a training run cut off at either end, anew in every epoch; 0 as published.
     relative : bool
         Whether stage 2 sees each frame's features relative to the mean of its run; False as published.
-    rule : {'longest', 'mass'}
+    components : int or None
+        Principal components of the training runs' features that stage 2 sees; None shows it all of them, as published.
+    rule : {'longest', 'mass', 'last_positive'}
         How the clean arm reads an interval from probabilities; the published rule is ``last_positive``.
     candidates : int
         Candidate frames of a run.
@@ -59,13 +64,15 @@ class FrameSelectionSettings(StudySettings):
     cnn_patience: int = Field(default=10, ge=1)
     cnn_batch: int = Field(default=32, ge=2)
     cnn_learning_rate: float = Field(default=1e-3, gt=0, lt=1)
-    sequence_epochs: int = Field(default=40, ge=1)
-    sequence_patience: int = Field(default=12, ge=1)
+    sequence_epochs: int = Field(default=60, ge=1)
+    sequence_patience: int = Field(default=20, ge=1)
     sequence_batch: int = Field(default=16, ge=2)
     sequence_learning_rate: float = Field(default=1e-3, gt=0, lt=1)
-    crop: float = Field(default=0.2, ge=0, lt=0.5)
+    members: int = Field(default=4, ge=1, le=20)
+    crop: float = Field(default=0.0, ge=0, lt=0.5)
     relative: bool = True
-    rule: Literal["longest", "mass"] = "longest"
+    components: int | None = Field(default=16, ge=1, le=1024)
+    rule: IntervalRule = "longest"
     candidates: int = Field(default=8, ge=5, le=10)
 
     def cnn(self, arm: Arm) -> CnnSettings:
@@ -150,5 +157,7 @@ class SequenceSettings(Settings):
     sequence_patience: int
     sequence_batch: int
     sequence_learning_rate: float
+    members: int
     crop: float
     relative: bool
+    components: int | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -91,6 +92,20 @@ class TemporalConvolution(nn.Module):
             for block in self.blocks:
                 x = x + block(x)
             return self.logit(x)[:, 0]
+
+
+class Averaged(nn.Module):
+    """Networks asked together: the logit of the mean of their probabilities."""
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, features: Float[Tensor, "b t f"]) -> Float[Tensor, "b t"]:
+        """Logits of full contrast."""
+        if len(self.members) == 1:
+            return self.members[0](features)
+        return torch.stack([member(features) for member in self.members]).sigmoid().mean(dim=0).logit(eps=1e-6)
 
 
 def _over_channels(norm: nn.Module, sequence: Float[Tensor, "b t f"]) -> Float[Tensor, "b t f"]:

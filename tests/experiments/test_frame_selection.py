@@ -16,13 +16,15 @@ from cag.errors import InputError, LabelError
 from cag.experiments import frame_candidate_scores as candidate_scores
 from cag.experiments import frame_scores as scores
 from cag.experiments.frame_features import Standardized
-from cag.experiments.frame_networks import crop_runs, inner_samples
+from cag.experiments.frame_networks import inner_samples
 from cag.experiments.frame_reading import find_interval, load_frame_selector
 from cag.experiments.frame_real_runs import FOLDER, read_real_runs
-from cag.experiments.frame_sampling import split_patients
+from cag.experiments.frame_sampling import inner_folds, inner_patients, split_patients
 from cag.experiments.frame_selection import FrameSelectionTables, run_frame_selection
+from cag.experiments.frame_sequences import crop_runs
 from cag.experiments.frame_settings import FrameSelectionSettings
 from cag.labels import CohortTables
+from cag.models.frame_selector import Averaged
 from cag.store import Store
 
 SIZE = 75
@@ -83,6 +85,7 @@ def settings() -> FrameSelectionSettings:
         weights="random",
         backbone="squeezenet1_1",
         train_patients=3,
+        members=3,
         cnn_epochs=6,
         sequence_epochs=6,
         sequence_batch=4,
@@ -186,7 +189,7 @@ def test_a_cohort_without_intervals_is_refused(cohort: Cohort, settings: FrameSe
 def test_all_layers_are_trained_and_stored(cohort: Cohort, tmp_path: Path) -> None:
     small = cohort.subset(["P0000", "P0001", "P0002"])
     settings = FrameSelectionSettings(
-        image_size=SIZE, weights="random", backbone="squeezenet1_1", trainable="all", train_patients=2,
+        image_size=SIZE, weights="random", backbone="squeezenet1_1", trainable="all", train_patients=2, members=1,
         frames_per_part=2, cnn_epochs=1, cnn_batch=8, sequence_epochs=1, sequence_batch=2, bootstrap=5, device="cpu",
     )  # fmt: skip
     store = Store(tmp_path)
@@ -213,6 +216,36 @@ def test_work_depends_only_on_what_changes_it(settings: FrameSelectionSettings) 
     assert settings.features("clean") == settings.features("as_published")
     trained = settings.model_copy(update={"trainable": "all"})
     assert trained.features("clean") != trained.features("as_published")
+
+
+def test_every_training_patient_chooses_for_one_member_only() -> None:
+    train = [f"P{number}" for number in range(8)]
+    folds = inner_folds(train, 0.25, 0, 4)
+    assert sorted(patient for fold in folds for patient in fold) == train
+    assert [len(fold) for fold in folds] == [2, 2, 2, 2]
+    assert inner_folds(train, 0.25, 0, 1) == [inner_patients(train, 0.25, 0)]
+    with pytest.raises(LabelError, match="members"):
+        inner_folds(train, 0.25, 0, 9)
+
+
+def test_members_are_asked_together_by_the_mean_of_their_probabilities() -> None:
+    surely, never = torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(surely.weight, 0.0)  # probability one half
+    torch.nn.init.constant_(never.weight, torch.tensor(0.9).logit().item())
+    asked = Averaged([surely, never])(torch.ones(1, 3, 1)).sigmoid()
+    assert torch.allclose(asked, torch.full((1, 3, 1), 0.7))
+
+
+def test_the_network_sees_the_components_in_which_training_samples_differ() -> None:
+    along = torch.tensor([3.0, 0.0, 4.0]) / 5
+    samples = torch.linspace(-1, 1, 41)[:, None] * along + torch.tensor([0.0, 7.0, 0.0])
+    model = Standardized(torch.nn.Identity(), 3, components=1)
+    model.learn_scale(samples)
+    seen = model(samples)
+    assert seen.shape == (41, 1) and torch.allclose(seen.std(), torch.tensor(1.0), atol=1e-5)
+    assert torch.allclose(model(samples + torch.tensor([0.0, 9.0, 0.0])), seen, atol=1e-4)
+    across = torch.tensor([1.0, 0.0, -1.0]) * model.sd  # in scaled units the component is (1, 0, 1)
+    assert torch.allclose(model(samples + across), seen, atol=1e-4)
 
 
 def test_relative_features_hide_what_stays_the_same() -> None:

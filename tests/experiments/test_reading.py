@@ -110,7 +110,14 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 @pytest.fixture(scope="module")
 def store(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store(tmp_path_factory.mktemp("results") / "demo")
-    selection = {"train_patients": 3, "cnn_epochs": 8, "sequence_epochs": 12, "sequence_batch": 2, "bootstrap": 20}
+    selection = {
+        "train_patients": 3,
+        "members": 2,
+        "cnn_epochs": 8,
+        "sequence_epochs": 12,
+        "sequence_batch": 2,
+        "bootstrap": 20,
+    }
     run_frame_selection(cohort, FrameSelectionSettings.checked({**COMMON, **selection}), store)
     classification = {"folds": 2, "epochs": 2, "frames_per_run": 3, "redundancy": (True,), "model_views": MODELS}
     run_grid(cohort, ClassificationSettings.checked({**COMMON, **classification}), store)

@@ -1,0 +1,121 @@
+"""Training of stage 2: sequence models over the frame classifier's features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cag.cohort import Cohort
+from cag.engine import Batches, FitSettings, History, fit, predict
+from cag.experiments.frame_features import Standardized, seeded, sequences
+from cag.experiments.frame_sampling import contrast_truth, inner_folds, split_patients
+from cag.experiments.frame_settings import FrameSelectionSettings, SequenceModel, SequenceSettings
+from cag.models.frame_selector import Averaged, IntervalLSTM, TemporalConvolution, soft_f1_loss
+from cag.store import RunFolder
+
+Runs = tuple[Float[Tensor, "n t f"], Float[Tensor, "n t"]]
+
+
+def train_sequence(
+    cohort: Cohort, settings: SequenceSettings, folder: RunFolder, *, device: str, features: RunFolder
+) -> None:
+    """Train the members of a sequence model once and store two checkpoints of them.
+
+    ``clean`` is of each member the epoch with the best soft F1 on its inner patients; ``as_published`` the
+    one best on the very test patients it is then scored on.
+    """
+    split = settings.split
+    train, test = split_patients(cohort, split.train_patients, split.seed)
+    stored = features.load_weights("features")
+    manifest = cohort.manifest
+
+    def runs(patients: Sequence[str]) -> Runs:
+        return sequences(stored, manifest[manifest.patient_id.isin(patients)], contrast_truth)
+
+    everyone, tested = runs(train)[0], runs(test)
+    model = new_sequence(settings.model, everyone.shape[2], settings)
+    model.learn_scale(everyone)
+    leaked, histories = model.state_dict(), []
+    folds = inner_folds(train, split.inner_share, split.seed, settings.members)
+    for number, (inner, network) in enumerate(
+        zip(folds, model.network.get_submodule("members").children(), strict=True)
+    ):
+        fitted = runs(sorted(set(train) - set(inner)))
+        member = model.showing(network)
+        history, best = _train_member(member, fitted, runs(inner), tested, settings, number, device)
+        leaked |= {f"network.members.{number}.{name}": value for name, value in best.items()}
+        histories.append(pd.DataFrame(history.rows).assign(member=number))
+    folder.save_weights("clean", model.state_dict())
+    folder.save_weights("as_published", leaked)
+    folder.save_table("history", pd.concat(histories, ignore_index=True))
+
+
+def _train_member(
+    member: Standardized,
+    fitted: Runs,
+    inner: Runs,
+    tested: Runs,
+    settings: SequenceSettings,
+    number: int,
+    device: str,
+) -> tuple[History, dict[str, Tensor]]:
+    """Train a member in place; its history, and its network's weights at the epoch best on the test patients."""
+    leaked: dict[str, Tensor] = {}
+    leaked_scores: list[float] = []
+
+    def score(_: int, network: nn.Module) -> float:
+        leaked_scores.append(_soft_f1(network, *tested, device))
+        if leaked_scores[-1] == max(leaked_scores):
+            leaked.update({name: value.detach().cpu().clone() for name, value in member.network.state_dict().items()})
+        return _soft_f1(network, *inner, device)
+
+    plan = FitSettings(
+        epochs=settings.sequence_epochs,
+        patience=settings.sequence_patience,
+        batch_size=settings.sequence_batch,
+        learning_rate=settings.sequence_learning_rate,
+        precision="fp32",
+    )
+    batches = Batches(fitted, plan.batch_size, prepare=partial(crop_runs, share=settings.crop))
+    generator = torch.Generator().manual_seed(settings.split.seed + 1000 * number)
+    history = fit(member, batches, _sequence_loss, plan, generator=generator, device=device, on_epoch=score)
+    member.cpu()
+    return history, leaked
+
+
+def new_sequence(
+    model: SequenceModel, features: int, settings: SequenceSettings | FrameSelectionSettings
+) -> Standardized:
+    """An untrained sequence model over pooled features: its members share inputs and differ in initial weights."""
+    kind = IntervalLSTM if model == "cnn_lstm" else TemporalConvolution
+    components = min(settings.components or 0, features)
+    seeds = range(settings.split.seed, settings.split.seed + settings.members)
+    network = Averaged([seeded(lambda: kind(components or features), seed) for seed in seeds])
+    return Standardized(network, features, relative=settings.relative, components=components)
+
+
+def crop_runs(
+    inputs: Float[Tensor, "b t f"], targets: Float[Tensor, "b t"], generator: torch.Generator, share: float
+) -> tuple[Float[Tensor, "b t f"], Float[Tensor, "b t"]]:
+    """Cut up to ``share`` of each run off at either end and stretch the rest to the same length."""
+    count, steps = targets.shape
+    first = torch.rand(count, 1, generator=generator) * share * steps
+    last = steps - torch.rand(count, 1, generator=generator) * share * steps
+    places = first + (last - first) * torch.arange(steps) / steps
+    chosen = places.floor().long().clamp(0, steps - 1).to(inputs.device)
+    return inputs.gather(1, chosen[..., None].expand_as(inputs)), targets.gather(1, chosen)
+
+
+def _soft_f1(network: nn.Module, inputs: Float[Tensor, "n t f"], targets: Float[Tensor, "n t"], device: str) -> float:
+    logits = predict(network, inputs, device=device, precision="fp32")
+    return 1 - float(soft_f1_loss(logits, targets))
+
+
+def _sequence_loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    inputs, targets = batch
+    return soft_f1_loss(network(inputs), targets)
