@@ -167,7 +167,7 @@ def publish(profile: Annotated[str, typer.Option(help="Whose results become the 
     """Copy what the book needs from a profile to results/published, small enough to commit."""
     from cag.publishing import publish_run
 
-    typer.echo(f"Published {os.path.relpath(publish_run(profile))}")
+    typer.echo(f"Published {publish_run(profile)}")
 
 
 @app.command()

@@ -22,11 +22,11 @@ from nbstripout import strip_output
 from papermill.exceptions import PapermillExecutionError
 
 from cag.errors import InputError, SettingsError
+from cag.files import restore_folder, write_atomically
 from cag.machine import describe_machine, peak_memory_of_children_gb
 from cag.plan import run_leading
 from cag.progress import DEADLINE_VARIABLE, OutOfTime
 from cag.settings import ROOT
-from cag.store import write_atomically
 from cag.tasks import SCHEDULER_VARIABLE
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -196,7 +196,8 @@ def _inputs_digest(name: str, values: Mapping[str, Any]) -> str:
 
 
 def profile_to_show() -> str:
-    """The published run where there is one, otherwise the demo."""
+    """The published run where there is one, otherwise the demo; a table that lies there alone is no run."""
+    restore_folder(ROOT / "results" / PUBLISHED)
     return PUBLISHED if (ROOT / "results" / PUBLISHED / "notebooks").is_dir() else "demo"
 
 

@@ -125,7 +125,11 @@ def test_paths_among_the_overrides_stay_private():
 
 def test_the_published_run_is_shown_where_there_is_one(project):
     assert study.profile_to_show() == "demo"
-    (project / "results" / "published" / "notebooks").mkdir(parents=True)
+    acceptance = project / "results" / "published" / "simulator_acceptance.csv"
+    acceptance.parent.mkdir(parents=True)
+    acceptance.write_text("part\n")
+    assert study.profile_to_show() == "demo", "a table alone is no run"
+    (project / "results" / "published" / "notebooks").mkdir()
     assert study.profile_to_show() == "published"
 
 
