@@ -22,6 +22,7 @@ from cag.experiments.frame_real_runs import FOLDER, read_real_runs
 from cag.experiments.frame_sampling import split_patients
 from cag.experiments.frame_selection import FrameSelectionTables, run_frame_selection
 from cag.experiments.frame_settings import FrameSelectionSettings
+from cag.frame_sources import FrameSource
 from cag.labels import CohortTables
 from cag.store import Store
 
@@ -30,7 +31,7 @@ LENGTHS = (20, 9, 34)
 METHODS = {"cnn_lstm", "cnn", "tcn", "vesselness", "darkness", "prior"}
 
 
-class TubeFrames:
+class TubeFrames(FrameSource):
     """Noise with a dark tube inside the contrast interval: easy, so that a tiny network learns it."""
 
     def frames(self, run: pd.Series, indices: Sequence[int] | None) -> Tensor:
