@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cag.book import PUBLISHED
 from cag.errors import InputError
 from cag.files import replace_folder
 from cag.settings import ROOT
-from cag.study import PUBLISHED, SECTIONS
+from cag.study import SECTIONS
 
 #: What a book is built from, and what its numbers can be recomputed from.
 _KEPT = ("notebooks", "tables", "exhibits")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cag import files, publishing, study
+from cag import book, files, publishing
 from cag.errors import InputError
 
 
@@ -94,8 +94,8 @@ def test_a_kill_leaves_the_old_run(project, monkeypatch, moment):
             patch.setattr(Path, "replace", lambda a, b: stop() if a.name.endswith(".new") else rename(a, b))
         publishing.publish_run("demo")
     assert (target / "notebooks").is_dir() == (moment == "copying")
-    monkeypatch.setattr(study, "ROOT", project)
-    assert study.profile_to_show() == "published"
+    monkeypatch.setattr(book, "ROOT", project)
+    assert book.profile_to_show() == "published"
     assert (target / "notebooks" / "01_example.ipynb").read_text() == "old"
     publishing.publish_run("demo")
     assert files_below(target) == OF_THE_RUN
