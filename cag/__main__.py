@@ -102,15 +102,19 @@ def study(
     """Execute the notebooks of a profile; finished work is found again."""
     from cag.phantom.cohort import CohortSettings
     from cag.simulate import write_simulated
-    from cag.study import run_study
+    from cag.study import load_profile, parse_overrides, run_study
 
     if profile == "demo" and not p:
         write_simulated(CohortSettings(), ROOT / "data" / "simulated", manifest_path=ROOT / "data_manifest.csv")
     if plan or (profile != "demo" and not only):
-        _show_plan(profile, scheduler)
+        from cag.plan import describe_plan  # counting tasks opens the cohort
+
+        typer.echo(describe_plan(load_profile(profile), profile, scheduler))
     if plan:
         return
-    executions = run_study(profile, only=only or (), overrides=_overrides(p or []), scheduler=scheduler, hours=hours)
+    executions = run_study(
+        profile, only=only or (), overrides=parse_overrides(p or []), scheduler=scheduler, hours=hours
+    )
     for execution in executions:
         state = "found again" if execution.reused else f"{execution.seconds:6.1f} s"
         typer.echo(f"{execution.notebook:32} {state}")
@@ -147,7 +151,7 @@ def book(
     profile: Annotated[str, typer.Option(help="Whose results to show; the published run or the demo by default")] = "",
 ) -> None:
     """Render the book from a profile's executed notebooks; trains and simulates nothing."""
-    from cag.study import build_book, profile_to_show
+    from cag.book import build_book, profile_to_show
 
     typer.echo(f"Open {os.path.relpath(build_book(profile or profile_to_show()))}")
 
@@ -167,7 +171,7 @@ def publish(profile: Annotated[str, typer.Option(help="Whose results become the 
     """Copy what the book needs from a profile to results/published, small enough to commit."""
     from cag.publishing import publish_run
 
-    typer.echo(f"Published {os.path.relpath(publish_run(profile))}")
+    typer.echo(f"Published {publish_run(profile)}")
 
 
 @app.command()
@@ -220,31 +224,6 @@ def bench(
     typer.echo(measured.to_string(index=False))
     if out is not None:
         measured.assign(simulator=simulator_digest()).to_csv(out, index=False)
-
-
-def _show_plan(profile: str, scheduler: str | None) -> None:
-    from cag.plan import plan_study
-    from cag.study import load_profile
-
-    kind, _, count = (scheduler or "").partition(":")
-    workers = int(count) if kind == "local" and count.isdigit() else 1
-    table = plan_study(load_profile(profile), profile, workers=max(1, workers))
-    typer.echo(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
-    typer.echo(f"at most {table.hours_open.sum():.1f} hours on this machine; {table.stored.sum()} tasks are stored")
-
-
-def _overrides(pairs: list[str]) -> dict[str, object]:
-    import yaml
-
-    from cag.errors import SettingsError
-
-    values: dict[str, object] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise SettingsError(f"{pair!r} is not NAME=VALUE", field="-p", remedy="Write it as -p epochs=3")
-        values[name] = yaml.safe_load(value)
-    return values
 
 
 def main() -> None:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
-import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from cag.anatomy import VIEWS
-from cag.dicom import read_frames
 from cag.errors import LabelError, ManifestError
-from cag.fingerprint import path_digest
-from cag.images import image_files, read_images
-from cag.labels import CohortTables, inside, load_cohort_tables, subset_tables
+from cag.frame_sources import FileFrames, FrameSource
+from cag.labels import CohortTables, load_cohort_tables, subset_tables
 from cag.public import is_public, read_public
 
 if TYPE_CHECKING:
@@ -40,61 +37,6 @@ _IDENTITY = [
     *("run_id", "patient_id", "source", "n_frames", "rows", "columns", "fps", "primary_angle", "secondary_angle"),
     *("artery", "view", "contrast_begin", "contrast_end", "end_censored", "fingerprint"),
 ]
-
-
-class FrameSource(Protocol):
-    """Where a cohort's frames come from."""
-
-    def frames(self, run: pd.Series, indices: Sequence[int] | None) -> UInt8[Tensor, "t h w"]:
-        """Frames of one run of the manifest, all by default."""
-
-    def lumen_mask(self, run: pd.Series, indices: Sequence[int]) -> Bool[Tensor, "t h w"]:
-        """Where lumen is projected in these frames."""
-
-
-@lru_cache(maxsize=4096)
-def _digest(path: Path, size: int, modified: int) -> str:
-    return path_digest(path, image_files(path))
-
-
-@dataclass(frozen=True)
-class FileFrames:
-    """Frames from DICOM files, images and folders of images below one folder."""
-
-    folder: Path
-
-    def frames(self, run: pd.Series, indices: Sequence[int] | None) -> UInt8[Tensor, "t h w"]:
-        """Decode the frames asked for; a real file whose bytes are not the manifest's is refused.
-
-        Raises
-        ------
-        DicomError, ManifestError
-        """
-        file = inside(self.folder / "data_manifest.csv", run.path)
-        if not file.exists():
-            remedy = "Put it back, or make the simulated files again with: python -m cag simulate"
-            raise ManifestError("this file is missing", file=run.path, remedy=remedy)
-        if run.source != "simulated":
-            status = file.stat()
-            if _digest(file, status.st_size, status.st_mtime_ns) != run.sha256:
-                problem, remedy = "its bytes are not those of the manifest", "Put it back, or build the manifest anew"
-                raise ManifestError(problem, file=run.path, field="sha256", remedy=remedy)
-        read = read_frames if run.source in ("simulated", "dicom") else read_images
-        return torch.from_numpy(read(file, indices))
-
-    def lumen_mask(self, run: pd.Series, indices: Sequence[int]) -> Bool[Tensor, "t h w"]:
-        """Masks rendered from the record that stands beside simulated files.
-
-        Raises
-        ------
-        LabelError
-        """
-        from cag.rendered import plan_of_files  # reading files needs no simulator
-
-        if run.source != "simulated":
-            remedy = "Use a simulated cohort"
-            raise LabelError("there are no lumen masks for this run", field=str(run.run_id), remedy=remedy)
-        return plan_of_files(inside(self.folder / "data_manifest.csv", run.path), self.folder).lumen_mask(run, indices)
 
 
 @dataclass(frozen=True)
@@ -182,17 +124,18 @@ class Cohort:
         DicomError, ManifestError
             If the run, its file or a frame is not there or not what the manifest says.
         """
-        source = self.source or (FileFrames(self.folder) if self.folder else None)
-        if source is None:
-            raise ManifestError("this cohort has tables only, no frames", remedy="Open it from its manifest")
-        return source.frames(self.run(run_id), indices)
+        return self._frame_source.frames(self.run(run_id), indices)
 
     def frames_of_runs(self, requests: Iterable[tuple[str, Sequence[int] | None]]) -> Iterator[UInt8[Tensor, "t h w"]]:
         """Frames of several runs, one after another; runs rendered on demand are drawn together."""
-        together = getattr(self.source, "frames_of_runs", None)
-        if together is None:
-            return (self.frames(run_id, indices) for run_id, indices in requests)
-        return together((self.run(run_id), indices) for run_id, indices in requests)
+        return self._frame_source.frames_of_runs((self.run(run_id), indices) for run_id, indices in requests)
+
+    @property
+    def _frame_source(self) -> FrameSource:
+        source = self.source or (FileFrames(self.folder) if self.folder else None)
+        if source is None:
+            raise ManifestError("this cohort has tables only, no frames", remedy="Open it from its manifest")
+        return source
 
     def lumen_mask(self, run_id: str, indices: Sequence[int]) -> Bool[Tensor, "t h w"]:
         """Where contrast-filled lumen is projected in these frames: known for simulated runs only.

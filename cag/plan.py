@@ -181,3 +181,13 @@ def _localization(cohort: Cohort, settings: LocalizationSettings, store: Store) 
             PlannedStage("localization, CAM", [("localization_cam", cell) for cell in cams], {infer: float(found)}, {})
         )
     return stages
+
+
+def describe_plan(sections: Sections, profile: str, scheduler: str | None) -> str:
+    """The planned tasks as text, for as many workers as ``scheduler`` starts here (``local:N``), else one."""
+    kind, _, count = (scheduler or "").partition(":")
+    workers = int(count) if kind == "local" and count.isdigit() else 1
+    table = plan_study(sections, profile, workers=max(1, workers))
+    shown = table.to_string(index=False, float_format=lambda value: f"{value:.2f}")
+    hours, stored = table.hours_open.sum(), table.stored.sum()
+    return f"{shown}\nat most {hours:.1f} hours on this machine; {stored} tasks are stored"

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cag.errors import LabelError
+from cag.files import write_atomically
 from cag.labels import CohortTables
 from cag.phantom.cohort import CohortPlan, CohortSettings, lesions_table, patients_table, plan_cohort
 from cag.phantom.plan import PatientPlan, RunPlan
@@ -78,9 +79,7 @@ PLAN_FILE = "cohort.json"
 def save_plan(settings: CohortSettings, folder: Path) -> None:
     """Keep beside the files how they were simulated, so that masks can be rendered for them later."""
     record = {"settings": settings.model_dump(mode="json"), "simulator": simulator_digest()}
-    temporary = folder / f".{PLAN_FILE}.part"
-    temporary.write_text(json.dumps(record, indent=1))
-    temporary.replace(folder / PLAN_FILE)
+    write_atomically(folder / PLAN_FILE, lambda path: path.write_text(json.dumps(record, indent=1)))
 
 
 def plan_of_files(file: Path, top: Path) -> PhantomFrames:

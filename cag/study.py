@@ -1,14 +1,11 @@
-"""Execute the numbered notebooks of a profile and lay out their results for the book."""
+"""Execute the numbered notebooks of a profile."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import os
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,16 +23,16 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
 from cag.errors import InputError, SettingsError
+from cag.files import write_atomically
 from cag.lanes import side_by_side
 from cag.machine import cores, describe_machine, end_children, memory_gb, peak_memory_of_children_gb
 from cag.plan import run_leading
 from cag.progress import DEADLINE_VARIABLE, OutOfTime
+from cag.reuse import inputs_digest
 from cag.settings import ROOT
-from cag.store import write_atomically
 from cag.tasks import SCHEDULER_VARIABLE
 
 NOTEBOOKS = ROOT / "notebooks"
-BOOK = ROOT / "book"
 
 #: Notebook stem -> its section in a profile file.
 SECTIONS = {
@@ -65,10 +62,6 @@ READS_FROM: dict[str, tuple[str, ...]] = {
 
 #: Memory that a notebook of the demo may need (GB).
 _NOTEBOOK_GB = 4.0
-
-#: Where `make book` looks first: the run that is part of the project.
-PUBLISHED = "published"
-
 
 #: The order of a study that was given hours.
 BY_VALUE = [
@@ -101,6 +94,23 @@ def load_profile(profile: str) -> dict[str, dict[str, Any]]:
         remedy = f"Known sections: {', '.join(SECTIONS.values())}"
         raise SettingsError("belongs to no notebook", file=path.name, field=unknown[0], remedy=remedy)
     return {section: dict(sections.get(section) or {}) for section in SECTIONS.values()}
+
+
+def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
+    """Parameters written as ``NAME=VALUE``, their values read as YAML.
+
+    Raises
+    ------
+    SettingsError
+        If one has no value.
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise SettingsError(f"{pair!r} is not NAME=VALUE", field="-p", remedy="Write it as -p epochs=3")
+        values[name] = yaml.safe_load(value)
+    return values
 
 
 @dataclass(frozen=True)
@@ -200,7 +210,7 @@ def _execute(
 ) -> Execution:
     """Run one notebook unless its executed copy was made from the same inputs."""
     executed, stamp = results / "notebooks" / f"{name}.ipynb", results / "notebooks" / f"{name}.json"
-    key = _inputs_digest(name, values)
+    key = inputs_digest(NOTEBOOKS / f"{name}.ipynb", values, ROOT)
     if executed.exists() and stamp.exists() and json.loads(stamp.read_text())["inputs"] == key:
         return Execution(name, 0.0, reused=True)
     start = time.monotonic()
@@ -238,22 +248,6 @@ def _run_notebook(source: Path, target: Path, values: Mapping[str, Any], shown: 
     nbformat.write(notebook, target)
 
 
-def _inputs_digest(name: str, values: Mapping[str, Any]) -> str:
-    """Everything a notebook's output depends on: itself, its parameters, the package, the cohort, the weights."""
-    digest = hashlib.sha256(json.dumps(dict(values), sort_keys=True).encode())
-    files = [NOTEBOOKS / f"{name}.ipynb", ROOT / str(values.get("manifest", "data_manifest.csv"))]
-    files += sorted((ROOT / "cag").rglob("*.py")) + sorted((ROOT / "weights").glob("*"))
-    for file in files:
-        if file.is_file():
-            digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def profile_to_show() -> str:
-    """The published run where there is one, otherwise the demo."""
-    return PUBLISHED if (ROOT / "results" / PUBLISHED / "notebooks").is_dir() else "demo"
-
-
 @contextlib.contextmanager
 def _environment(name: str, value: str) -> Iterator[None]:
     before = os.environ.get(name)
@@ -265,45 +259,3 @@ def _environment(name: str, value: str) -> Iterator[None]:
             os.environ.pop(name, None)
         else:
             os.environ[name] = before
-
-
-def lay_out_book(profile: str) -> None:
-    """Copy a profile's executed notebooks, tables, exhibits and records to where the book's pages find them.
-
-    Raises
-    ------
-    InputError
-        If a notebook of the profile was not executed yet.
-    """
-    results = ROOT / "results" / profile
-    missing = [name for name in SECTIONS if not (results / "notebooks" / f"{name}.ipynb").exists()]
-    if missing:
-        remedy = f"Run `make study PROFILE={profile}` first"
-        raise InputError(f"not executed yet: {', '.join(missing)}", file=f"results/{profile}", remedy=remedy)
-    for folder, target in (("notebooks", "notebooks"), ("tables", "_generated"), ("exhibits", "_exhibits")):
-        shutil.rmtree(BOOK / target, ignore_errors=True)
-        ignored = shutil.ignore_patterns("*.json" if folder == "notebooks" else "", ".*")
-        shutil.copytree(results / folder, BOOK / target, ignore=ignored)
-    records = {name: json.loads((results / "notebooks" / f"{name}.json").read_text()) for name in SECTIONS}
-    run = {"shown": profile, "sections": SECTIONS, "notebooks": records}
-    write_atomically(BOOK / "_exhibits" / "run.json", lambda path: path.write_text(json.dumps(run, indent=1)))
-
-
-def build_book(profile: str) -> Path:
-    """Render the book of a profile, strictly; returns its first page.
-
-    Raises
-    ------
-    InputError
-        If the build reports an error or a warning.
-    """
-    lay_out_book(profile)
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", "book", "--config", "_config.yml"]
-    command += ["--path-output", ".", "-W", "--keep-going", "-n", "-q"]
-    done = subprocess.run(command, cwd=ROOT, check=False)
-    page = ROOT / "_build" / "html" / "index.html"
-    if done.returncode or not page.exists():
-        raise InputError(
-            "the book has warnings or errors (listed above)", remedy="Mend the pages named and build again"
-        )
-    return page

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +12,7 @@ import pandera.pandas as pa
 
 from cag.anatomy import ARTERIES, NO_STANDARD_VIEW, SEGMENTS, VIEWS
 from cag.errors import ManifestError
+from cag.files import write_atomically
 
 Kind = Literal["text", "number", "whole", "flag", "known_flag"]
 TableName = Literal["data_manifest", "patients", "lesions", "boxes"]
@@ -167,17 +166,7 @@ def save_table(table: pd.DataFrame, path: Path) -> Path:
         values = shown[column]
         if values.notna().any() and (values.dropna() % 1 == 0).all():
             shown[column] = values.astype("Int64")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        shown.to_csv(temporary, index=False, lineterminator="\n")
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_atomically(path, lambda temporary: shown.to_csv(temporary, index=False, lineterminator="\n"))
 
 
 def _typed(values: pd.Series | None, spec: Column, length: int, file: str, column: str) -> pd.Series:

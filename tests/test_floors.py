@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import json
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import cag
+from cag.reuse import SHOWN
+from cag.settings import ROOT
+from cag.study import SECTIONS
 
 PACKAGE = Path(cag.__file__).parent
 
@@ -18,10 +22,11 @@ FLOORS = tuple(
         "errors settings anatomy metrics",
         "dicom dicom_header dicom_pixels dicom_values dicom_shutter dicom_write pseudonyms images fingerprint "
         "archives study_tree graphics qca run_labels files tables labels manifest verify splits phantom simulate "
-        "rendered plan_cache public cohort playground",
+        "rendered plan_cache public frame_sources cohort playground",
         "transforms engine batches memory checkpoint runtime machine models",
         "store claims progress lanes task tasks cluster cluster_work local_cluster experiments",
-        "figures exhibits report report_batch notebook calibration plan study print_book publishing __main__",
+        "figures exhibits report report_batch notebook calibration plan reuse study book "
+        "print_book publishing __main__",
     )
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
@@ -81,3 +86,25 @@ def test_metrics_know_neither_networks_nor_files() -> None:
         names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
         names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
         assert not names & foreign, module
+
+
+def modules_behind(notebook: Path) -> set[str]:
+    """Every module of the package that a notebook's code reaches."""
+    cells = json.loads(notebook.read_text())["cells"]
+    lines = [line for cell in cells if cell["cell_type"] == "code" for line in "".join(cell["source"]).splitlines()]
+    names = imported_names(ast.parse("\n".join(line for line in lines if not line.startswith("%"))))
+    open_modules = {module for name in names for module in MODULES if name == module or name.startswith(f"{module}.")}
+    found: set[str] = set()
+    while open_modules:
+        module = open_modules.pop()
+        found.add(module)
+        open_modules |= imports_of(module) - found
+    return found
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_what_is_executed_again_for_real_data_is_every_notebook_that_reads_them(name: str) -> None:
+    readers = {module for module, path in MODULES.items() if '"CAG_DATA"' in path.read_text()}
+    assert readers, "some modules read real data"
+    told = any("CAG_DATA" in place for place in SHOWN.get(name, ()))
+    assert told == bool(modules_behind(ROOT / "notebooks" / f"{name}.ipynb") & readers)

@@ -6,7 +6,7 @@ import os
 import nbformat
 import pytest
 
-from cag import study
+from cag import reuse, study
 from cag.errors import InputError, SettingsError
 from cag.progress import OutOfTime
 from cag.settings import ROOT
@@ -27,7 +27,6 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "notebooks" / "parameters" / "demo.yaml").write_text("example: {number: 4}\n")
     monkeypatch.setattr(study, "ROOT", tmp_path)
     monkeypatch.setattr(study, "NOTEBOOKS", tmp_path / "notebooks")
-    monkeypatch.setattr(study, "BOOK", tmp_path / "book")
     monkeypatch.setattr(study, "SECTIONS", {"01_example": "example"})
     return tmp_path
 
@@ -38,12 +37,18 @@ def output(project):
 
 
 @pytest.mark.filterwarnings("default")
-def test_executes_with_the_profile_s_parameters_and_finds_it_again(project):
+def test_executes_with_the_profile_s_parameters_and_finds_it_again(project, monkeypatch):
     first = study.run_study("demo")
     assert [execution.reused for execution in first] == [False]
     notebook, shown = output(project)
     assert shown == "5"
     assert "papermill" not in json.dumps(notebook.metadata)
+    assert study.run_study("demo")[0].reused
+    monkeypatch.setitem(reuse.SHOWN, "01_example", ("$CAG_DATA/set",))
+    (project / "data" / "set").mkdir(parents=True)
+    (project / "data" / "set" / "a.png").write_bytes(b"frame")
+    monkeypatch.setenv("CAG_DATA", str(project / "data"))
+    assert not study.run_study("demo")[0].reused
     assert study.run_study("demo")[0].reused
     assert not study.run_study("demo", overrides={"number": 7})[0].reused
     assert output(project)[1] == "8"
@@ -92,25 +97,6 @@ def test_unknown_profiles_sections_and_notebooks_are_refused(project):
         study.load_profile("torn")
 
 
-def test_a_book_of_notebooks_never_executed_is_refused(project):
-    with pytest.raises(InputError, match=r"not executed yet: 01_example. Run `make study PROFILE=demo` first"):
-        study.lay_out_book("demo")
-
-
-def test_the_book_gets_notebooks_and_tables_of_one_profile(project):
-    parts = ("notebooks/01_example.ipynb", "notebooks/01_example.json", "tables/a.csv", "exhibits/example/a.csv")
-    for part in parts:
-        path = project / "results" / "demo" / part
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text('{"seconds": 3}')
-    study.lay_out_book("demo")
-    assert [path.name for path in (project / "book" / "notebooks").iterdir()] == ["01_example.ipynb"]
-    assert [path.name for path in (project / "book" / "_generated").iterdir()] == ["a.csv"]
-    assert (project / "book" / "_exhibits" / "example" / "a.csv").exists()
-    run = json.loads((project / "book" / "_exhibits" / "run.json").read_text())
-    assert run["shown"] == "demo" and run["notebooks"]["01_example"]["seconds"] == 3
-
-
 @pytest.mark.filterwarnings("default")
 def test_each_execution_leaves_its_time_and_machine(project):
     study.run_study("demo", overrides={"number": 5})
@@ -121,12 +107,6 @@ def test_each_execution_leaves_its_time_and_machine(project):
 
 def test_paths_among_the_overrides_stay_private():
     assert study._shown({"study": "/home/someone/patient", "seed": 1}) == {"study": "PATH", "seed": "1"}
-
-
-def test_the_published_run_is_shown_where_there_is_one(project):
-    assert study.profile_to_show() == "demo"
-    (project / "results" / "published" / "notebooks").mkdir(parents=True)
-    assert study.profile_to_show() == "published"
 
 
 @pytest.mark.parametrize("profile", ["demo", "paper"])

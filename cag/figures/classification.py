@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from cag.figures.style import PALETTE, panels, show_frame
+from cag.metrics.intervals import resample_weights
 
 COLORS = tuple(PALETTE[name] for name in ("blue", "vermilion", "green", "purple", "orange", "sky", "black", "grey"))
-_GRID = np.linspace(0, 1, 101)
+#: Where the heights of a band are taken.
+GRID = np.linspace(0, 1, 101)
+
+Mask = Bool[np.ndarray, " n"]
+Scores = Float[np.ndarray, " n"]
+Heights = Float[np.ndarray, " g"]
+Groups = Mapping[str, Mapping[str, pd.DataFrame]]
 
 
 def roc(ax: Axes, target: Int[np.ndarray, " n"], score: Float[np.ndarray, " n"], label: str, color: str) -> Axes:
@@ -31,49 +38,90 @@ def roc(ax: Axes, target: Int[np.ndarray, " n"], score: Float[np.ndarray, " n"],
 def roc_band(
     ax: Axes, scores: pd.DataFrame, color: str, *, resamples: int, rng: np.random.Generator, level: float = 0.95
 ) -> Axes:
-    """Shade the pointwise patient-bootstrap band of a ROC curve.
+    """Shade the pointwise patient-bootstrap band of a ROC curve; see ``bootstrap_band``."""
+
+    def curve(positive: Mask, score: Scores, weights: Scores) -> Heights | None:
+        if not 0 < weights[positive].sum() < weights.sum():
+            return None
+        false_rate, true_rate, _ = roc_curve(positive, score, sample_weight=weights)
+        return np.interp(GRID, false_rate, true_rate)
+
+    return bootstrap_band(ax, scores, curve, color, resamples=resamples, rng=rng, level=level)
+
+
+def bootstrap_band(
+    ax: Axes,
+    scores: pd.DataFrame,
+    curve: Callable[[Mask, Scores, Scores], Heights | None],
+    color: str,
+    *,
+    resamples: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
+) -> Axes:
+    """Shade where a curve lies, point by point, when the patients are drawn anew; nothing where it never exists.
 
     Parameters
     ----------
     scores : DataFrame
         ``patient_id, target, score``, a row a sample.
+    curve : callable
+        Which samples have stenosis, their scores and their weights to the curve's heights over ``GRID``; None
+        where these weights leave no curve.
     """
-    members = [rows.index.to_numpy() for _, rows in scores.reset_index(drop=True).groupby("patient_id")]
-    target, score = scores["target"].to_numpy() > 0, scores["score"].to_numpy()
-    curves = []
-    for _ in range(resamples):
-        chosen = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        if 0 < target[chosen].sum() < len(chosen):
-            false_rate, true_rate, _ = roc_curve(target[chosen], score[chosen])
-            curves.append(np.interp(_GRID, false_rate, true_rate))
+    positive, score = scores["target"].to_numpy() > 0, scores["score"].to_numpy(dtype=float)
+    drawn = resample_weights(scores["patient_id"].to_numpy(), resamples, rng)
+    curves = [found for weights in drawn if (found := curve(positive, score, weights)) is not None]
     if curves:
         low, high = np.quantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        ax.fill_between(_GRID, low, high, color=color, alpha=0.15, lw=0)
+        ax.fill_between(GRID, low, high, color=color, alpha=0.15, lw=0)
     return ax
 
 
-def roc_panels(groups: Mapping[str, Mapping[str, pd.DataFrame]], *, resamples: int, rng: np.random.Generator) -> Figure:
-    """ROC panels as Figure 3 of the paper.
+def roc_panels(groups: Groups, *, resamples: int, rng: np.random.Generator) -> Figure:
+    """ROC panels as Figure 3 of the paper; see ``curve_panels``."""
+    figure, panel_axes = curve_panels(groups, roc, roc_band, height=2.7, resamples=resamples, rng=rng)
+    for ax in panel_axes.values():
+        ax.plot([0, 1], [0, 1], color=PALETTE["grey"], lw=0.8, ls=":")
+        ax.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal", xlabel="1 - specificity", ylabel="sensitivity")
+        ax.legend(fontsize=6.5, loc="lower right", handlelength=1.2)
+    return figure
+
+
+def curve_panels(
+    groups: Groups,
+    draw: Callable[..., Axes],
+    band: Callable[..., Axes],
+    *,
+    height: float,
+    resamples: int,
+    rng: np.random.Generator,
+) -> tuple[Figure, dict[str, Axes]]:
+    """A lettered panel a group with its curves, up to three in a row.
 
     Parameters
     ----------
     groups : mapping of panel title to {curve label: DataFrame with patient_id, target, score}
         The first curve of each panel gets a band.
+    draw, band : such as ``roc`` and ``roc_band``
+    height : float
+        Of a row, in inches.
+
+    Returns
+    -------
+    Figure, dict of panel title to Axes
     """
     columns = min(3, len(groups))
-    rows = -(-len(groups) // columns)
-    figure, axes = panels(rows, columns, height=2.7)
-    for ax, letter, (title, curves) in zip(axes.flat, "abcdefghi", groups.items(), strict=False):
-        for color, (label, scores) in zip(COLORS, curves.items(), strict=False):
-            roc(ax, scores["target"].to_numpy(), scores["score"].to_numpy(), label, color)
-        roc_band(ax, next(iter(curves.values())), COLORS[0], resamples=resamples, rng=rng)
-        ax.plot([0, 1], [0, 1], color=PALETTE["grey"], lw=0.8, ls=":")
-        ax.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal", xlabel="1 - specificity", ylabel="sensitivity")
+    figure, axes = panels(-(-len(groups) // columns), columns, height=height)
+    panel_axes = dict(zip(groups, axes.flat, strict=False))
+    for letter, (title, ax) in zip("abcdefghi", panel_axes.items(), strict=False):
+        for color, (label, scores) in zip(COLORS, groups[title].items(), strict=False):
+            draw(ax, scores["target"].to_numpy(), scores["score"].to_numpy(dtype=float), label, color)
+        band(ax, next(iter(groups[title].values())), COLORS[0], resamples=resamples, rng=rng)
         ax.set_title(f"{letter}  {title}")
-        ax.legend(fontsize=6.5, loc="lower right", handlelength=1.2)
     for ax in axes.flat[len(groups) :]:
         ax.set_axis_off()
-    return figure
+    return figure, panel_axes
 
 
 def forest(ax: Axes, table: pd.DataFrame, labels: Sequence[str], *, reference: float = 0.0, color: str = "") -> Axes:

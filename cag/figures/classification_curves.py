@@ -11,11 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from cag.figures.classification import COLORS
+from cag.figures.classification import COLORS, GRID, Groups, Heights, Mask, Scores, bootstrap_band, curve_panels
 from cag.figures.style import PALETTE, panels
-from cag.metrics.intervals import resample_weights
-
-_GRID = np.linspace(0, 1, 101)
 
 
 def precision_recall(
@@ -35,48 +32,27 @@ def precision_recall(
 def precision_recall_band(
     ax: Axes, scores: pd.DataFrame, color: str, *, resamples: int, rng: np.random.Generator, level: float = 0.95
 ) -> Axes:
-    """Shade the pointwise patient-bootstrap band of a precision-recall curve.
+    """Shade the pointwise patient-bootstrap band of a precision-recall curve; see ``bootstrap_band``."""
 
-    Parameters
-    ----------
-    scores : DataFrame
-        ``patient_id, target, score``, a row a sample.
-    """
-    positive, score = scores["target"].to_numpy() > 0, scores["score"].to_numpy(dtype=float)
-    curves = []
-    for weights in resample_weights(scores["patient_id"].to_numpy(), resamples, rng):
-        if weights[positive].sum() > 0:
-            precision, recall, _ = precision_recall_curve(positive, score, sample_weight=weights)
-            curves.append(np.interp(_GRID, recall[::-1], precision[::-1]))
-    if curves:
-        low, high = np.quantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        ax.fill_between(_GRID, low, high, color=color, alpha=0.15, lw=0)
-    return ax
+    def curve(positive: Mask, score: Scores, weights: Scores) -> Heights | None:
+        if not weights[positive].sum() > 0:
+            return None
+        precision, recall, _ = precision_recall_curve(positive, score, sample_weight=weights)
+        return np.interp(GRID, recall[::-1], precision[::-1])
+
+    return bootstrap_band(ax, scores, curve, color, resamples=resamples, rng=rng, level=level)
 
 
-def precision_recall_panels(
-    groups: Mapping[str, Mapping[str, pd.DataFrame]], *, resamples: int, rng: np.random.Generator
-) -> Figure:
-    """Precision-recall panels beside those of the ROC; the dotted line is the share with stenosis.
-
-    Parameters
-    ----------
-    groups : mapping of panel title to {curve label: DataFrame with patient_id, target, score}
-        The first curve of each panel gets a band.
-    """
-    columns = min(3, len(groups))
-    figure, axes = panels(-(-len(groups) // columns), columns, height=2.5)
-    for ax, letter, (title, curves) in zip(axes.flat, "abcdefghi", groups.items(), strict=False):
-        for color, (label, scores) in zip(COLORS, curves.items(), strict=False):
-            precision_recall(ax, scores["target"].to_numpy(), scores["score"].to_numpy(dtype=float), label, color)
-        first = next(iter(curves.values()))
-        precision_recall_band(ax, first, COLORS[0], resamples=resamples, rng=rng)
+def precision_recall_panels(groups: Groups, *, resamples: int, rng: np.random.Generator) -> Figure:
+    """Precision-recall panels beside those of the ROC; the dotted line is the share with stenosis."""
+    figure, panel_axes = curve_panels(
+        groups, precision_recall, precision_recall_band, height=2.5, resamples=resamples, rng=rng
+    )
+    for title, ax in panel_axes.items():
+        first = next(iter(groups[title].values()))
         ax.axhline((first["target"] > 0).mean(), color=PALETTE["grey"], lw=0.8, ls=":")
         ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="sensitivity (recall)", ylabel="precision")
-        ax.set_title(f"{letter}  {title}")
         ax.legend(fontsize=6.5, loc="lower left", handlelength=1.2)
-    for ax in axes.flat[len(groups) :]:
-        ax.set_axis_off()
     return figure
 
 

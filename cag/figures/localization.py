@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -172,19 +172,27 @@ def recall_by_group(ax: Axes, table: pd.DataFrame, xlabel: str) -> Axes:
     """
     if table.empty:
         return _unknown(ax, xlabel)
-    groups = list(dict.fromkeys(table.group))
-    counts = table.groupby("group").lesions.max()
-    present = [method for method in METHODS if method in set(table.method)]
-    for number, method in enumerate(present):
-        rows = table[table.method == method].set_index("group").reindex(groups)
-        place = np.arange(len(groups)) + 0.18 * (number - (len(present) - 1) / 2)
-        spread = np.abs(rows[["low", "high"]].to_numpy(float).T - rows.recall.to_numpy(float))
-        name, color = METHODS[method]
-        ax.errorbar(place, rows.recall, spread, fmt="o", ms=5, capsize=3, color=color, label=name)
-    ax.set_xticks(range(len(groups)), [f"{group}\nn={counts[group]}" for group in groups], fontsize=8)
+    counts = table.groupby("group", sort=False).lesions.max()
+    for place, recall, spread, style in _recalls(table, list(counts.index), apart=0.18):
+        ax.errorbar(place, recall, spread, fmt="o", ms=5, capsize=3, **style)
+    ax.set_xticks(range(len(counts)), [f"{group}\nn={count}" for group, count in counts.items()], fontsize=8)
     ax.set(xlabel=xlabel, ylabel="lesions found (recall)", ylim=(0, 1))
     ax.legend(loc="upper left")
     return ax
+
+
+def _recalls(
+    table: pd.DataFrame, groups: Sequence[str], *, apart: float
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, str]]]:
+    """For each method its places beside the groups' own, recalls, widths of the intervals, and name and color."""
+    present = [method for method in METHODS if method in set(table.method)]
+    for number, method in enumerate(present):
+        rows = table[table.method == method].set_index("group").reindex(groups)
+        recall = rows.recall.to_numpy(float)
+        spread = np.abs(rows[["low", "high"]].to_numpy(float).T - recall)
+        name, color = METHODS[method]
+        place = np.arange(len(groups)) + apart * (number - (len(present) - 1) / 2)
+        yield place, recall, spread, {"label": name, "color": color}
 
 
 def _unknown(ax: Axes, label: str) -> Axes:
@@ -204,16 +212,10 @@ def recall_by_segment(ax: Axes, table: pd.DataFrame) -> Axes:
     """
     if table.empty:
         return _unknown(ax, "segment")
-    groups = list(dict.fromkeys(table.group))
-    counts = table.groupby("group").lesions.max()
-    present = [method for method in METHODS if method in set(table.method)]
-    for number, method in enumerate(present):
-        rows = table[table.method == method].set_index("group").reindex(groups)
-        place = np.arange(len(groups)) + 0.22 * (number - (len(present) - 1) / 2)
-        spread = np.abs(rows[["low", "high"]].to_numpy(float).T - rows.recall.to_numpy(float))
-        name, color = METHODS[method]
-        ax.errorbar(rows.recall, place, xerr=spread, fmt="o", ms=4, capsize=2, color=color, label=name)
-    ax.set_yticks(range(len(groups)), [f"{group} (n = {counts[group]})" for group in groups])
+    counts = table.groupby("group", sort=False).lesions.max()
+    for place, recall, spread, style in _recalls(table, list(counts.index), apart=0.22):
+        ax.errorbar(recall, place, xerr=spread, fmt="o", ms=4, capsize=2, **style)
+    ax.set_yticks(range(len(counts)), [f"{group} (n = {count})" for group, count in counts.items()])
     ax.invert_yaxis()
     ax.set(xlabel="lesions found (recall)", xlim=(0, 1))
     ax.legend(loc="lower right")

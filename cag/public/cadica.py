@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from cag.errors import ManifestError
 from cag.images import image_files
-from cag.labels import CohortTables
-from cag.public.common import PublicCohort, image_row, usable_boxes
+from cag.public.common import PublicCohort, image_row
 
 #: Severity class -> percent diameter stenosis, the middle of its range.
 SEVERITY = {"p0_20": 10.0, "p20_50": 35.0, "p50_70": 60.0, "p70_90": 80.0, "p90_98": 94.0, "p99": 99.0, "p100": 100.0}
@@ -58,9 +55,7 @@ def read(folder: Path) -> PublicCohort:
             boxes += [{"run_id": row["run_id"], "frame": frames[truth.stem], **box} for box in found]
     if not rows:
         raise ManifestError("holds no video", file=folder.name, remedy="Unpack CADICA and give the folder above it")
-    manifest = pd.DataFrame(rows)
-    table, box_counts = usable_boxes(pd.DataFrame(boxes), manifest) if boxes else (None, {})
-    return PublicCohort(CohortTables.checked(manifest, boxes=table), folder, counts | box_counts)
+    return PublicCohort.of_rows(rows, boxes, folder, counts)
 
 
 def _id(patient: str) -> str:

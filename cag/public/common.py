@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,24 @@ class PublicCohort:
     tables: CohortTables
     folder: Path
     counts: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of_rows(
+        cls,
+        rows: Sequence[Mapping[str, object]],
+        boxes: Sequence[Mapping[str, object]],
+        folder: Path,
+        counts: Mapping[str, int],
+    ) -> PublicCohort:
+        """The cohort of these runs and of those of their boxes that can be used, the others counted.
+
+        Raises
+        ------
+        ManifestError
+        """
+        manifest = pd.DataFrame(rows)
+        table, box_counts = usable_boxes(pd.DataFrame(boxes), manifest) if boxes else (None, {})
+        return cls(CohortTables.checked(manifest, boxes=table), folder, {**counts, **box_counts})
 
 
 def image_row(folder: Path, path: Path, *, run_id: str, patient_id: str, source: str) -> dict[str, object]:

@@ -9,12 +9,9 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-import pandas as pd
-
 from cag.errors import ManifestError
 from cag.images import image_files
-from cag.labels import CohortTables
-from cag.public.common import PublicCohort, image_row, usable_boxes
+from cag.public.common import PublicCohort, image_row
 
 _MAX_XML = 1_000_000
 
@@ -45,9 +42,7 @@ def read(folder: Path) -> PublicCohort:
         boxes += [{"run_id": run_id, "frame": 0, **box} for box in _boxes(annotation)]
     if not rows:
         raise ManifestError("holds no annotated image", file=folder.name, remedy="Unpack the set and give its folder")
-    manifest = pd.DataFrame(rows)
-    table, box_counts = usable_boxes(pd.DataFrame(boxes), manifest) if boxes else (None, {})
-    return PublicCohort(CohortTables.checked(manifest, boxes=table), folder, counts | box_counts)
+    return PublicCohort.of_rows(rows, boxes, folder, counts)
 
 
 def _patient(image: Path) -> str:

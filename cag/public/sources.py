@@ -35,6 +35,20 @@ class PublicSource:
     answers: str
 
 
+def _of_mendeley(key: str, *, name: str, title: str, citation: str, answers: str) -> PublicSource:
+    """A set of Mendeley Data in its second version: the publisher packs the archive anew, so it has no digest."""
+    return PublicSource(
+        title=title,
+        page=f"https://data.mendeley.com/datasets/{key}/2",
+        url=f"https://data.mendeley.com/public-api/zip/{key}/download/2",
+        archive=f"{name}.zip",
+        sha256=None,
+        license=_CC_BY,
+        citation=f"{citation}, doi 10.17632/{key}.2",
+        answers=answers,
+    )
+
+
 SOURCES: dict[str, PublicSource] = {
     "arcade": PublicSource(
         title="ARCADE: 1,500 angiograms with stenosis outlines",
@@ -46,24 +60,18 @@ SOURCES: dict[str, PublicSource] = {
         citation="Popov et al., Scientific Data 2024, doi 10.5281/zenodo.10390295",
         answers="localization; no patient numbers, hardly an image without stenosis, so no classification",
     ),
-    "cadica": PublicSource(
+    "cadica": _of_mendeley(
+        "p9bpx9ctcv",
+        name="cadica",
         title="CADICA: selected videos of 42 patients with boxes by severity class",
-        page="https://data.mendeley.com/datasets/p9bpx9ctcv/2",
-        url="https://data.mendeley.com/public-api/zip/p9bpx9ctcv/download/2",
-        archive="cadica.zip",
-        sha256=None,
-        license=_CC_BY,
-        citation="Jimenez-Partinen et al. 2024, doi 10.17632/p9bpx9ctcv.2",
+        citation="Jimenez-Partinen et al. 2024",
         answers="localization and classification by patient; neither angles nor artery, so no standard views",
     ),
-    "danilov": PublicSource(
+    "danilov": _of_mendeley(
+        "ydrm75xywg",
+        name="danilov",
         title="Danilov et al.: 8,325 frames of one-vessel disease with boxes",
-        page="https://data.mendeley.com/datasets/ydrm75xywg/2",
-        url="https://data.mendeley.com/public-api/zip/ydrm75xywg/download/2",
-        archive="danilov.zip",
-        sha256=None,
-        license=_CC_BY,
-        citation="Danilov et al., Scientific Reports 2021, doi 10.17632/ydrm75xywg.2",
+        citation="Danilov et al., Scientific Reports 2021",
         answers="localization by patient; every frame shows a stenosis, so no classification",
     ),
 }

@@ -8,10 +8,11 @@ import torch
 
 from cag.cohort import Cohort
 from cag.experiments import classification as experiment
+from cag.frame_sources import FrameSource
 from cag.store import Store
 
 
-class DrawnFrames:
+class DrawnFrames(FrameSource):
     """Frames whose brightness is the run's number: enough to tell them apart."""
 
     def frames(self, run, indices):

@@ -8,9 +8,10 @@ import torch
 from cag.cohort import Cohort
 from cag.experiments import cohort_tables as tables
 from cag.experiments.cohort_samples import view_examples
+from cag.frame_sources import FrameSource
 
 
-class DrawnFrames:
+class DrawnFrames(FrameSource):
     def frames(self, run, indices):
         return torch.full((len(indices), 64, 64), 7, dtype=torch.uint8)
 

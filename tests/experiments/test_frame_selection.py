@@ -23,6 +23,7 @@ from cag.experiments.frame_sampling import inner_folds, inner_patients, split_pa
 from cag.experiments.frame_selection import FrameSelectionTables, run_frame_selection
 from cag.experiments.frame_sequences import crop_runs
 from cag.experiments.frame_settings import FrameSelectionSettings
+from cag.frame_sources import FrameSource
 from cag.labels import CohortTables
 from cag.models.frame_selector import Averaged
 from cag.store import Store
@@ -32,7 +33,7 @@ LENGTHS = (20, 9, 34)
 METHODS = {"cnn_lstm", "cnn", "tcn", "vesselness", "darkness", "prior"}
 
 
-class TubeFrames:
+class TubeFrames(FrameSource):
     """Noise with a dark tube inside the contrast interval: easy, so that a tiny network learns it."""
 
     def frames(self, run: pd.Series, indices: Sequence[int] | None) -> Tensor:

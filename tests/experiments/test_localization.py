@@ -37,6 +37,7 @@ from cag.experiments.localization_tables import (
     table_four,
 )
 from cag.experiments.stages import record_stage
+from cag.frame_sources import FrameSource
 from cag.metrics.boxes import CORNERS
 from cag.splits import LeakError, inner_split, patient_folds
 from cag.store import Store
@@ -58,7 +59,7 @@ SETTINGS = LocalizationSettings(
 )
 
 
-class Squares:
+class Squares(FrameSource):
     """Frames with a bright square of 24 pixels, elsewhere in every patient."""
 
     def frames(self, run: pd.Series, indices: Sequence[int] | None) -> torch.Tensor:

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cag import book
+from cag.errors import InputError
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of one notebook, not executed yet."""
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+    monkeypatch.setattr(book, "BOOK", tmp_path / "book")
+    monkeypatch.setattr(book, "SECTIONS", {"01_example": "example"})
+    return tmp_path
+
+
+def test_a_book_of_notebooks_never_executed_is_refused(project):
+    with pytest.raises(InputError, match=r"not executed yet: 01_example. Run `make study PROFILE=demo` first"):
+        book.lay_out_book("demo")
+
+
+def test_the_book_gets_notebooks_and_tables_of_one_profile(project):
+    parts = ("notebooks/01_example.ipynb", "notebooks/01_example.json", "tables/a.csv", "exhibits/example/a.csv")
+    for part in parts:
+        path = project / "results" / "demo" / part
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('{"seconds": 3}')
+    book.lay_out_book("demo")
+    assert [path.name for path in (project / "book" / "notebooks").iterdir()] == ["01_example.ipynb"]
+    assert [path.name for path in (project / "book" / "_generated").iterdir()] == ["a.csv"]
+    assert (project / "book" / "_exhibits" / "example" / "a.csv").exists()
+    run = json.loads((project / "book" / "_exhibits" / "run.json").read_text())
+    assert run["shown"] == "demo" and run["notebooks"]["01_example"]["seconds"] == 3
+
+
+def test_the_published_run_is_shown_where_there_is_one(project):
+    assert book.profile_to_show() == "demo"
+    acceptance = project / "results" / "published" / "simulator_acceptance.csv"
+    acceptance.parent.mkdir(parents=True)
+    acceptance.write_text("part\n")
+    assert book.profile_to_show() == "demo", "a table alone is no run"
+    (project / "results" / "published" / "notebooks").mkdir()
+    assert book.profile_to_show() == "published"
