@@ -39,7 +39,7 @@ from cag.experiments.reading_words import numbers, refused_table, runs_table, tr
 from cag.experiments.stages import load_stage
 from cag.fingerprint import file_digest
 from cag.pseudonyms import pseudonym
-from cag.report import FILES, write_report
+from cag.report import FILES, ReportRequest, write_report
 from cag.report_batch import STUDIES, write_batch
 from cag.settings import ROOT
 from cag.store import Store
@@ -375,7 +375,7 @@ def test_identifiers_reach_nothing_that_is_written_or_said(
 ) -> None:
     caplog.set_level("DEBUG")
     out = tmp_path / "report"
-    page = write_report(planted_study, store.root, out, device="cpu", progress=True)
+    page = write_report(ReportRequest(planted_study, store.root, out, device="cpu"))
     assert page.name == "report.html"
     shared = [path for path in out.iterdir() if path.name not in (FILES, ".pseudonym_key")]
     assert {path.name for path in shared} == {"report.html", "report.json", "predictions.parquet"}
@@ -430,7 +430,7 @@ def said_of_broken_copies(folder: Path, models: ReadingModels) -> list[bytes]:
 def test_a_report_inside_the_study_is_refused(study: Path, store: Store, models: ReadingModels) -> None:
     assert models.folds == 2
     with pytest.raises(InputError, match="inside the study"):
-        write_report(study, store.root, study / "out", progress=False)
+        write_report(ReportRequest(study, store.root, study / "out", progress=False))
 
 
 def test_a_batch_reads_each_study_once_and_says_which_it_could_not(
@@ -443,7 +443,8 @@ def test_a_batch_reads_each_study_once_and_says_which_it_could_not(
     (many / "Doe_3").mkdir()
     (many / "Doe_3" / "letter.txt").write_text("no angiogram")
     (many / "Doe_4").symlink_to(study)
-    page = write_batch(many, store.root, out, device="cpu", progress=False)
+    request = ReportRequest(many, store.root, out, device="cpu", progress=False)
+    page = write_batch(request)
     table = pd.read_csv(out / "studies.csv")
     assert len(table) == 3 and table.Report.notna().sum() == 2
     assert all((out / report).is_file() and report in page.read_text() for report in table.Report.dropna())
@@ -459,14 +460,14 @@ def test_a_batch_reads_each_study_once_and_says_which_it_could_not(
         return read_study(place, *arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(report_batch, "read_study", counted)
-    write_batch(many, store.root, out, device="cpu", progress=False)
+    write_batch(request)
     assert read == [], "finished studies are found again"
     shutil.copy(study / "b" / "odd.dcm", many / "Doe_2")
-    write_batch(many, store.root, out, device="cpu", progress=False)
+    write_batch(request)
     assert read == ["Doe_2"], "a study that changed is read again"
 
 
 def test_a_batch_without_studies_is_refused(store: Store, tmp_path: Path) -> None:
     (tmp_path / "many").mkdir()
     with pytest.raises(InputError, match="holds no study"):
-        write_batch(tmp_path / "many", store.root, tmp_path / "out")
+        write_batch(ReportRequest(tmp_path / "many", store.root, tmp_path / "out"))
