@@ -193,18 +193,25 @@ def read(
     out: Annotated[Path, typer.Option(help="Folder for the report")],
     artery: Annotated[str | None, typer.Option(help="LCA or RCA for all runs; the networks tell by default")] = None,
     batch: Annotated[bool, typer.Option("--batch", help="STUDY holds studies, a subfolder or archive each")] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(help="With --batch: tcp://HOST:PORT of a Dask scheduler, or local:N")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
     """Read a patient's angiograms: frames, artery and view, probabilities, boxes, and a report."""
     from cag.anatomy import ARTERIES
-    from cag.report import write_report
+    from cag.report import ReportRequest, write_report
     from cag.report_batch import write_batch
 
     known = next((name for name in ARTERIES if name == artery), None)
     if artery is not None and known is None:
         raise InputError(f"{artery!r} is no artery", field="--artery", remedy="Use LCA or RCA, or leave it out")
-    write = write_batch if batch else write_report
-    typer.echo(f"Open {write(study_folder, models, out, artery=known, device=device)}")
+    if scheduler is not None and not batch:
+        problem, remedy = "one study is read by one process", "Add --batch, or leave it out"
+        raise InputError(problem, field="--scheduler", remedy=remedy)
+    request = ReportRequest(study_folder, models, out, artery=known, device=device)
+    page = write_batch(request, scheduler=scheduler) if batch else write_report(request)
+    typer.echo(f"Open {page}")
 
 
 @app.command()

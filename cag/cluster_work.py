@@ -43,7 +43,7 @@ class Parcel:
 
     name: str
     settings: Settings
-    work: bytes
+    work: bytes = dataclasses.field(repr=False)  # it may name files, and what workers log is no place for that
 
 
 def pack(task: Task, folder: RunFolder, cohort: Cohort) -> Parcel:

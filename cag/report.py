@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -22,27 +23,59 @@ from cag.store import write_atomically
 FILES = "files_private.csv"
 
 
-def write_report(
-    study_folder: Path,
-    models: Path,
-    out: Path,
-    *,
-    artery: Artery | None = None,
-    device: str = "auto",
-    progress: bool = True,
-) -> Path:
-    """Read a study with the networks of a results folder and write its report.
+@dataclass(frozen=True)
+class ReportRequest:
+    """What to read, with which networks, and where the report goes.
 
-    ``out`` then holds ``report.html`` (self-contained), ``report.json`` and ``predictions.parquet``, which
-    name everything by pseudonyms, and for the owner ``files_private.csv`` and the pseudonyms' key.
-
-    Parameters
+    Attributes
     ----------
-    study_folder : folder with DICOM files at any depth, or a zip or tar archive of one
-    models : results folder of a study that was run, ``results/<profile>``
-    out : folder of the report; not inside the study, which is only read
+    source : Path
+        Folder with DICOM files at any depth, or an archive of one; for many studies the folder that holds them.
+    models : Path
+        Results folder of a study that was run, ``results/<profile>``.
+    out : Path
+        Folder of the report; not inside ``source``, which is only read.
     artery : {'LCA', 'RCA'}, optional
         Of every run, where it is known.
+    device : {'auto', 'cpu', 'cuda'}
+    progress : bool
+    """
+
+    source: Path
+    models: Path
+    out: Path
+    artery: Artery | None = None
+    device: str = "auto"
+    progress: bool = True
+
+    @property
+    def key(self) -> bytes:
+        """Secret of the pseudonyms, kept beside the report."""
+        return study_key(self.out / KEY_FILE)
+
+    def make_folder(self) -> None:
+        """Make the folder of the report.
+
+        Raises
+        ------
+        InputError
+            If it lies inside the study, or cannot be made.
+        """
+        if self.source.is_dir() and self.out.resolve().is_relative_to(self.source.resolve()):
+            remedy = "Choose a folder outside the study"
+            raise InputError("lies inside the study, where it would be read again", field="out", remedy=remedy)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            problem, remedy = f"cannot be made ({error.strerror})", "Choose another folder"
+            raise InputError(problem, field="out", remedy=remedy) from None
+
+
+def write_report(request: ReportRequest) -> Path:
+    """Read a study with the networks of a results folder and write its report.
+
+    The folder then holds ``report.html`` (self-contained), ``report.json`` and ``predictions.parquet``, which
+    name everything by pseudonyms, and for the owner ``files_private.csv`` and the pseudonyms' key.
 
     Returns
     -------
@@ -54,27 +87,10 @@ def write_report(
     InputError
         If a folder is not what it should be, or a stage of the study was not trained.
     """
-    prepared_folder(study_folder, out)
-    networks = load_models(models, device=device)
-    reading = read_study(study_folder, networks, key=study_key(out / KEY_FILE), artery=artery, progress=progress)
-    return save_report(reading, out)
-
-
-def prepared_folder(study: Path, out: Path) -> None:
-    """Make the folder of a report.
-
-    Raises
-    ------
-    InputError
-        If it lies inside the study, or cannot be made.
-    """
-    if study.is_dir() and out.resolve().is_relative_to(study.resolve()):
-        remedy = "Choose a folder outside the study"
-        raise InputError("lies inside the study, where it would be read again", field="out", remedy=remedy)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot be made ({error.strerror})", field="out", remedy="Choose another folder") from None
+    request.make_folder()
+    networks = load_models(request.models, device=request.device)
+    reading = read_study(request.source, networks, key=request.key, artery=request.artery, progress=request.progress)
+    return save_report(reading, request.out)
 
 
 def save_report(reading: StudyReading, out: Path) -> Path:
@@ -93,6 +109,7 @@ def report_json(reading: StudyReading) -> dict[str, object]:
     return {
         "statements": statements(reading),
         "decision": {"rule": operating.rule, "threshold": operating.threshold, "origin": operating.origin},
+        "thresholds": {patient: reading.threshold(patient) for patient in reading.known},
         "trained_on": {
             "profile": reading.models.store.root.name,
             "cohort": reading.models.stage.cohort,

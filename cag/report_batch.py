@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from html import escape
 from pathlib import Path
@@ -17,10 +19,11 @@ from cag.errors import InputError
 from cag.experiments.reading import read_study
 from cag.experiments.reading_models import ReadingModels, load_models
 from cag.experiments.reading_words import NOT_A_DEVICE
+from cag.experiments.stages import load_stage
 from cag.figures.report_page import table_page
-from cag.manifest import KEY_FILE
-from cag.pseudonyms import pseudonym, study_key
-from cag.report import prepared_folder, save_report
+from cag.fingerprint import file_digest
+from cag.pseudonyms import pseudonym
+from cag.report import ReportRequest, save_report
 from cag.settings import Settings
 from cag.store import RunFolder, Store, write_atomically
 from cag.study_tree import tree_entries
@@ -49,19 +52,16 @@ class StudySettings(Settings):
     artery: Artery | None = None
 
 
-def write_batch(
-    folder: Path,
-    models: Path,
-    out: Path,
-    *,
-    artery: Artery | None = None,
-    device: str = "auto",
-    progress: bool = True,
-) -> Path:
+def write_batch(request: ReportRequest, *, scheduler: str | None = None) -> Path:
     """Read every study of a folder, one subfolder or archive each, and write a report for each and a page over all.
 
     A study that cannot be read is listed with the reason and stops nothing. Called again, it reads only
     what is new, changed or was interrupted.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Whose workers read, a study each: see ``local_cluster.open_scheduler``; this process by default.
 
     Returns
     -------
@@ -71,25 +71,32 @@ def write_batch(
     Raises
     ------
     InputError
-        If there is no study, or the networks are not there.
+        If there is no study, the networks are not there, or the cluster is gone.
     """
-    prepared_folder(folder, out)
-    key = study_key(out / KEY_FILE)
-    places = {_label(place, key): place for place in _studies(folder)}
-    tasks = [
-        Task(
-            KIND,
-            StudySettings(study=label, content=_content(place), artery=artery),
-            partial(_read, place=place, models=models, key=key, device=device),
-        )
-        for label, place in places.items()
-    ]
-    store = Store(out)
-    folders = run_tasks(tasks, _networks_as_cohort(_opened(models, device)), store, progress=progress)
+    request.make_folder()
+    key, store = request.key, Store(request.out)
+    places = {_label(place, key): place for place in _studies(request.source)}
+    networks = _networks_as_cohort(request.models)
+    _opened(request.models.resolve(), request.device, networks.origin)  # refused now rather than by a worker
+    tasks = [_task(label, place, request, networks.origin) for label, place in places.items()]
+    with contextlib.ExitStack() as stack:
+        address = None
+        if scheduler is not None:
+            from cag.local_cluster import open_scheduler  # one process needs no cluster
+
+            address = stack.enter_context(open_scheduler(scheduler))
+        folders = run_tasks(tasks, networks, store, progress=request.progress, scheduler=address)
     found = dict(zip(places, folders, strict=True))
     names = pd.DataFrame({"pseudonym": list(places), "study": [place.name for place in places.values()]})
-    write_atomically(out / STUDIES, lambda path: names.to_csv(path, index=False))
-    return _write_index(found, out)
+    write_atomically(request.out / STUDIES, lambda path: names.to_csv(path, index=False))
+    return _write_index(found, request.out)
+
+
+def _task(label: str, place: Path, request: ReportRequest, networks: str) -> Task:
+    """The reading of one study, as it may go to another machine: with places that hold there too, and no secret."""
+    settings = StudySettings(study=label, content=_content(place), artery=request.artery)
+    own = replace(request, source=place.resolve(), models=request.models.resolve(), out=request.out.resolve())
+    return Task(KIND, settings, partial(_read, request=own, networks=networks))
 
 
 def _studies(folder: Path) -> list[Path]:
@@ -120,24 +127,34 @@ def _content(place: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-@lru_cache(maxsize=1)
-def _opened(models: Path, device: str) -> ReadingModels:
-    return load_models(models, device=device)
-
-
-def _networks_as_cohort(models: ReadingModels) -> Cohort:
+def _networks_as_cohort(models: Path) -> Cohort:
     """A cohort without runs that stands for the networks: other networks are other results."""
-    origin = f"{models.stage.cohort_digest}:{sorted(models.stage.settings.items())}:{models.operating.threshold}"
+    stage = load_stage(Store(models), "classification")
+    files = [models / f"{name}.parquet" for name in ("classification", "artery_triage", "localization_operating")]
+    files += sorted((models / "models").rglob("*.safetensors"))
+    digests = [file_digest(path) for path in files if path.is_file()]
+    origin = f"{stage.cohort_digest}:{sorted(stage.settings.items())}:{digests}"
     manifest, patients = empty_table("data_manifest"), empty_table("patients")
     return Cohort(manifest, patients, empty_table("lesions"), empty_table("boxes"), folder=None, origin=origin)
 
 
-def _read(
-    _: Cohort, settings: StudySettings, folder: RunFolder, *, place: Path, models: Path, key: bytes, device: str
-) -> None:
-    """One study's report, or why there is none."""
+@lru_cache(maxsize=1)
+def _opened(models: Path, device: str, networks: str) -> ReadingModels:
+    """The networks, once a process; ``networks`` tells those of now from those a worker has kept."""
+    return load_models(models, device=device)
+
+
+def _read(_: Cohort, settings: StudySettings, folder: RunFolder, *, request: ReportRequest, networks: str) -> None:
+    """One study's report, or why there is none.
+
+    What this machine does not see is no property of the study: it stops the batch.
+    """
+    if not request.source.exists():
+        problem, remedy = "a study is not there", "Put the studies on a disk that all machines see at the same place"
+        raise InputError(problem, field=settings.study, remedy=remedy)
+    opened = _opened(request.models, request.device, networks)
     try:
-        reading = read_study(place, _opened(models, device), key=key, artery=settings.artery, progress=False)
+        reading = read_study(request.source, opened, key=request.key, artery=settings.artery, progress=False)
     except InputError as error:
         folder.save_json("refused", {"reason": error.problem})
         return
@@ -148,6 +165,7 @@ def _write_index(found: Mapping[str, RunFolder], out: Path) -> Path:
     """The page over all studies, its table as CSV, and all predictions together."""
     rows = [row for label, folder in found.items() for row in _rows(label, folder, out)]
     table = pd.DataFrame(rows, columns=["Study", "Patient", "Runs", "Files refused", "P(≥25 %)", "Result", "Report"])
+    table = table.astype({"Runs": "Int64", "Files refused": "Int64"})  # also where a study was not read
     write_atomically(out / "studies.csv", lambda path: table.to_csv(path, index=False))
     parts = [
         folder.load_table("predictions").assign(study=label)

@@ -48,7 +48,7 @@ def networks(folder: Path) -> ReadingModels:
         triage=None,  # type: ignore[arg-type]
         cells={(2, "RCA", 0): type("Cell", (), {"image_size": 256})()},  # type: ignore[dict-item]
         localization=None,  # type: ignore[arg-type]
-        operating=OperatingPoint(0.4, "Chosen on patients set aside.", rates, rates),
+        operating=OperatingPoint(0.4, {0: 0.4, 1: 0.6}, "Chosen on patients set aside.", rates, rates),
         stage=Stage(settings, "0" * 16, "simulated patients", 24, 168),
         device="cpu",
     )

@@ -103,6 +103,11 @@ class StudyReading:
         unread = self.arteries[self.arteries.score.isna()].groupby("patient_id").artery.agg(", ".join)
         return table.assign(missing=[str(unread.get(patient, "")) for patient in table.patient_id])
 
+    def threshold(self, patient_id: str) -> float:
+        """The score from which a patient's arteries are called diseased."""
+        own = self.known.get(patient_id)
+        return self.models.operating.of(own.fold if own else None)
+
     def _pooled(self, keys: list[str]) -> pd.DataFrame:
         images = self.images.dropna(subset=["score"])
         groups = images.groupby(keys)
@@ -110,7 +115,8 @@ class StudyReading:
         return pd.DataFrame({**whole, "n_runs": groups.run_id.nunique(), "n_images": groups.size()})
 
     def _called(self, table: pd.DataFrame) -> pd.DataFrame:
-        called = (table.score >= self.models.operating.threshold).astype("boolean").mask(table.score.isna())
+        thresholds = [self.threshold(patient) for patient in table.patient_id]
+        called = (table.score >= thresholds).astype("boolean").mask(table.score.isna())
         counts = table[["n_runs", "n_images"]].fillna(0).astype(int)
         return table.assign(called=called, **counts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,16 +20,26 @@ class OperatingPoint:
     Attributes
     ----------
     threshold : float, 0-1
+        For patients whom no network knows: chosen on the inner patients of all folds.
+    of_folds : mapping of fold to float
+        For a patient of the networks' own cohort, whom one fold alone has not seen: chosen on the inner patients
+        of that fold, among whom he is not.
     origin : str
-        Where the threshold comes from, as a sentence.
+        Where the thresholds come from, as a sentence.
     artery, patient : dict
-        ``sensitivity`` and ``specificity`` at the threshold on patients that no network has seen, and their ``count``.
+        ``sensitivity`` and ``specificity`` on patients that no network has seen, each called by the threshold of
+        his fold, and their ``count``.
     """
 
     threshold: float
+    of_folds: Mapping[int, float]
     origin: str
     artery: dict[str, float]
     patient: dict[str, float]
+
+    def of(self, fold: int | None) -> float:
+        """The threshold for a patient of a fold, or, without one, for a patient whom no network knows."""
+        return self.threshold if fold is None else self.of_folds[fold]
 
     @property
     def rule(self) -> str:
@@ -40,9 +51,11 @@ class OperatingPoint:
 
 
 def operating_point(predictions: pd.DataFrame) -> OperatingPoint:
-    """Choose the threshold on arteries of the inner patients, and measure it on the outer ones.
+    """Choose thresholds on arteries of the inner patients, and measure them on the outer ones.
 
-    One threshold serves arteries and patients, so that a patient is called exactly when an artery is.
+    A patient is inner in some folds and outer in one. He is called by the threshold of the fold in which he is
+    outer, so that his own scores have no part in it. One threshold serves arteries and patients: a patient is
+    called exactly when an artery is.
 
     Parameters
     ----------
@@ -51,23 +64,40 @@ def operating_point(predictions: pd.DataFrame) -> OperatingPoint:
     rows = system(predictions, 2, True)
     inner, outer = (labeled_frames(rows, part) for part in ("inner", "outer"))
     tuned = _levels(inner, "artery")
-    threshold = youden_threshold(tuned.target.to_numpy() > 0, tuned.score.to_numpy())
-    origin = "Chosen for the largest sum of sensitivity and specificity on arteries of patients set aside in training."
-    if not np.isfinite(threshold):
-        threshold, origin = 0.5, "Set to one half, since the patients set aside in training are all of one class."
-    artery, patient = (_measured(_levels(outer, level), threshold) for level in ("artery", "patient"))
-    return OperatingPoint(float(threshold), origin, artery, patient)
+    chosen = {int(fold): _threshold(tuned[tuned.fold == fold]) for fold in sorted(rows.fold.unique())}
+    halves = [fold for fold, value in chosen.items() if value is None]
+    whole = _threshold(tuned)
+    of_folds = {fold: 0.5 if value is None else value for fold, value in chosen.items()}
+    artery, patient = (_measured(_levels(outer, level), of_folds) for level in ("artery", "patient"))
+    return OperatingPoint(0.5 if whole is None else whole, of_folds, _origin(whole, halves), artery, patient)
+
+
+def _threshold(arteries: pd.DataFrame) -> float | None:
+    """The score with the largest sum of sensitivity and specificity; None where no score gains anything."""
+    value = youden_threshold(arteries.target.to_numpy() > 0, arteries.score.to_numpy())
+    return value if np.isfinite(value) else None
+
+
+def _origin(whole: float | None, halves: list[int]) -> str:
+    if whole is None:
+        return "Set to one half, since no threshold tells the patients set aside in training apart."
+    text = "Chosen for the largest sum of sensitivity and specificity on arteries of patients set aside in training."
+    folds = ", ".join(str(fold + 1) for fold in halves)
+    return text + (f" One half in fold {folds}, where none tells them apart." if halves else "")
 
 
 def _levels(images: pd.DataFrame, level: str) -> pd.DataFrame:
-    """Score and target of each artery or patient; an inner patient counts once for each fold that set it aside."""
+    """Score, target and fold of each artery or patient; an inner patient counts for each fold that set it aside."""
     scored = images.assign(score=outputs_of(images).score.clip(0, 1)) if len(images) else images.assign(score=[])
     parts = [
-        aggregate(own, "max", level="artery" if level == "artery" else "patient") for _, own in scored.groupby("fold")
+        aggregate(own, "max", level="artery" if level == "artery" else "patient").assign(fold=fold)
+        for fold, own in scored.groupby("fold")
     ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"score": [], "target": []})
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"score": [], "target": [], "fold": []})
 
 
-def _measured(table: pd.DataFrame, threshold: float) -> dict[str, float]:
-    values = at_threshold(table.target.to_numpy() > 0, table.score.to_numpy(), threshold)
+def _measured(table: pd.DataFrame, of_folds: Mapping[int, float]) -> dict[str, float]:
+    """Sensitivity and specificity when each row is called by its own fold's threshold."""
+    above = table.score.to_numpy(dtype=float) - table.fold.map(dict(of_folds)).to_numpy(dtype=float)
+    values = at_threshold(table.target.to_numpy() > 0, above, 0.0)
     return {name: float(values[name][0]) for name in ("sensitivity", "specificity")} | {"count": len(table)}

@@ -50,7 +50,10 @@ def measured(models: ReadingModels) -> str:
         f"{own['count']:.0f} {level}, sensitivity {own['sensitivity']:.2f}, specificity {own['specificity']:.2f}"
         for level, own in levels.items()
     ]
-    return f"{models.operating.origin} On {models.stage.cohort} that no network has seen: {'; '.join(parts)}."
+    return (
+        f"{models.operating.origin} On {models.stage.cohort} that no network has seen, each called by a threshold "
+        f"in which the patient had no part: {'; '.join(parts)}."
+    )
 
 
 def known_sentence(reading: StudyReading) -> str:
@@ -58,12 +61,13 @@ def known_sentence(reading: StudyReading) -> str:
     own = [known for known in reading.known.values() if known is not None]
     if not own:
         return "No patient of this study belongs to the networks' own cohort: all folds' classifiers are averaged."
-    names = ", ".join(sorted({known.patient_id for known in own}))
+    by_name = {known.patient_id: reading.models.operating.of(known.fold) for known in own}
+    names = ", ".join(f"{name} (called diseased from {by_name[name]:.2f} on)" for name in sorted(by_name))
     trained = any(known.selector_trained for known in own)
     selector = "was trained on some of them" if trained else "has not seen them either"
     return (
-        f"Of the networks' own cohort: {names}. There triage, classifiers and detector are those of the fold that "
-        f"has not seen the patient; the frame selector {selector}."
+        f"Of the networks' own cohort: {names}. There triage, classifiers, threshold and detector are those of the "
+        f"fold that has not seen the patient; the frame selector {selector}."
     )
 
 

@@ -12,10 +12,10 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from cag.experiments.reading_run import RunReading
-from cag.figures.style import FOUND, PALETTE
+from cag.figures.style import FOUND
 
 #: Size of the curve's drawing area in its own units, and the space around it.
-_WIDTH, _HEIGHT, _LEFT, _TOP, _BELOW = 640, 150, 38, 10, 34
+_WIDTH, _HEIGHT, _LEFT, _TOP, _BELOW = 440, 150, 38, 26, 38
 
 
 def jpeg(frame: UInt8[np.ndarray, "h w"], *, quality: int = 82) -> str:
@@ -53,13 +53,13 @@ def curve(run: RunReading) -> str:
         begin, end = finding.interval
         span = f"x='{x(begin):.1f}' width='{x(end) - x(begin):.1f}' y='{_TOP}' height='{_HEIGHT}'"
         shapes.append(f"<rect {span} fill='{FOUND}' opacity='.16'/>")
-    shapes.append(f"<polyline points='{points}' fill='none' stroke='{PALETTE['blue']}' stroke-width='2.2'/>")
+    shapes.append(f"<polyline points='{points}' fill='none' stroke-width='2.2'/>")
     for frame in finding.candidates:
         place = f"x1='{x(frame):.1f}' x2='{x(frame):.1f}' y1='{y(0):.1f}' y2='{y(0.07):.1f}'"
-        shapes.append(f"<line {place} stroke='#000' stroke-width='2'/>")
+        shapes.append(f"<line {place} stroke='currentColor' stroke-width='2'/>")
     shapes.append(
         f"<line class='cursor' y1='{_TOP}' y2='{y(0):.1f}' x1='{_LEFT}' x2='{_LEFT}' data-left='{_LEFT}' "
-        f"data-width='{_WIDTH}' stroke='#444' stroke-dasharray='3 3'/>"
+        f"data-width='{_WIDTH}' stroke='currentColor' opacity='.7' stroke-dasharray='3 3'/>"
     )
     box = f"0 0 {_LEFT + _WIDTH + 12} {_TOP + _HEIGHT + _BELOW}"
     return f"<svg class='curve' viewBox='{box}' role='img' aria-label='contrast probability'>{''.join(shapes)}</svg>"
@@ -68,11 +68,13 @@ def curve(run: RunReading) -> str:
 def _grid(x: Callable[[float], float], y: Callable[[float], float], last: int) -> str:
     """Axes, the line at one half, and a few numbers."""
     lines = [
-        f"<line x1='{x(0)}' x2='{x(last)}' y1='{y(v)}' y2='{y(v)}' stroke='#bbb' stroke-dasharray='{d}'/>"
+        f"<line x1='{x(0)}' x2='{x(last)}' y1='{y(v)}' y2='{y(v)}' "
+        f"stroke='currentColor' opacity='.35' stroke-dasharray='{d}'/>"
         f"<text x='{x(0) - 6}' y='{y(v) + 4}' text-anchor='end'>{v:g}</text>"
         for v, d in ((0, "none"), (0.5, "2 3"), (1, "2 3"))
     ]
     step = max(round(last / 6 / 5) * 5, 5)
-    ticks = [f"<text x='{x(f):.1f}' y='{y(0) + 14}' text-anchor='middle'>{f}</text>" for f in range(0, last + 1, step)]
-    name = f"<text x='{x(last / 2)}' y='{y(0) + 29}' text-anchor='middle'>frame</text>"
-    return "".join([*lines, *ticks, name])
+    ticks = [f"<text x='{x(f):.1f}' y='{y(0) + 16}' text-anchor='middle'>{f}</text>" for f in range(0, last + 1, step)]
+    name = f"<text x='{x(last / 2)}' y='{y(0) + 33}' text-anchor='middle'>frame</text>"
+    title = f"<text x='{x(0)}' y='14'>probability of contrast</text>"
+    return "".join([*lines, *ticks, name, title])

@@ -18,6 +18,9 @@ from cag.figures.report_style import SCRIPT, STYLE
 #: Frames of a run that its player shows, at most.
 SHOWN_FRAMES = 48
 
+#: A table's cell with more characters than this holds words that may wrap.
+LONG = 28
+
 #: Forbids the page every request: all it shows is in it.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
@@ -58,7 +61,8 @@ def _page(title: str, body: str, *, script: str = "") -> str:
     head = (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        "<meta name='viewport' content='width=device-width'><title>Reading of an angiography study</title>"
+        "<meta name='viewport' content='width=device-width,initial-scale=1'>"
+        f"<title>{escape(title)}</title>"
         f"<link rel='icon' href='data:,'><style>{STYLE}</style></head>"
     )
     return f"{head}<body><main>{body}</main><script>{script}</script></body></html>\n"
@@ -138,16 +142,20 @@ def _table(table: pd.DataFrame, strong: tuple[str, str] | None = None, link: str
     head = "".join(f"<th>{escape(str(column))}</th>" for column in table)
     rows = []
     for _, row in table.iterrows():
-        cells = "".join(
-            f"<td>{_anchor(value) if name == link else escape(_cell(value))}</td>" for name, value in row.items()
-        )
+        cells = "".join(_anchor(value) if name == link else _td(_cell(value)) for name, value in row.items())
         bold = " class='strong'" if strong is not None and row[strong[0]] == strong[1] else ""
         rows.append(f"<tr{bold}>{cells}</tr>")
     return f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
 
 
 def _anchor(address: object) -> str:
-    return f"<a href='{escape(address, quote=True)}'>open</a>" if isinstance(address, str) else "–"
+    link = f"<a href='{escape(address, quote=True)}'>open</a>" if isinstance(address, str) else "–"
+    return f"<td>{link}</td>"
+
+
+def _td(text: str) -> str:
+    """A cell: sentences may wrap, names and numbers must not."""
+    return f"<td{' class=words' * (len(text) > LONG)}>{escape(text)}</td>"
 
 
 def _cell(value: object) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ import pandas as pd
 import pydicom
 import pytest
 import torch
+from distributed import Client
 
-from cag import report_batch
+from cag import cluster, report_batch
 from cag.anatomy import VIEWS
+from cag.cluster_work import pack
 from cag.cohort import Cohort
 from cag.dicom import write_cine
 from cag.dicom_header import _TAGS
@@ -38,11 +41,13 @@ from cag.experiments.reading_triage import ArteryTriage, angle_class
 from cag.experiments.reading_words import numbers, refused_table, runs_table, triage_estimates
 from cag.experiments.stages import load_stage
 from cag.fingerprint import file_digest
+from cag.local_cluster import open_scheduler
+from cag.manifest import KEY_FILE
 from cag.pseudonyms import pseudonym
-from cag.report import FILES, write_report
+from cag.report import FILES, ReportRequest, write_report
 from cag.report_batch import STUDIES, write_batch
 from cag.settings import ROOT
-from cag.store import Store
+from cag.store import RunFolder, Store
 from cag.tables import save_table
 
 SIZE, LENGTH, BEGIN, END = 96, 20, 6, 15
@@ -382,7 +387,7 @@ def test_identifiers_reach_nothing_that_is_written_or_said(
 ) -> None:
     caplog.set_level("DEBUG")
     out = tmp_path / "report"
-    page = write_report(planted_study, store.root, out, device="cpu", progress=True)
+    page = write_report(ReportRequest(planted_study, store.root, out, device="cpu"))
     assert page.name == "report.html"
     shared = [path for path in out.iterdir() if path.name not in (FILES, ".pseudonym_key")]
     assert {path.name for path in shared} == {"report.html", "report.json", "predictions.parquet"}
@@ -437,7 +442,7 @@ def said_of_broken_copies(folder: Path, models: ReadingModels) -> list[bytes]:
 def test_a_report_inside_the_study_is_refused(study: Path, store: Store, models: ReadingModels) -> None:
     assert models.folds == 2
     with pytest.raises(InputError, match="inside the study"):
-        write_report(study, store.root, study / "out", progress=False)
+        write_report(ReportRequest(study, store.root, study / "out", progress=False))
 
 
 def test_a_batch_reads_each_study_once_and_says_which_it_could_not(
@@ -450,7 +455,8 @@ def test_a_batch_reads_each_study_once_and_says_which_it_could_not(
     (many / "Doe_3").mkdir()
     (many / "Doe_3" / "letter.txt").write_text("no angiogram")
     (many / "Doe_4").symlink_to(study)
-    page = write_batch(many, store.root, out, device="cpu", progress=False)
+    request = ReportRequest(many, store.root, out, device="cpu", progress=False)
+    page = write_batch(request)
     table = pd.read_csv(out / "studies.csv")
     assert len(table) == 3 and table.Report.notna().sum() == 2
     assert all((out / report).is_file() and report in page.read_text() for report in table.Report.dropna())
@@ -466,14 +472,92 @@ def test_a_batch_reads_each_study_once_and_says_which_it_could_not(
         return read_study(place, *arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(report_batch, "read_study", counted)
-    write_batch(many, store.root, out, device="cpu", progress=False)
+    write_batch(request)
     assert read == [], "finished studies are found again"
     shutil.copy(study / "b" / "odd.dcm", many / "Doe_2")
-    write_batch(many, store.root, out, device="cpu", progress=False)
+    write_batch(request)
     assert read == ["Doe_2"], "a study that changed is read again"
+
+
+def killed_at_work(store: Path, pid: int) -> subprocess.Popen[bytes]:
+    """A process that kills another in the middle of the first study it reads."""
+    script = f"until ls {store}/.working/studies-*.lock >/dev/null 2>&1; do sleep 0.1; done; kill -9 {pid}"
+    return subprocess.Popen(["sh", "-c", script])
+
+
+@pytest.mark.filterwarnings("ignore")  # Dask warns of what happens here on purpose
+def test_a_batch_on_a_cluster_gives_the_same_whatever_dies(
+    study: Path, store: Store, models: ReadingModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert models.folds == 2
+    monkeypatch.setattr(cluster, "PATIENCE", 3.0)
+    many = tmp_path / "many"
+    for name in ("Doe_1", "Doe_2"):
+        shutil.copytree(study / "a", many / name)
+    (many / "Doe_3").mkdir()
+    (many / "Doe_3" / "letter.txt").write_text("no angiogram")
+    key = tmp_path / "here" / KEY_FILE
+    write_batch(ReportRequest(many, store.root, tmp_path / "here", device="cpu", progress=False))
+    request = ReportRequest(many, store.root, tmp_path / "there", device="cpu", progress=False)
+    request.make_folder()
+    shutil.copy(key, request.out)
+    script = (
+        "import sys; from cag.local_cluster import open_scheduler\n"
+        "with open_scheduler('local:1') as a: print(a, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().decode().strip()
+        killer = killed_at_work(request.out, process.pid)
+        with pytest.raises(
+            InputError, match=r"the Dask scheduler is gone: [0-2] of 3 open tasks.*finished work is kept"
+        ):
+            write_batch(request, scheduler=address)
+        assert killer.wait(timeout=5) == 0
+    with pytest.raises(InputError, match="no Dask scheduler answers there"):
+        write_batch(request, scheduler=address)
+    shutil.rmtree(request.out / "studies", ignore_errors=True)
+    with open_scheduler("local:1") as address, Client(address, set_as_default=False) as client:
+        (worker,) = client.run(os.getpid).values()
+        killer = killed_at_work(request.out, worker)
+        write_batch(request, scheduler=address)
+        assert killer.wait(timeout=5) == 0 and worker not in client.run(os.getpid).values()
+    for name in ("studies.csv", "index.html"):
+        assert (request.out / name).read_text() == (tmp_path / "here" / name).read_text()
+    tables = [pd.read_parquet(folder / "predictions.parquet") for folder in (tmp_path / "here", request.out)]
+    pd.testing.assert_frame_equal(*tables)
+    for report in (request.out / "studies").glob("*/report.*"):
+        assert report.read_text() == (tmp_path / "here" / report.relative_to(request.out)).read_text()
+
+
+def test_what_a_machine_does_not_see_is_no_property_of_the_study(
+    study: Path, store: Store, models: ReadingModels, tmp_path: Path
+) -> None:
+    assert models.folds == 2
+    many = tmp_path / "many"
+    shutil.copytree(study / "a", many / "Doe_1")
+    request = ReportRequest(many, store.root, tmp_path / "out", device="cpu", progress=False)
+    gone = replace(request, source=many / "Doe_9")
+    settings = report_batch.StudySettings(study="S1", content="0")
+    with pytest.raises(InputError, match="S1: a study is not there") as error:
+        report_batch._read(Cohort.__new__(Cohort), settings, RunFolder(tmp_path), request=gone, networks="")
+    assert "Doe" not in str(error.value) and not (tmp_path / "refused.json").exists()
+    (task,) = [report_batch._task("S1", many / "Doe_1", request, "")]
+    assert "Doe" not in repr(pack(task, RunFolder(tmp_path / "k" / "f"), Cohort.__new__(Cohort)))
+
+
+def test_networks_that_changed_read_again(store: Store, models: ReadingModels, tmp_path: Path) -> None:
+    assert models.folds == 2
+    shutil.copytree(store.root / "models", tmp_path / "models")
+    for table in store.root.glob("*.parquet"):
+        shutil.copy(table, tmp_path)
+    before = report_batch._networks_as_cohort(tmp_path).digest()
+    assert before == report_batch._networks_as_cohort(store.root).digest()
+    RunFolder(tmp_path / "models" / "frame_selector").save_weights("head", {"weight": torch.zeros(1)})
+    assert report_batch._networks_as_cohort(tmp_path).digest() != before
 
 
 def test_a_batch_without_studies_is_refused(store: Store, tmp_path: Path) -> None:
     (tmp_path / "many").mkdir()
     with pytest.raises(InputError, match="holds no study"):
-        write_batch(tmp_path / "many", store.root, tmp_path / "out")
+        write_batch(ReportRequest(tmp_path / "many", store.root, tmp_path / "out"))
