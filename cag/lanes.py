@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -68,8 +70,12 @@ def side_by_side(
 
 
 def _in_lane(work: Callable[[str, io.TextIOBase], R], name: str, lane: int) -> R:
-    with LastLine(name, lane) as shown:
-        return work(name, shown)
+    try:
+        with LastLine(name, lane) as shown:
+            return work(name, shown)
+    finally:
+        with contextlib.suppress(RuntimeError):  # there is none where nothing asynchronous was done
+            asyncio.get_event_loop().close()  # a notebook's client leaves that of its thread open
 
 
 class LastLine(io.TextIOBase):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import TextIOBase
 from pathlib import Path
@@ -176,22 +175,13 @@ def run_study(
             stack.enter_context(_environment("OMP_NUM_THREADS", str(max(1, cores() // lanes))))
             needs = {name: [one for one in READS_FROM[name] if one in chosen] for name in READS_FROM if name in chosen}
             stack.enter_context(contextlib.chdir(ROOT))  # papermill changes the folder of the whole process
-            found = side_by_side(needs, lambda name, shown: _closing_loop(execute, name, shown), lanes, end_children)
+            found = side_by_side(needs, execute, lanes, end_children)
             return [found[name] for name in chosen]
         for name in chosen:
             if hours is not None and name == LEADING_BEFORE and "03_stenosis_classification" in chosen:
                 run_leading(parameters, profile)
             executions.append(execute(name, sys.stderr))
     return executions
-
-
-def _closing_loop(execute: Callable[[str, TextIOBase], Execution], name: str, shown: TextIOBase) -> Execution:
-    """Execute in a thread of its own; the event loop that the notebook client leaves there is closed."""
-    try:
-        return execute(name, shown)
-    finally:
-        with contextlib.suppress(RuntimeError):  # there is none where the notebook was found again
-            asyncio.get_event_loop().close()
 
 
 def _lanes(notebooks: int) -> int:

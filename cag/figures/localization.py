@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -183,11 +184,11 @@ def recall_by_group(ax: Axes, table: pd.DataFrame, xlabel: str) -> Axes:
 
 def _recalls(
     table: pd.DataFrame, groups: Sequence[str], *, apart: float
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, str]]]:
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]]:
     """For each method its places beside the groups' own, recalls, widths of the intervals, and name and color."""
     present = [method for method in METHODS if method in set(table.method)]
     for number, method in enumerate(present):
-        rows = table[table.method == method].set_index("group").reindex(groups)
+        rows = table[table.method == method].set_index("group").reindex(list(groups))
         recall = rows.recall.to_numpy(float)
         spread = np.abs(rows[["low", "high"]].to_numpy(float).T - recall)
         name, color = METHODS[method]
