@@ -59,11 +59,11 @@ class ClassificationSettings(StudySettings):
     trainable: Trainable = "head"
     head: HeadKind = "published"
     backbone: str = "inception_v3"
-    epochs: int = Field(default=6, ge=1)
-    patience: int = Field(default=6, ge=1)
+    epochs: int = Field(default=10, ge=1)
+    patience: int = Field(default=10, ge=1)
     batch_size: int = Field(default=16, ge=2)
-    learning_rate: float = Field(default=2e-3, gt=0)
-    further_seeds: tuple[int, ...] = (1, 2)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    further_seeds: tuple[int, ...] = (1,)
     compare_weights: tuple[Weights, ...] = ("random", "imagenet")
     variant_views: tuple[str, ...] = ("RCA",)
 
