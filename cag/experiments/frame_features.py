@@ -75,13 +75,6 @@ class Standardized(nn.Module):
         if self.relative:
             self.least_change.copy_(self.change(samples).min())
 
-    def showing(self, network: nn.Module) -> Standardized:
-        """Another network behind the same scale."""
-        other = Standardized(network, len(self.mean), relative=self.relative, components=self.components)
-        for name, value in self.named_buffers(recurse=False):
-            other.get_buffer(name).copy_(value)
-        return other
-
     def change(self, sequences: Float[Tensor, "*b t f"]) -> Float[Tensor, "*b"]:
         """How much a sequence of frames changes: root mean square of its features in units of the training's SD."""
         return self._scaled(sequences).square().mean(dim=(-2, -1)).sqrt()
@@ -92,15 +85,25 @@ class Standardized(nn.Module):
 
     def forward(self, features: Float[Tensor, "... f"]) -> Tensor:
         """Outputs of the network for raw features."""
-        scaled = self._scaled(features)
-        return self.network(scaled @ self.axes if self.components else scaled)
+        prepared = self.prepare(features)
+        return self.network(relative_to_mean(prepared) if self.relative else prepared)
+
+    def prepare(self, features: Float[Tensor, "... f"]) -> Float[Tensor, "... k"]:
+        """Features scaled and, where asked for, as components; not yet relative, which commutes with both."""
+        scaled = (features.float() - self.mean) / self.sd
+        return scaled @ self.axes if self.components else scaled
 
     def _scaled(self, features: Float[Tensor, "... f"]) -> Float[Tensor, "... f"]:
         return (self._centered(features) - self.mean) / self.sd
 
     def _centered(self, features: Float[Tensor, "... f"]) -> Float[Tensor, "... f"]:
         features = features.float()
-        return features - features.mean(dim=-2, keepdim=True) if self.relative else features
+        return relative_to_mean(features) if self.relative else features
+
+
+def relative_to_mean(sequences: Float[Tensor, "... t f"]) -> Float[Tensor, "... t f"]:
+    """Sequences less their own means."""
+    return sequences - sequences.mean(dim=-2, keepdim=True)
 
 
 def seeded(build: Callable[[], M], seed: int) -> M:

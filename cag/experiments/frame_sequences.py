@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cag.cohort import Cohort
 from cag.engine import Batches, FitSettings, History, fit, predict
-from cag.experiments.frame_features import Standardized, seeded, sequences
+from cag.experiments.frame_features import Standardized, relative_to_mean, seeded, sequences
 from cag.experiments.frame_sampling import contrast_truth, inner_folds, split_patients
 from cag.experiments.frame_settings import FrameSelectionSettings, SequenceModel, SequenceSettings
 from cag.models.frame_selector import Averaged, IntervalLSTM, TemporalConvolution, soft_f1_loss
@@ -37,17 +37,21 @@ def train_sequence(
     def runs(patients: Sequence[str]) -> Runs:
         return sequences(stored, manifest[manifest.patient_id.isin(patients)], contrast_truth)
 
-    everyone, tested = runs(train)[0], runs(test)
+    everyone = runs(train)[0]
     model = new_sequence(settings.model, everyone.shape[2], settings)
     model.learn_scale(everyone)
+
+    def prepared(patients: Sequence[str]) -> Runs:
+        inputs, targets = runs(patients)
+        return model.prepare(inputs), targets
+
+    tested = prepared(test)
     leaked, histories = model.state_dict(), []
     folds = inner_folds(train, split.inner_share, split.seed, settings.members)
-    for number, (inner, network) in enumerate(
-        zip(folds, model.network.get_submodule("members").children(), strict=True)
-    ):
-        fitted = runs(sorted(set(train) - set(inner)))
-        member = model.showing(network)
-        history, best = _train_member(member, fitted, runs(inner), tested, settings, number, device)
+    members = model.network.get_submodule("members").children()
+    for number, (inner, network) in enumerate(zip(folds, members, strict=True)):
+        fitted = prepared(sorted(set(train) - set(inner)))
+        history, best = _train_member(network, fitted, prepared(inner), tested, settings, number, device)
         leaked |= {f"network.members.{number}.{name}": value for name, value in best.items()}
         histories.append(pd.DataFrame(history.rows).assign(member=number))
     folder.save_weights("clean", model.state_dict())
@@ -56,7 +60,7 @@ def train_sequence(
 
 
 def _train_member(
-    member: Standardized,
+    network: nn.Module,
     fitted: Runs,
     inner: Runs,
     tested: Runs,
@@ -64,15 +68,16 @@ def _train_member(
     number: int,
     device: str,
 ) -> tuple[History, dict[str, Tensor]]:
-    """Train a member in place; its history, and its network's weights at the epoch best on the test patients."""
+    """Train a member in place on prepared runs; its history, and its weights at the epoch best on the test patients."""
+    model = _Relative(network) if settings.relative else network
     leaked: dict[str, Tensor] = {}
     leaked_scores: list[float] = []
 
-    def score(_: int, network: nn.Module) -> float:
-        leaked_scores.append(_soft_f1(network, *tested, device))
+    def score(_: int, model: nn.Module) -> float:
+        leaked_scores.append(_soft_f1(model, *tested, device))
         if leaked_scores[-1] == max(leaked_scores):
-            leaked.update({name: value.detach().cpu().clone() for name, value in member.network.state_dict().items()})
-        return _soft_f1(network, *inner, device)
+            leaked.update({name: value.detach().cpu().clone() for name, value in network.state_dict().items()})
+        return _soft_f1(model, *inner, device)
 
     plan = FitSettings(
         epochs=settings.sequence_epochs,
@@ -83,9 +88,20 @@ def _train_member(
     )
     batches = Batches(fitted, plan.batch_size, prepare=partial(crop_runs, share=settings.crop))
     generator = torch.Generator().manual_seed(settings.split.seed + 1000 * number)
-    history = fit(member, batches, _sequence_loss, plan, generator=generator, device=device, on_epoch=score)
-    member.cpu()
+    history = fit(model, batches, _sequence_loss, plan, generator=generator, device=device, on_epoch=score)
+    network.cpu()
     return history, leaked
+
+
+class _Relative(nn.Module):
+    """A network that sees sequences relative to their own means."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, sequences: Float[Tensor, "b t f"]) -> Tensor:
+        return self.network(relative_to_mean(sequences))
 
 
 def new_sequence(
