@@ -59,8 +59,8 @@ class ClassificationSettings(StudySettings):
     trainable: Trainable = "head"
     head: HeadKind = "published"
     backbone: str = "inception_v3"
-    epochs: int = Field(default=10, ge=1)
-    patience: int = Field(default=10, ge=1)
+    epochs: int = Field(default=8, ge=1)
+    patience: int = Field(default=8, ge=1)
     batch_size: int = Field(default=16, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
     further_seeds: tuple[int, ...] = (1,)
