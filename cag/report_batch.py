@@ -164,7 +164,7 @@ def _read(_: Cohort, settings: StudySettings, folder: RunFolder, *, request: Rep
 def _write_index(found: Mapping[str, RunFolder], out: Path) -> Path:
     """The page over all studies, its table as CSV, and all predictions together."""
     rows = [row for label, folder in found.items() for row in _rows(label, folder, out)]
-    table = pd.DataFrame(rows, columns=["Study", "Patient", "Runs", "Files refused", "P(≥25 %)", "Result", "Report"])
+    table = pd.DataFrame(rows, columns=["Study", "Report", "Result", "P(≥25 %)", "Patient", "Runs", "Files refused"])
     table = table.astype({"Runs": "Int64", "Files refused": "Int64"})  # also where a study was not read
     write_atomically(out / "studies.csv", lambda path: table.to_csv(path, index=False))
     parts = [

@@ -145,7 +145,8 @@ def _table(table: pd.DataFrame, strong: tuple[str, str] | None = None, link: str
         cells = "".join(_anchor(value) if name == link else _td(_cell(value)) for name, value in row.items())
         bold = " class='strong'" if strong is not None and row[strong[0]] == strong[1] else ""
         rows.append(f"<tr{bold}>{cells}</tr>")
-    return f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    whole = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f"<div class='wide' tabindex='0'>{whole}</div>"
 
 
 def _anchor(address: object) -> str:

@@ -10,7 +10,7 @@ STYLE = """
 *{box-sizing:border-box}
 body{font:15px/1.5 system-ui,"Segoe UI",Roboto,"Liberation Sans",sans-serif;color:var(--text);
 background:var(--around);margin:0}
-main{max-width:1080px;margin:0 auto;padding:1.5rem 1.5rem 3rem;background:var(--page);min-height:100vh}
+main{max-width:1180px;margin:0 auto;padding:1.5rem 1.5rem 3rem;background:var(--page);min-height:100vh}
 h1{font-size:1.6rem;line-height:1.25;margin:.2rem 0 .8rem}
 h2{font-size:1.2rem;margin:1.8rem 0 .6rem;border-bottom:1px solid var(--line);padding-bottom:.2rem}
 h3{font-size:1.05rem;margin:0 0 .5rem}
@@ -23,7 +23,7 @@ table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-num
 th,td{text-align:left;padding:.28rem .7rem .28rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600;white-space:nowrap}
 td{white-space:nowrap}
-td.words{white-space:normal;min-width:24ch}
+td.words{white-space:normal;min-width:18ch}
 tr.strong td{font-weight:600;border-bottom:2px solid var(--strong)}
 .run{margin:1.6rem 0;padding:1rem;border:1px solid var(--line);border-radius:6px}
 .player{display:flex;gap:1.2rem;align-items:flex-start;flex-wrap:wrap}
