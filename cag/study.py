@@ -167,11 +167,13 @@ def run_study(
             stack.enter_context(_environment(DEADLINE_VARIABLE, str(time.time() + 3600 * hours)))
             chosen = sorted(chosen, key=BY_VALUE.index)
 
+        lanes = _lanes(len(chosen)) if hours is None and scheduler is None else 1
+
         def execute(name: str, shown: TextIO | TextIOBase) -> Execution:
             values = {"profile": profile, **parameters[SECTIONS[name]], **(overrides or {})}
-            return _execute(name, values, ROOT / "results" / profile, overrides or {}, shown)
+            return _execute(name, values, ROOT / "results" / profile, overrides or {}, shown, lanes)
 
-        if hours is None and scheduler is None and (lanes := _lanes(len(chosen))) > 1:
+        if lanes > 1:
             stack.enter_context(_environment("OMP_NUM_THREADS", str(max(1, cores() // lanes))))
             needs = {name: [one for one in READS_FROM[name] if one in chosen] for name in READS_FROM if name in chosen}
             stack.enter_context(contextlib.chdir(ROOT))  # papermill changes the folder of the whole process
@@ -196,9 +198,14 @@ def _lanes(notebooks: int) -> int:
 
 
 def _execute(
-    name: str, values: Mapping[str, Any], results: Path, overrides: Mapping[str, Any], shown: TextIO | TextIOBase
+    name: str,
+    values: Mapping[str, Any],
+    results: Path,
+    overrides: Mapping[str, Any],
+    shown: TextIO | TextIOBase,
+    lanes: int,
 ) -> Execution:
-    """Run one notebook unless its executed copy was made from the same inputs."""
+    """Run one notebook unless its executed copy was made from the same inputs; ``lanes`` share the cores."""
     executed, stamp = results / "notebooks" / f"{name}.ipynb", results / "notebooks" / f"{name}.json"
     key = inputs_digest(NOTEBOOKS / f"{name}.ipynb", values, ROOT)
     if executed.exists() and stamp.exists() and json.loads(stamp.read_text())["inputs"] == key:
@@ -207,7 +214,7 @@ def _execute(
     write_atomically(executed, lambda path: _run_notebook(NOTEBOOKS / f"{name}.ipynb", path, values, shown))
     seconds = time.monotonic() - start
     record = {"inputs": key, "profile": values["profile"], "seconds": round(seconds, 1), "overrides": _shown(overrides)}
-    record |= describe_machine() | {"peak_memory_gb": peak_memory_of_children_gb()}
+    record |= describe_machine() | {"lanes": lanes, "peak_memory_gb": peak_memory_of_children_gb()}
     write_atomically(stamp, lambda path: path.write_text(json.dumps(record, indent=1)))
     return Execution(name, seconds, reused=False)
 

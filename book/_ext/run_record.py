@@ -30,7 +30,8 @@ def hardware(record: dict[str, Any]) -> str:
     if "cores" not in record:
         return ""
     card = f", {record['card']}" if record["card"] else ", no graphics card"
-    return f"{record['processor']}, {record['cores']} cores, {record['memory_gb']:.0f} GB{card}"
+    shared = f" shared by {record['lanes']} notebooks" if record.get("lanes", 1) > 1 else ""
+    return f"{record['processor']}, {record['cores']} cores{shared}, {record['memory_gb']:.0f} GB{card}"
 
 
 def remake(command: str, stem: str, record: dict[str, Any]) -> str:
@@ -90,7 +91,7 @@ class RunCosts(SphinxDirective):
         return [_table(["Notebook", "Time", "Energy (kWh)", "CO₂ (g)"], [*cells, total])]
 
     def _cells(self, stem: str, record: dict[str, Any]) -> list[str]:
-        watts = record.get("cores", 2) * self.options["watts-a-core"]
+        watts = record.get("cores", 2) / record.get("lanes", 1) * self.options["watts-a-core"]
         watts += self.options["watts-card"] if record.get("card") else 0
         kwh = watts * record["seconds"] / 3.6e6
         return [stem, duration(record["seconds"]), f"{kwh:.4f}", f"{kwh * self.options['grams-a-kwh']:.2f}"]
