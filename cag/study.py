@@ -167,6 +167,7 @@ def run_study(
             stack.enter_context(_environment(DEADLINE_VARIABLE, str(time.time() + 3600 * hours)))
             chosen = sorted(chosen, key=BY_VALUE.index)
 
+        stack.enter_context(_environment("TQDM_MININTERVAL", "1"))  # each step of a bar is a message to this process
         lanes = _lanes(len(chosen)) if hours is None and scheduler is None else 1
 
         def execute(name: str, shown: TextIO | TextIOBase) -> Execution:
