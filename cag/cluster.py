@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Client, Future
+from distributed.comm import CommClosedError
 
 from cag.cluster_work import Parcel, pack, work_there
 from cag.cohort import Cohort
@@ -105,14 +106,22 @@ def _watch(client: Client, futures: dict[Future, str], address: str, bar: Progre
     while futures:
         bar.check()
         for future in [future for future in futures if future.status in ("finished", "error")]:
-            _result(future, futures.pop(future))
+            name = futures.pop(future)
+            try:
+                _result(future, name)
+            except CommClosedError:  # it went between its last word and the fetching of a result
+                raise _gone(address, bar) from None
             bar.step()
         if client.status == "running" and not any(future.cancelled() for future in futures):
             answered = time.monotonic()
         elif time.monotonic() - answered > PATIENCE or client.status in ("closed", "closing"):
-            problem = f"the Dask scheduler is gone: {bar.done} of {bar.total} open tasks were done"
-            raise InputError(problem, field=address, remedy=_AGAIN)
+            raise _gone(address, bar)
         time.sleep(PAUSE)
+
+
+def _gone(address: str, bar: Progress) -> InputError:
+    problem = f"the Dask scheduler is gone: {bar.done} of {bar.total} open tasks were done"
+    return InputError(problem, field=address, remedy=_AGAIN)
 
 
 def _result(future: Future, name: str) -> None:

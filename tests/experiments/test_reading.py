@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -527,7 +528,12 @@ def test_a_batch_on_a_cluster_gives_the_same_whatever_dies(
     tables = [pd.read_parquet(folder / "predictions.parquet") for folder in (tmp_path / "here", request.out)]
     pd.testing.assert_frame_equal(*tables)
     for report in (request.out / "studies").glob("*/report.*"):
-        assert report.read_text() == (tmp_path / "here" / report.relative_to(request.out)).read_text()
+        assert without_last_bits(report) == without_last_bits(tmp_path / "here" / report.relative_to(request.out))
+
+
+def without_last_bits(report: Path) -> str:
+    """A report without pictures and late decimals, which may differ with the number of threads of a process."""
+    return re.sub(r"(\d\.\d{3})\d+", r"\1", re.sub(r"base64,[^\"']+", "base64,", report.read_text()))
 
 
 def test_what_a_machine_does_not_see_is_no_property_of_the_study(
