@@ -165,6 +165,10 @@ def catalog(app: Sphinx) -> Catalog:
     return app.exhibit_catalog
 
 
+#: Tables of rows that the line under a figure or table names at most; ``figures.json`` lists all.
+ROWS_NAMED = 3
+
+
 def tools(entry: Entry, base: str) -> str:
     """HTML of the line under a figure or table."""
     named = {"svg": "SVG", "png": "PNG, 300 dpi", "csv": "data, CSV"}
@@ -179,7 +183,9 @@ def tools(entry: Entry, base: str) -> str:
         f'<button type="button" class="exhibit-copy" aria-label="Copy the citation of {entry.label}">Copy</button>'
         "</details>"
     )
-    return f'<div class="exhibit-tools">{" ".join([anchor, *links, cite])}</div>'
+    rows = [f"<code>{html.escape(table)}</code>" for table in entry.prediction_tables[:ROWS_NAMED]]
+    behind = [f'<span class="exhibit-rows">from {", ".join(rows)}</span>'] if rows else []
+    return f'<div class="exhibit-tools">{" ".join([anchor, *links, *behind, cite])}</div>'
 
 
 def dress_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
