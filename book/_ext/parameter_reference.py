@@ -27,6 +27,7 @@ _SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "length 
 #: Meanings of names that several notebooks share and neither their cells nor their models explain.
 SHARED = {
     "device": "where to compute; auto takes a graphics card where there is one",
+    "epochs": "passes over the training samples, at most",
     "patience": "epochs without a better inner score before training stops",
     "batch_size": "samples a step of training",
     "learning_rate": "step of the optimizer (Adam)",
