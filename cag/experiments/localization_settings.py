@@ -54,7 +54,7 @@ class LocalizationSettings(StudySettings):
         Preset of anchors and losses (``models.stenosis_detector.DETECTOR_PRESETS``).
     channels : int
         Width of the pyramid and of the heads.
-    epochs, patience, batch_size, learning_rate, schedule : see ``engine.FitSettings``
+    epochs, patience, batch_size, learning_rate, clip_norm, schedule : see ``engine.FitSettings``
     augmented_copies : int
         Augmented copies of each image whose maps are kept, where the trunk is frozen.
     box_minimum : float
@@ -85,7 +85,8 @@ class LocalizationSettings(StudySettings):
     epochs: int = Field(12, ge=1)
     patience: int = Field(12, ge=1)
     batch_size: int = Field(4, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
+    clip_norm: float = Field(1.0, ge=0)
     schedule: Literal["constant", "one_cycle"] = "one_cycle"
     augmented_copies: int = Field(2, ge=0)
     box_minimum: float = Field(35.0, ge=0)
