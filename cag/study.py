@@ -242,6 +242,9 @@ def _run_notebook(source: Path, target: Path, values: Mapping[str, Any], shown: 
         raise InputError(problem, file=source.name, remedy=remedy) from None
     notebook = nbformat.read(target, as_version=4)
     extra = ["metadata.papermill", "cell.metadata.papermill", "cell.metadata.execution"]
+    for cell in notebook.cells:
+        if cell.cell_type == "code":  # progress and notes of libraries, which may name folders of this machine
+            cell.outputs = [output for output in cell.outputs if output.output_type != "stream"]
     strip_output(notebook, keep_output=True, keep_count=True, keep_id=True, extra_keys=extra)
     nbformat.write(notebook, target)
 

@@ -43,6 +43,7 @@ def test_executes_with_the_profile_s_parameters_and_finds_it_again(project, monk
     notebook, shown = output(project)
     assert shown == "5"
     assert "papermill" not in json.dumps(notebook.metadata)
+    assert "stream" not in {one.output_type for cell in notebook.cells for one in cell.get("outputs", [])}
     assert study.run_study("demo")[0].reused
     monkeypatch.setitem(reuse.SHOWN, "01_example", ("$CAG_DATA/set",))
     (project / "data" / "set").mkdir(parents=True)
