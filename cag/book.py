@@ -32,6 +32,10 @@ def lay_out_book(profile: str) -> None:
     InputError
         If a notebook of the profile was not executed yet.
     """
+    record = BOOK / "_exhibits" / "run.json"
+    if not record.exists() or json.loads(record.read_text())["shown"] != profile:
+        # Sphinx goes by the times of files, and a run that was executed earlier looks unchanged to it.
+        shutil.rmtree(ROOT / "_build", ignore_errors=True)
     results = ROOT / "results" / profile
     missing = [name for name in SECTIONS if not (results / "notebooks" / f"{name}.ipynb").exists()]
     if missing:

@@ -36,6 +36,20 @@ def test_the_book_gets_notebooks_and_tables_of_one_profile(project):
     assert run["shown"] == "demo" and run["notebooks"]["01_example"]["seconds"] == 3
 
 
+def test_no_page_of_another_run_is_kept(project):
+    for profile in ("demo", "published"):
+        for part in ("notebooks/01_example.ipynb", "notebooks/01_example.json", "tables/a.csv", "exhibits/e/a.csv"):
+            path = project / "results" / profile / part
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}")
+    page = project / "_build" / "html" / "01_example.html"
+    for profile, kept in (("demo", False), ("demo", True), ("published", False)):
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.touch()
+        book.lay_out_book(profile)
+        assert page.exists() == kept
+
+
 def test_the_published_run_is_shown_where_there_is_one(project):
     assert book.profile_to_show() == "demo"
     acceptance = project / "results" / "published" / "simulator_acceptance.csv"
