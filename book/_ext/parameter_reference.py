@@ -31,6 +31,7 @@ SHARED = {
     "patience": "epochs without a better inner score before training stops",
     "batch_size": "samples a step of training",
     "learning_rate": "step of the optimizer (Adam)",
+    "clip_norm": "largest norm of the gradients of a step; 0 leaves them as they are",
     "backbone": "``inception_v3``, or another convolutional classifier of torchvision",
     "head": "head of the classifiers: the published one with attention, or a plain one",
     "schedule": "learning rate over training: constant as published, or one cycle",
