@@ -10,7 +10,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 from typing import TypeVar
 
+import torch
 from tqdm import tqdm
+
+from cag.machine import cores, memory_gb
 
 R = TypeVar("R")
 
@@ -67,6 +70,22 @@ def side_by_side(
     if failure is not None:
         raise failure
     return {name: results[name] for name in needs}
+
+
+def lanes_for(pieces: int, gigabytes: float) -> int:
+    """Pieces that run at once: two, where there are cores and memory for them and no card they would share.
+
+    Two pieces with a core each end sooner than one after the other with both: much of a piece is not the
+    networks' arithmetic.
+
+    Parameters
+    ----------
+    gigabytes : float
+        Memory that one piece may need.
+    """
+    if torch.cuda.is_available() or memory_gb() < 2 * gigabytes:
+        return 1
+    return min(2, cores(), pieces)
 
 
 def _in_lane(work: Callable[[str, io.TextIOBase], R], name: str, lane: int) -> R:

@@ -15,7 +15,6 @@ from typing import Any, TextIO
 
 import nbformat
 import papermill
-import torch
 import yaml
 from nbstripout import strip_output
 from papermill.exceptions import PapermillExecutionError
@@ -23,8 +22,8 @@ from tqdm import tqdm
 
 from cag.errors import InputError, SettingsError
 from cag.files import write_atomically
-from cag.lanes import side_by_side
-from cag.machine import cores, describe_machine, end_children, memory_gb, peak_memory_of_children_gb
+from cag.lanes import lanes_for, side_by_side
+from cag.machine import cores, describe_machine, end_children, peak_memory_of_children_gb
 from cag.plan import run_leading
 from cag.progress import DEADLINE_VARIABLE, OutOfTime
 from cag.reuse import inputs_digest
@@ -60,7 +59,7 @@ READS_FROM: dict[str, tuple[str, ...]] = {
 }
 
 #: Memory that a notebook of the demo may need (GB).
-_NOTEBOOK_GB = 4.0
+NOTEBOOK_GB = 4.0
 
 #: The order of a study that was given hours.
 BY_VALUE = [
@@ -168,7 +167,7 @@ def run_study(
             chosen = sorted(chosen, key=BY_VALUE.index)
 
         stack.enter_context(_environment("TQDM_MININTERVAL", "1"))  # each step of a bar is a message to this process
-        lanes = _lanes(len(chosen)) if hours is None and scheduler is None else 1
+        lanes = lanes_for(len(chosen), NOTEBOOK_GB) if hours is None and scheduler is None else 1
 
         def execute(name: str, shown: TextIO | TextIOBase) -> Execution:
             values = {"profile": profile, **parameters[SECTIONS[name]], **(overrides or {})}
@@ -185,17 +184,6 @@ def run_study(
                 run_leading(parameters, profile)
             executions.append(execute(name, sys.stderr))
     return executions
-
-
-def _lanes(notebooks: int) -> int:
-    """Notebooks that run at once: two, where there are cores and memory for them and no card they would share.
-
-    Two notebooks with a core each end sooner than one after the other with both: much of a notebook is not
-    the network's arithmetic.
-    """
-    if torch.cuda.is_available() or memory_gb() < 2 * _NOTEBOOK_GB:
-        return 1
-    return min(2, cores(), notebooks)
 
 
 def _execute(

@@ -6,7 +6,7 @@ import os
 import nbformat
 import pytest
 
-from cag import reuse, study
+from cag import lanes, reuse, study
 from cag.errors import InputError, SettingsError
 from cag.progress import OutOfTime
 from cag.settings import ROOT
@@ -144,12 +144,13 @@ def test_two_notebooks_run_side_by_side_with_a_core_each(project, monkeypatch):
         nbformat.write(notebook, project / "notebooks" / f"{name}.ipynb")
     monkeypatch.setattr(study, "SECTIONS", {"01_example": "example", "02_other": "other"})
     monkeypatch.setattr(study, "READS_FROM", {"02_other": (), "01_example": ("02_other",)})
-    monkeypatch.setattr(study, "cores", lambda: 4)
-    monkeypatch.setattr(study, "memory_gb", lambda: 64.0)
-    monkeypatch.setattr(study.torch.cuda, "is_available", lambda: False)
+    for module in (study, lanes):
+        monkeypatch.setattr(module, "cores", lambda: 4)
+    monkeypatch.setattr(lanes, "memory_gb", lambda: 64.0)
+    monkeypatch.setattr(lanes.torch.cuda, "is_available", lambda: False)
     assert [one.notebook for one in study.run_study("demo")] == ["01_example", "02_other"]
     assert output(project)[1] == str(("2", str(project)))
-    monkeypatch.setattr(study, "memory_gb", lambda: 4.0)
+    monkeypatch.setattr(lanes, "memory_gb", lambda: 4.0)
     study.run_study("demo", overrides={"number": 2})
     assert output(project)[1] != str(("2", str(project)))
 
