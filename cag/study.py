@@ -152,9 +152,7 @@ def run_study(
         When the hours are over; what is done is stored.
     """
     parameters = load_profile(profile)
-    chosen = [name for name in SECTIONS if not only or any(name.startswith(start) for start in only)]
-    if not chosen:
-        raise SettingsError("no notebook begins so", field=", ".join(only), remedy=f"Known: {', '.join(SECTIONS)}")
+    chosen = _chosen(only)
     executions = []
     with contextlib.ExitStack() as stack:
         if scheduler is not None:
@@ -184,6 +182,14 @@ def run_study(
                 run_leading(parameters, profile)
             executions.append(execute(name, sys.stderr))
     return executions
+
+
+def _chosen(only: Iterable[str]) -> list[str]:
+    starts = tuple(only)
+    chosen = [name for name in SECTIONS if not starts or name.startswith(starts)]
+    if not chosen:
+        raise SettingsError("no notebook begins so", field=", ".join(starts), remedy=f"Known: {', '.join(SECTIONS)}")
+    return chosen
 
 
 def _execute(
