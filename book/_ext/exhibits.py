@@ -184,7 +184,7 @@ def tools(entry: Entry, base: str) -> str:
         "</details>"
     )
     rows = [f"<code>{html.escape(table)}</code>" for table in entry.prediction_tables[:ROWS_NAMED]]
-    behind = [f'<span class="exhibit-rows">from {", ".join(rows)}</span>'] if rows else []
+    behind = [f'<span class="exhibit-rows">rows stored up to here: {", ".join(rows)}</span>'] if rows else []
     return f'<div class="exhibit-tools">{" ".join([anchor, *links, *behind, cite])}</div>'
 
 
