@@ -20,6 +20,9 @@ from cag.store import write_atomically
 #: Dots an inch of the downloadable pictures, as journals ask.
 PRINT_DPI = 300
 
+#: A number with its interval, as the study prints them.
+INTERVAL = r"^(?P<value>-?\d+\.?\d*) \((?P<low>-?\d+\.?\d*) to (?P<high>-?\d+\.?\d*)\)"
+
 
 @dataclass(frozen=True)
 class Exhibit:
@@ -58,9 +61,24 @@ def keep_figure(folder: Path, name: str, figure: Figure, data: pd.DataFrame | No
 
 
 def keep_table(folder: Path, name: str, table: pd.DataFrame, tables: tuple[str, ...]) -> Exhibit:
-    """Write a table at full precision and its record below ``folder``."""
-    _keep_data(folder / f"{name}.csv", table)
+    """Write a table at full precision and its record below ``folder``; intervals in numbers beside their text."""
+    _keep_data(folder / f"{name}.csv", with_interval_columns(table))
     return _keep_record(folder, Exhibit("table", name, folder.name, "", tables, ("csv",)))
+
+
+def with_interval_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts such as ``0.84 (0.79 to 0.88)`` are followed by columns ``value``, ``low`` and ``high``.
+
+    The numbers are those of the text, with its digits; the metric tables (parquet) hold all of them.
+    """
+    parts = []
+    for name in table.columns:
+        parts.append(table[name])
+        texts = table[name].map(lambda cell: cell if isinstance(cell, str) else "")
+        numbers = texts.str.extract(INTERVAL).astype(float).add_prefix(f"{name}, ")
+        if numbers.notna().any(axis=None):
+            parts += [numbers[column] for column in numbers]
+    return pd.concat(parts, axis=1) if parts else table
 
 
 def _keep_data(path: Path, table: pd.DataFrame) -> None:

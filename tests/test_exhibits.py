@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cag import notebook
-from cag.exhibits import PRINT_DPI, keep_figure, keep_table
+from cag.exhibits import PRINT_DPI, keep_figure, keep_table, with_interval_columns
 from cag.figures.figure_data import describe, figure_table
 from cag.store import Store
 
@@ -60,6 +60,27 @@ def test_intervals_reach_from_one_point_to_another():
     assert (bar.x, bar.x_to) == pytest.approx((0.4, 0.7))
 
 
+def test_an_error_bar_is_a_named_point_and_an_interval_without_its_end_strokes():
+    figure = Figure()
+    ax = figure.subplots()
+    for shift, label in ((-0.1, "clean"), (0.1, "as published")):
+        ax.errorbar([0.5, 0.6], [shift, 1 + shift], xerr=0.05, fmt="o", capsize=3, label=label)
+    ax.set_yticks([0, 1], ["LCA", "RCA"])
+    ax.set_xticks([0.5, 0.6], ["50 %", "60 %"])
+    rows = figure_table(figure)
+    assert rows["kind"].value_counts().to_dict() == {"point": 4, "interval": 4}
+    assert rows.groupby("series")["kind"].size().to_dict() == {"clean": 4, "as published": 4}
+    assert rows.loc[rows["y"] < 0.5, "name"].eq("LCA").all() and rows.loc[rows["y"] > 0.5, "name"].eq("RCA").all()
+
+
+def test_words_between_two_ticks_belong_to_neither():
+    figure = Figure()
+    ax = figure.subplots()
+    ax.plot([0.5], [1], "o")
+    ax.set_xticks([0, 1], ["LCA", "RCA"])
+    assert "name" not in figure_table(figure)
+
+
 def test_a_figure_is_told_in_words(figure):
     words = describe(figure)
     assert words.startswith("2 panels. ROC: line; sensitivity against 1 - specificity; network.")
@@ -104,3 +125,18 @@ def test_nothing_is_kept_before_a_study_is_open(monkeypatch):
     monkeypatch.setattr(notebook, "_open_pages", [])
     with pytest.raises(RuntimeError, match="open_study first"):
         notebook.current_page()
+
+
+def test_a_table_with_intervals_gives_them_in_numbers():
+    table = pd.DataFrame({"view": ["RCA", "LCA"], "auc": ["0.84 (0.79 to 0.88)", "–"], "frames": [3, 4]})
+    wide = with_interval_columns(table)
+    assert list(wide) == ["view", "auc", "auc, value", "auc, low", "auc, high", "frames"]
+    assert wide.loc[0, ["auc, value", "auc, low", "auc, high"]].tolist() == [0.84, 0.79, 0.88]
+    assert wide.loc[1, ["auc, value", "auc, low", "auc, high"]].isna().all()
+
+
+def test_a_negative_difference_keeps_its_signs_and_a_table_without_intervals_its_columns():
+    difference = with_interval_columns(pd.DataFrame({"d": ["-0.02 (-0.06 to 0.02); 1.00"]}))
+    assert difference[["d, value", "d, low", "d, high"]].iloc[0].tolist() == [-0.02, -0.06, 0.02]
+    plain = pd.DataFrame({"x": [1.5], "note": ["frames 3 to 5"]})
+    pd.testing.assert_frame_equal(with_interval_columns(plain), plain)

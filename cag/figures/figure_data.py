@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.category import StrCategoryLocator
 from matplotlib.collections import Collection, LineCollection, PathCollection
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator
 
 COLUMNS = ["panel", "x_axis", "y_axis", "series", "kind", "x", "y", "x_to", "y_to", "name", "value"]
 
@@ -64,10 +68,12 @@ def _title(ax: Axes) -> str:
 
 
 def _rows(ax: Axes) -> Iterator[Row]:
+    names, caps = _errorbars(ax)
     for line in ax.lines:
-        yield from _line(ax, line)
+        if line not in caps:  # the strokes at the ends of an interval, which stands as a row of its own
+            yield from _line(ax, line, names.get(line) or _label(line))
     for collection in ax.collections:
-        yield from _collection(collection)
+        yield from _collection(collection, names.get(collection) or _label(collection))
     for patch in ax.patches:
         if isinstance(patch, Rectangle):
             x, y = patch.get_xy()
@@ -82,22 +88,33 @@ def _rows(ax: Axes) -> Iterator[Row]:
             yield {"series": "", "kind": "word", "x": x, "y": y, "name": " ".join(text.get_text().split())}
 
 
+def _errorbars(ax: Axes) -> tuple[dict[Artist, str], set[Artist]]:
+    """What the parts of error bars are called, which only the whole knows, and their end strokes."""
+    names: dict[Artist, str] = {}
+    caps: set[Artist] = set()
+    for container in ax.containers:
+        if isinstance(container, ErrorbarContainer):
+            points, strokes, bars = container.lines
+            names |= dict.fromkeys([part for part in (points, *bars) if part is not None], _label(container))
+            caps |= set(strokes)
+    return names, caps
+
+
 def _label(artist: Any) -> str:
     label = str(artist.get_label() or "")
     return "" if label.startswith("_") else " ".join(label.split())
 
 
-def _line(ax: Axes, line: Line2D) -> Iterator[Row]:
+def _line(ax: Axes, line: Line2D, series: str) -> Iterator[Row]:
     """Points of a line; straight rules across the axes (zero lines, limits) are told apart."""
     data = all(line.get_transform().contains_branch_seperately(ax.transData))
     marked = line.get_linestyle() in ("None", "none", "", " ")
     kind = ("point" if marked else "line") if data else "rule"
     for x, y in zip(np.ravel(line.get_xdata()), np.ravel(line.get_ydata()), strict=True):
-        yield {"series": _label(line), "kind": kind, "x": x, "y": y}
+        yield {"series": series, "kind": kind, "x": x, "y": y}
 
 
-def _collection(collection: Collection) -> Iterator[Row]:
-    series = _label(collection)
+def _collection(collection: Collection, series: str) -> Iterator[Row]:
     if isinstance(collection, LineCollection):
         for segment in collection.get_segments():
             (x, y), (x_to, y_to) = segment[0], segment[-1]
@@ -121,15 +138,38 @@ def _image(values: np.ndarray) -> Iterator[Row]:
 
 
 def _named(ax: Axes, rows: Iterator[Row]) -> Iterator[Row]:
-    """Add the words of the tick at a point, where an axis carries names instead of numbers."""
+    """Add the words of the tick nearest to a point, where an axis carries names instead of numbers.
+
+    Series that stand beside each other at one tick are drawn a little off it.
+    """
     names = {"x": _tick_names(ax.xaxis), "y": _tick_names(ax.yaxis)}
     for row in rows:
-        found = [names[axis][row[axis]] for axis in ("y", "x") if row[axis] in names[axis]]
-        yield row | ({"name": ", ".join(found)} if found and "name" not in row else {})
+        found = [_nearest(names[axis], row[axis]) for axis in ("y", "x")]
+        words = ", ".join(word for word in found if word)
+        yield row | ({"name": words} if words and "name" not in row else {})
+
+
+def _nearest(names: dict[float, str], place: float) -> str:
+    """The word of the tick that is nearest and less than half the way to its neighbor; empty where none is."""
+    if not names:
+        return ""
+    places = np.array(list(names))
+    apart = np.diff(np.sort(places)).min() if len(places) > 1 else 1.0
+    nearest = places[np.abs(places - place).argmin()]
+    return names[float(nearest)] if abs(nearest - place) < apart / 2 else ""
 
 
 def _tick_names(axis: Any) -> dict[float, str]:
-    if not isinstance(axis.get_major_formatter(), FixedFormatter):
+    fixed = isinstance(axis.get_major_locator(), FixedLocator | StrCategoryLocator)
+    if not (fixed or isinstance(axis.get_major_formatter(), FixedFormatter)):
         return {}
-    labels = [text.get_text() for text in axis.get_ticklabels()]
+    labels = [" ".join(text.get_text().split()) for text in axis.get_ticklabels()]
+    if all(_is_number(label) for label in labels):
+        return {}
     return {float(at): label for at, label in zip(axis.get_ticklocs(), labels, strict=False) if label}
+
+
+def _is_number(label: str) -> bool:
+    """Whether a tick's words only repeat a number, as on axes with chosen or logarithmic ticks."""
+    plain = re.sub(r"\\mathdefault|\\times|[${}^%\s]", "", label).replace("−", "-")
+    return not plain or re.fullmatch(r"-?[\d.]+", plain) is not None

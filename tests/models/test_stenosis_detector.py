@@ -26,6 +26,21 @@ def test_the_published_preset():
     assert config.nms_threshold is None
 
 
+@pytest.mark.parametrize(("channels", "groups"), [(8, 2), (16, 4), (96, 8), (130, 1), (256, 32)])
+def test_groups_are_equal_and_no_channel_is_normalized_alone(tiny_trunk, channels, groups):
+    model = StenosisDetector(tiny_trunk, FITTED_DETECTOR.model_copy(update={"channels": channels}))
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert {(norm.num_groups, norm.num_channels) for norm in norms} == {(groups, channels)}
+    # Three laterals and three outputs of the pyramid, and four convolutions in each of the two heads.
+    assert len(norms) == 3 + 3 + 4 + 4
+
+
+def test_the_published_detector_has_no_normalization_of_its_own(tiny_trunk):
+    model = StenosisDetector(tiny_trunk, DETECTOR_PRESETS["published"].model_copy(update={"channels": 8}))
+    parts = [*model.pyramid.modules(), *model.head.modules()]
+    assert not [part for part in parts if isinstance(part, torch.nn.GroupNorm)]
+
+
 def test_wrong_settings_are_named():
     with pytest.raises(SettingsError, match="anchor_sizes"):
         DetectorSettings.checked({"anchor_sizes": (32, 64)})
