@@ -85,7 +85,7 @@ class LocalizationSettings(StudySettings):
     epochs: int = Field(12, ge=1)
     patience: int = Field(12, ge=1)
     batch_size: int = Field(4, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(2e-3, gt=0)
     clip_norm: float = Field(1.0, ge=0)
     schedule: Literal["constant", "one_cycle"] = "one_cycle"
     augmented_copies: int = Field(2, ge=0)
