@@ -21,6 +21,7 @@ from myst_nb import glue
 from cag.cohort import Cohort
 from cag.errors import SettingsError
 from cag.exhibits import keep_figure, keep_table
+from cag.figures.table_heads import with_heads
 from cag.metrics.intervals import Estimate
 from cag.phantom.cohort import CohortSettings
 from cag.runtime import Runtime
@@ -149,9 +150,10 @@ def glue_image(name: str, figure: Figure, alt: str) -> None:
 def glue_table(name: str, table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     """Write a table for the book's ``csv-table`` and return it as it will be read.
 
-    Numbers are rounded to ``digits`` and missing values shown as a dash; the download is not rounded.
+    Numbers are rounded to ``digits``, missing values shown as a dash, and columns headed by words
+    (``figures.table_heads``); the download keeps digits and names.
     """
-    shown = table.copy()
+    shown = with_heads(table)
     for column in shown.select_dtypes("number"):
         whole = (shown[column].dropna() % 1 == 0).all()
         shown[column] = shown[column].map(lambda x, whole=whole: _cell(x, 0 if whole else digits))

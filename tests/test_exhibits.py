@@ -115,7 +115,7 @@ def test_a_glued_table_is_rounded_on_the_page_and_whole_in_the_download(tmp_path
     store.publish("predictions", pd.DataFrame({"x": [1]}))
     monkeypatch.setattr(notebook, "_open_pages", [notebook.Page(store, "cohort")])
     shown = notebook.glue_table("example", pd.DataFrame({"value": [0.123456, np.nan], "n": [3, 4]}))
-    assert shown["value"].tolist() == ["0.12", "–"] and shown["n"].tolist() == ["3", "4"]
+    assert shown["Value"].tolist() == ["0.12", "–"] and shown["N"].tolist() == ["3", "4"]
     assert "0.123456" in (tmp_path / "exhibits" / "cohort" / "example.csv").read_text()
     record = json.loads((tmp_path / "exhibits" / "cohort" / "example.json").read_text())
     assert record["tables"] == ["predictions"]

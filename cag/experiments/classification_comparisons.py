@@ -17,6 +17,10 @@ from cag.metrics.tables import difference_table, strata
 
 #: ``categories``: most minus fewest categories; ``redundancy``: with minus without redundancy training.
 Contrast = Literal["categories", "redundancy"]
+_SIDES: dict[Contrast, tuple[str, str]] = {
+    "categories": ("most categories", "fewest"),
+    "redundancy": ("with redundancy", "without"),
+}
 _LEVELS = ("image", "artery", "patient")
 _BOOTSTRAP = ("bootstrap_low", "bootstrap_high", "bootstrap_p")
 
@@ -74,9 +78,10 @@ def auc_tests(
     return pd.DataFrame(rows)
 
 
-def readable_tests(tests: pd.DataFrame) -> pd.DataFrame:
+def readable_tests(tests: pd.DataFrame, what: Contrast) -> pd.DataFrame:
     """The table of ``auc_tests`` as it is read: both areas, and difference, interval and p-value of either test."""
-    shown = tests[["level", "artery"]].assign(patients=tests["n_groups"], first=tests["first"], second=tests["second"])
+    sides = {f"AUC, {words}": tests[side] for side, words in zip(("first", "second"), _SIDES[what], strict=True)}
+    shown = tests[["level", "artery"]].assign(patients=tests["n_groups"], **sides)
     shown["difference"] = tests["value"]
     for name, low, high, p in (("DeLong", "low", "high", "p_value"), ("bootstrap", *_BOOTSTRAP)):
         interval = [f"{a:.2f} to {b:.2f}" for a, b in zip(tests[low], tests[high], strict=True)]
