@@ -1,0 +1,51 @@
+"""What the columns of a result table are called where people read it; files keep the short names."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+#: Column of a result table -> its head in the book; other columns get a capital letter.
+HEADS = {
+    "auc": "AUC",
+    "brier": "Brier score",
+    "assigned": "Labels assigned",
+    "by": "By",
+    "called": "Called diseased",
+    "calibration_intercept": "Calibration intercept",
+    "calibration_slope": "Calibration slope",
+    "drawn": "Drawn anew",
+    "ece": "Calibration error (ECE)",
+    "f1_weighted": "F1 (weighted)",
+    "how": "Combined by",
+    "lesion": "Lesion box",
+    "mild": "Mild counts as",
+    "n_categories": "Categories",
+    "n_rows": "Frames",
+    "npv": "NPV",
+    "p_stenosis": "P(stenosis)",
+    "paper": "Published",
+    "part": "Part of the rules",
+    "percent_stenosis": "Percent stenosis",
+    "ppv": "PPV",
+    "redundancy": "Redundancy training",
+    "redundant": "Called redundant",
+    "run_id": "Run",
+    "scaling": "Temperature scaling",
+    "trained": "Trained on labels",
+    "visible": "Labels visible",
+}
+
+#: Truth values, by column; elsewhere yes and no.
+TRUTH = {"redundancy": {True: "with", False: "without"}}
+
+
+def with_heads(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with words at the head of its columns, and words for its truth values."""
+    shown = table.copy()
+    for name in shown.select_dtypes("bool"):
+        shown[name] = shown[name].map(TRUTH.get(str(name), {True: "yes", False: "no"}))
+    return shown.rename(columns={name: HEADS.get(str(name), _capital(str(name))) for name in shown.columns})
+
+
+def _capital(name: str) -> str:
+    return name[:1].upper() + name[1:].replace("_", " ")
