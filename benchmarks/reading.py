@@ -78,6 +78,12 @@ def networks(prepared: Prepared, models: ReadingModels) -> None:
                 probabilities(classifiers, maps, models.image_size)
 
 
+def all_networks(prepared: list[Prepared], models: ReadingModels) -> None:
+    """The networks of every run."""
+    for own in prepared:
+        networks(own, models)
+
+
 def parts(study: Path, prepared: list[Prepared], models: ReadingModels) -> dict[str, float]:
     """Seconds of each part of reading by itself."""
     heated = [own for own in prepared if own.run.heatmaps is not None]
@@ -94,7 +100,7 @@ def parts(study: Path, prepared: list[Prepared], models: ReadingModels) -> dict[
         ),
         "image quality": seconds(lambda: [frame_curves(own.frames) for own in prepared]),
         "small copy for looking": seconds(lambda: [shrink(own.frames, SHOWN_SIDE) for own in prepared]),
-        "networks": seconds(lambda: [networks(own, models) for own in prepared]),
+        "networks": seconds(lambda: all_networks(prepared, models)),
         "detector's head and boxes": seconds(
             lambda: [_boxes(own.run, maps[id(own)], models, own.fold) for own in prepared if id(own) in maps]
         ),
@@ -126,7 +132,7 @@ def main(
         start = time.process_time()
         whole.append(seconds(lambda: read_study(study, opened, key=_KEY, progress=False)))
         middle = time.process_time()
-        bare.append(seconds(lambda: [networks(own, opened) for own in prepared]))
+        bare.append(seconds(lambda: all_networks(prepared, opened)))
         processor.append((middle - start, time.process_time() - middle))
     typer.echo(f"{len(prepared)} runs, {count} frames, {torch.get_num_threads()} threads, device {device}")
     typer.echo(f"end to end {min(whole):6.2f} s, {count / min(whole):6.1f} frames/s")

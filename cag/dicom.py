@@ -121,7 +121,7 @@ def read_cine(path: Path, *, key: bytes, frames: Sequence[int] | None = None, al
         header = _header(path, dataset, key)
         indices = _checked_indices(path, frames, header.n_frames)
         check_codestreams(path, file, dataset, indices)
-        pixels = decode(path, dataset, indices)
+        pixels = decode(path, file, dataset, indices)
     return Cine(**vars(header), frames=pixels, indices=indices)
 
 
@@ -137,7 +137,7 @@ def read_frames(path: Path, frames: Sequence[int] | None = None) -> UInt8[np.nda
         dataset = read_dataset(path, file, allow_non_xa=True)
         indices = _checked_indices(path, frames, frame_count(dataset))
         check_codestreams(path, file, dataset, indices)
-        return decode(path, dataset, indices)
+        return decode(path, file, dataset, indices)
 
 
 def _checked_indices(path: Path, frames: Sequence[int] | None, n_frames: int) -> tuple[int, ...]:

@@ -19,6 +19,8 @@ from cag.dicom_values import find, frame_count
 from cag.errors import DicomError
 
 _AGAIN = "Export the run again from the archive"
+#: Little endian without compression; big endian is left to the library, whose words of 8-bit pixels are swapped.
+_PLAIN = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"}
 _JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81)}
 _JPEG_2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
 #: Every stream of these ends with this marker, then padding; decoders take a cut one for grey, or work on it for long.
@@ -168,10 +170,11 @@ def _is_whole(indices: Sequence[int], n_frames: int) -> bool:
     return list(indices) == list(range(n_frames))
 
 
-def decode(path: Path, dataset: Dataset, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w"]:
+def decode(path: Path, file: BinaryIO, dataset: Dataset, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w"]:
     """Decode frames to grey levels, one at a time and no other; what a display shutter hides is black.
 
-    Overlays are not drawn, and bits above Bits Stored, where old machines kept them, are dropped.
+    ``file`` stands at the first byte of the pixel data's value, unless that is compressed. Overlays are
+    not drawn, and bits above Bits Stored, where old machines kept them, are dropped.
 
     Raises
     ------
@@ -184,7 +187,7 @@ def decode(path: Path, dataset: Dataset, indices: Sequence[int]) -> UInt8[np.nda
     visible = shutter(path, dataset)
     frames = np.empty((len(indices), rows, columns), dtype=np.uint8)
     done = 0
-    for stored in _stored_frames(path, dataset, indices):
+    for stored in _stored_frames(path, file, dataset, indices):
         if stored.shape != (rows, columns):
             problem = f"decodes to {'x'.join(map(str, stored.shape))} instead of {rows}x{columns}"
             raise DicomError(problem, file=path.name, field="Pixel Data", remedy=_AGAIN)
@@ -202,10 +205,24 @@ def decode(path: Path, dataset: Dataset, indices: Sequence[int]) -> UInt8[np.nda
     return frames
 
 
-def _stored_frames(path: Path, dataset: Dataset, indices: Sequence[int]) -> Iterator[np.ndarray]:
+def _stored_frames(path: Path, file: BinaryIO, dataset: Dataset, indices: Sequence[int]) -> Iterator[np.ndarray]:
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    if syntax in _PLAIN:
+        return _plain_frames(file, dataset, indices)
     if not indices:
         return iter(())  # the library takes an empty list for all frames
-    plugin = DECODERS[str(dataset.file_meta.TransferSyntaxUID)]
-    options: dict[str, Any] = {"decoding_plugin": plugin} if plugin else {}
+    options: dict[str, Any] = {"decoding_plugin": DECODERS[syntax]} if DECODERS[syntax] else {}
     chosen = None if _is_whole(indices, frame_count(dataset)) else list(indices)
     return iter_pixels(path, indices=chosen, raw=True, **options)
+
+
+def _plain_frames(file: BinaryIO, dataset: Dataset, indices: Sequence[int]) -> Iterator[np.ndarray]:
+    """Uncompressed frames, each in the buffer of the one before it: the library takes two to four times as long."""
+    kind = np.dtype("<u2" if int(dataset.BitsAllocated) == 16 else "u1")
+    frame = np.empty((int(dataset.Rows), int(dataset.Columns)), kind)
+    start = file.tell()
+    for index in indices:
+        file.seek(start + index * frame.nbytes)
+        if file.readinto(frame.data) < frame.nbytes:  # type: ignore[attr-defined]  # BinaryIO does not declare it
+            return
+        yield frame

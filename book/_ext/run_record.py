@@ -37,9 +37,8 @@ def hardware(record: dict[str, Any]) -> str:
 def remake(command: str, stem: str, record: dict[str, Any]) -> str:
     """HTML of the box that tells how a page of results is made again."""
     profile = record.get("profile", "demo")
-    papermill = (
-        f"papermill notebooks/{stem}.ipynb my_run.ipynb -f notebooks/parameters/{profile}.yaml -p profile my_run"
-    )
+    parameters = f"-f notebooks/parameters/{profile}.yaml -p profile my_run"
+    papermill = f".venv/bin/papermill notebooks/{stem}.ipynb my_run.ipynb {parameters}"
     place = hardware(record)
     took = f"Executed on {record['date']} in {duration(record['seconds'])} on {place}" if place else ""
     memory = f"; at most {record['peak_memory_gb']:.1f} GB of memory" if record.get("peak_memory_gb") else ""
