@@ -167,11 +167,17 @@ def pdf(
 
 
 @app.command()
-def publish(profile: Annotated[str, typer.Option(help="Whose results become the published run")] = "demo") -> None:
+def publish(
+    profile: Annotated[str, typer.Option(help="Whose results become the published run")] = "demo",
+    real: Annotated[
+        bool, typer.Option("--real", help="A run on real angiograms: tables and curves, beside it")
+    ] = False,
+) -> None:
     """Copy what the book needs from a profile to results/published, small enough to commit."""
     from cag.publishing import publish_run
+    from cag.publishing_real import publish_real
 
-    typer.echo(f"Published {publish_run(profile)}")
+    typer.echo(f"Published {os.path.relpath(publish_real(profile)) if real else publish_run(profile)}")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 import resource
@@ -19,14 +20,28 @@ import torch
 _PACKAGES = ("cag", "torch", "torchvision", "scikit-learn", "pydicom")
 
 
+#: Where Linux tells a container what it may use (control groups, version 2).
+CONTAINER = Path("/sys/fs/cgroup")
+
+
 def cores() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processor cores this process may use; a container's share is rounded up to whole cores."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = _container_limit("cpu.max").partition(" ")
+    return min(count, math.ceil(int(quota) / int(period))) if quota.isdigit() and period.isdigit() else count
 
 
 def memory_gb() -> float:
-    """Memory of the machine in GB."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    """Memory in GB that the machine, or the container this runs in, has."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _container_limit("memory.max")
+    return (min(whole, int(limit)) if limit.isdigit() else whole) / 1e9
+
+
+def _container_limit(name: str) -> str:
+    """What a limit's file says; empty where there is none."""
+    path = CONTAINER / name
+    return path.read_text().strip() if path.is_file() else ""
 
 
 def end_children() -> None:

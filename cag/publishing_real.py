@@ -1,0 +1,64 @@
+"""What may be published of a run on real angiograms: its tables and curves, and no picture of a patient."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from cag.book import PUBLISHED
+from cag.errors import InputError
+from cag.files import replace_folder
+from cag.settings import ROOT
+
+#: Kind of the rows that tell, in the data of a figure, that pixels are shown.
+PICTURE = "picture"
+
+
+def publish_real(profile: str, section: str = "localization") -> Path:
+    """Put a real run's tables, prediction tables and figures without pixels in ``results/published/measured``.
+
+    True boxes stay behind with the pictures: both belong to the set, under its own license.
+
+    Parameters
+    ----------
+    profile : str
+        Results folder, such as ``arcade``.
+    section : str
+        Notebook section whose results are meant.
+
+    Raises
+    ------
+    InputError
+        If the profile has no such results.
+    """
+    source = ROOT / "results" / profile
+    if not (source / "exhibits" / section / "run_line.txt").exists():
+        problem = f"holds no results of the section {section}"
+        raise InputError(
+            problem, file=f"results/{profile}", remedy=f"Execute its notebook with profile {profile} first"
+        )
+
+    def fill(draft: Path) -> None:
+        for path in _without_pictures(source, section):
+            shutil.copyfile(path, draft / path.name)
+
+    return replace_folder(ROOT / "results" / PUBLISHED / "measured" / profile, fill)
+
+
+def _without_pictures(source: Path, section: str) -> Iterator[Path]:
+    yield source / "exhibits" / section / "run_line.txt"
+    yield from sorted((source / "tables").glob(f"{section}_*.csv"))
+    for path in sorted(source.glob(f"{section}*.parquet")):
+        if not path.stem.endswith("_truth"):
+            yield path
+    for drawn in sorted((source / "exhibits" / section).glob("*.svg")):
+        if not shows_pixels(drawn.with_suffix(".csv")):
+            yield drawn
+
+
+def shows_pixels(data: Path) -> bool:
+    """Whether a figure shows pixels, by the rows of its data."""
+    with data.open(newline="") as file:
+        return any(row.get("kind") == PICTURE for row in csv.DictReader(file))

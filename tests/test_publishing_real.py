@@ -1,0 +1,55 @@
+"""Publishing a run on real angiograms: numbers and curves, no pixels, no boxes of the set's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from cag import publishing_real
+from cag.errors import InputError
+
+CURVE = "panel,kind,x,y\nFROC,line,0.5,0.3\n"
+FRAMES = "panel,kind,x,y,name\nbest,picture,0,0,picture of 256 x 256 pixels\nbest,box,3,4,\n"
+
+
+@pytest.fixture
+def profile(tmp_path, monkeypatch):
+    """Results of a run on real angiograms."""
+    monkeypatch.setattr(publishing_real, "ROOT", tmp_path)
+    folder = tmp_path / "results" / "real"
+    contents = {
+        "exhibits/localization/run_line.txt": "Run shown: profile real; real patients.",
+        "exhibits/localization/fig_froc.csv": CURVE,
+        "exhibits/localization/fig_froc.svg": "<svg/>",
+        "exhibits/localization/fig_boxes.csv": FRAMES,
+        "exhibits/localization/fig_boxes.svg": "<svg/>",
+        "tables/localization_methods.csv": "Metric,FPN\nRecall,0.3\n",
+        "tables/reading_result.csv": "Patient\n1\n",
+        "localization_detections.parquet": "boxes found",
+        "localization_truth.parquet": "boxes of the set",
+        "notebooks/06_cam_vs_fpn.ipynb": "{}",
+    }
+    for name, text in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def test_tables_and_curves_are_published_and_pictures_and_true_boxes_stay(profile):
+    out = publishing_real.publish_real("real")
+    assert out.relative_to(profile.parents[1]).as_posix() == "results/published/measured/real"
+    expected = ["fig_froc.svg", "localization_detections.parquet", "localization_methods.csv", "run_line.txt"]
+    assert sorted(path.name for path in out.iterdir()) == expected
+
+
+def test_another_publication_replaces_it_whole(profile):
+    out = publishing_real.publish_real("real")
+    (out / "old.csv").write_text("x")
+    (profile / "localization_detections.parquet").unlink()
+    publishing_real.publish_real("real")
+    assert sorted(path.name for path in out.iterdir()) == ["fig_froc.svg", "localization_methods.csv", "run_line.txt"]
+
+
+def test_a_profile_without_results_is_refused_by_name(profile):
+    with pytest.raises(InputError, match=r"results/other: holds no results of the section localization\. Execute"):
+        publishing_real.publish_real("other")
