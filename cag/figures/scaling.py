@@ -55,5 +55,6 @@ def scaling_figure(table: pd.DataFrame) -> Figure:
         if len(values):
             line = part["seconds"].median() * values / np.median(values)
             axes[0, column].plot(values, line, ls="--", lw=0.8, color=PALETTE["grey"])
-    axes[0, -1].legend(fontsize=7, loc="upper left")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return figure
