@@ -42,6 +42,16 @@ def test_an_unknown_artery_is_one_sentence(monkeypatch, tmp_path):
     assert "'LAD' is no artery" in run(monkeypatch, "read", str(tmp_path), *folders, "--artery", "LAD")
 
 
+def test_a_scheduler_without_a_batch_is_one_sentence(monkeypatch, tmp_path):
+    folders = ["--models", str(tmp_path), "--out", str(tmp_path / "out")]
+    said = run(monkeypatch, "read", str(tmp_path), *folders, "--scheduler", "local:2")
+    assert said == "cag: --scheduler: one study is read by one process. Add --batch, or leave it out"
+
+
+def test_publishing_a_real_run_that_is_not_there_is_one_sentence(monkeypatch):
+    assert "results/nowhere: holds no results" in run(monkeypatch, "publish", "--profile", "nowhere", "--real")
+
+
 def test_an_unknown_set_is_one_sentence(monkeypatch, tmp_path):
     assert run(monkeypatch, "fetch", "imagenet", "--out", str(tmp_path)).startswith(
         "cag: fetch: 'imagenet' is no known set. Known: arcade, cadica, danilov"
