@@ -1,7 +1,7 @@
 """Kill a study at random moments, start it again each time, and compare it with an undisturbed one.
 
 Run ``python -m benchmarks.kill_study --kills 20``. A tiny study of all three trained stages runs in a process
-of its own, which gets SIGKILL at a random moment; the next start must go on from what is stored. When a
+of its own, which gets SIGKILL at a random moment of its work; the next start must go on from what is stored. When a
 study ends by itself, its tables must equal the undisturbed run's, cell by cell, and a new study is begun,
 until there were ``--kills`` kills. After every kill each finished folder is read whole, and none that was
 finished before may have changed. The outcome is one table, and exit status 1 where anything was lost.
@@ -24,9 +24,18 @@ from safetensors.torch import load_file
 
 from benchmarks.tiny import load_tables, write_tiny_cohort
 
-COMMAND = "import torch; torch.set_num_threads(1); from pathlib import Path; import sys; " + (
-    "from benchmarks.tiny import run_tiny_study; run_tiny_study(Path(sys.argv[1]), Path(sys.argv[2]))"
-)
+#: What the process says when everything is imported and its work begins; seconds count from there.
+READY = b"ready"
+
+COMMAND = """
+import os, sys, torch
+from pathlib import Path
+from benchmarks.tiny import run_tiny_study
+torch.set_num_threads(1)
+print("ready", flush=True)
+sys.stdout = open(os.devnull, "w")
+run_tiny_study(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Kill:
     Attributes
     ----------
     after_s : float
-        Seconds of the process's life.
+        Seconds of the process's work.
     finished, torn, changed : int
         Folders of the store that are complete; of these, with a file that cannot be read; and of those
         finished before the start, with a file of another time.
@@ -50,9 +59,13 @@ class Kill:
 
 
 def start(results: Path, manifest: Path) -> subprocess.Popen[bytes]:
-    """A study as a process of its own."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([sys.executable, "-c", COMMAND, str(results), str(manifest)], **quiet)  # type: ignore[call-overload,no-any-return]
+    """A study as a process of its own, whose work has just begun."""
+    command = [sys.executable, "-c", COMMAND, str(results), str(manifest)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if process.stdout is None or process.stdout.readline().strip() != READY:
+        raise RuntimeError(f"the study did not begin; exit status {process.wait()}")
+    process.stdout.close()
+    return process
 
 
 def finished(results: Path) -> dict[Path, int]:
@@ -105,11 +118,12 @@ def main(
     out: Annotated[Path | None, typer.Option(help="CSV of the kills")] = None,
 ) -> None:
     """Print a line a kill, and whether the studies ended alike."""
-    rng, rows, alike, study = np.random.default_rng(seed), [], True, 0
+    rng, alike, study = np.random.default_rng(seed), True, 0
+    rows: list[Kill] = []
     with tempfile.TemporaryDirectory() as folder:
         manifest = write_tiny_cohort(Path(folder) / "cohort")
-        begun = time.monotonic()
-        if start(Path(folder) / "undisturbed", manifest).wait():
+        process, begun = start(Path(folder) / "undisturbed", manifest), time.monotonic()
+        if process.wait():
             raise typer.BadParameter("the undisturbed study did not end well")
         longest = time.monotonic() - begun
         expected = load_tables(Path(folder) / "undisturbed")
