@@ -101,7 +101,7 @@ def stored_acceptance() -> tuple[pd.DataFrame, dict[str, float | str]]:
 
 
 def pretrained_difficulty(record: dict[str, Any]) -> pd.DataFrame:
-    """How hard the simulated frames are for the network of the ``xa`` weights, in place of the reference detector.
+    """How hard the simulated frames are for the network of the ``xa`` weights, beside the reference detector.
 
     It is another network, trained longer on more frames: it does not answer for the reference detector.
     """
