@@ -93,8 +93,10 @@ def glue_run_line(settings: StudySettings, cohort: Cohort, *, image_size: int | 
     """Hand the book one line that says which run the page shows, and return it."""
     size = f", {image_size} px" if image_size else ""
     patients, runs = cohort.manifest.patient_id.nunique(), len(cohort.manifest)
+    # ARCADE has no patient numbers: its reader groups images that are nearly the same.
+    units = "groups of near-duplicates" if cohort.manifest["source"].eq("arcade").all() else "patients"
     line = (
-        f"Run shown: profile {settings.profile}; {cohort.simulated_or_real}: {patients} patients, {runs} runs{size}; "
+        f"Run shown: profile {settings.profile}; {cohort.simulated_or_real}: {patients} {units}, {runs} runs{size}; "
         f"initial weights {settings.weights}; clean arm unless said; {date.today().isoformat()}; "
         f"cag {version('cag')}."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +11,12 @@ from cag.errors import InputError
 from cag.files import replace_folder
 from cag.settings import ROOT
 
-#: Kind of the rows that tell, in the data of a figure, that pixels are shown.
-PICTURE = "picture"
+#: The figures that show neither pixels nor where the set's own boxes lie.
+CURVES = ("fig_froc", "fig_recall")
 
 
 def publish_real(profile: str, section: str = "localization") -> Path:
-    """Put a real run's tables, prediction tables and figures without pixels in ``results/published/measured``.
+    """Put a real run's tables, prediction tables and curves in ``results/published/measured``.
 
     True boxes stay behind with the pictures: both belong to the set, under its own license.
 
@@ -41,24 +40,14 @@ def publish_real(profile: str, section: str = "localization") -> Path:
         )
 
     def fill(draft: Path) -> None:
-        for path in _without_pictures(source, section):
+        for path in _for_everyone(source, section):
             shutil.copyfile(path, draft / path.name)
 
     return replace_folder(ROOT / "results" / PUBLISHED / "measured" / profile, fill)
 
 
-def _without_pictures(source: Path, section: str) -> Iterator[Path]:
+def _for_everyone(source: Path, section: str) -> Iterator[Path]:
     yield source / "exhibits" / section / "run_line.txt"
     yield from sorted((source / "tables").glob(f"{section}_*.csv"))
-    for path in sorted(source.glob(f"{section}*.parquet")):
-        if not path.stem.endswith("_truth"):
-            yield path
-    for drawn in sorted((source / "exhibits" / section).glob("*.svg")):
-        if not shows_pixels(drawn.with_suffix(".csv")):
-            yield drawn
-
-
-def shows_pixels(data: Path) -> bool:
-    """Whether a figure shows pixels, by the rows of its data."""
-    with data.open(newline="") as file:
-        return any(row.get("kind") == PICTURE for row in csv.DictReader(file))
+    yield from (path for path in sorted(source.glob(f"{section}*.parquet")) if not path.stem.endswith("_truth"))
+    yield from (path for name in CURVES if (path := source / "exhibits" / section / f"{name}.svg").exists())

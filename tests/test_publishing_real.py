@@ -7,9 +7,6 @@ import pytest
 from cag import publishing_real
 from cag.errors import InputError
 
-CURVE = "panel,kind,x,y\nFROC,line,0.5,0.3\n"
-FRAMES = "panel,kind,x,y,name\nbest,picture,0,0,picture of 256 x 256 pixels\nbest,box,3,4,\n"
-
 
 @pytest.fixture
 def profile(tmp_path, monkeypatch):
@@ -18,10 +15,9 @@ def profile(tmp_path, monkeypatch):
     folder = tmp_path / "results" / "real"
     contents = {
         "exhibits/localization/run_line.txt": "Run shown: profile real; real patients.",
-        "exhibits/localization/fig_froc.csv": CURVE,
         "exhibits/localization/fig_froc.svg": "<svg/>",
-        "exhibits/localization/fig_boxes.csv": FRAMES,
         "exhibits/localization/fig_boxes.svg": "<svg/>",
+        "exhibits/localization/fig_where.svg": "<svg/>",
         "tables/localization_methods.csv": "Metric,FPN\nRecall,0.3\n",
         "tables/reading_result.csv": "Patient\n1\n",
         "localization_detections.parquet": "boxes found",
