@@ -26,7 +26,7 @@ FLOORS = tuple(
         "transforms engine batches memory checkpoint runtime machine models",
         "store claims progress lanes task tasks cluster cluster_work local_cluster experiments",
         "figures exhibits report report_batch notebook calibration plan reuse study book "
-        "print_book publishing __main__",
+        "print_book publishing publishing_real __main__",
     )
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -193,7 +193,8 @@ def test_figures_and_tables_are_listed_with_what_stands_behind_them() -> None:
         if entry["notebook"]:
             assert {"csv"} <= set(entry["files"]) and entry["command"]
         if entry["notebook"] and entry["kind"] == "figure":
-            assert {"svg", "png", "csv"} == set(entry["files"]) and entry["alt"]
+            # A picture may be left out of the published run, which has a limit.
+            assert {"svg", "csv"} <= set(entry["files"]) <= {"svg", "png", "csv"} and entry["alt"]
 
 
 @pytest.mark.parametrize("name", sorted({entry["page"] for entry in FIGURES}))

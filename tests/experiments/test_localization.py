@@ -177,7 +177,10 @@ def test_a_stored_detector_finds_the_same_boxes_again(found: Localization, store
     expected = own[own.image_id == image_id]
     run_id, frame = image_id.split(":")
     boxes = detect(cohort.frames(run_id, [int(frame)]), detector, SETTINGS)
-    assert boxes[CORNERS].to_numpy() == pytest.approx(expected[CORNERS].to_numpy(), abs=1.0)
+    # Boxes of nearly equal score may change places, since stored maps are rounded: each has its like on the other side.
+    apart = np.abs(boxes[CORNERS].to_numpy()[:, None] - expected[CORNERS].to_numpy()[None]).max(axis=2)
+    assert len(boxes) == len(expected)
+    assert apart.min(axis=0).max() <= 1 and apart.min(axis=1).max() <= 1
     assert threshold == found.operating.query("arm == 'clean' and method == 'fpn' and fold == 0").threshold.iloc[0]
     doubled = detect(torch.zeros(1, 2 * SIZE, SIZE, dtype=torch.uint8), detector, SETTINGS)
     assert doubled.y2.max() > SIZE
