@@ -101,8 +101,9 @@ def study(
 ) -> None:
     """Execute the notebooks of a profile; finished work is found again."""
     from cag.phantom.cohort import CohortSettings
+    from cag.profiles import load_profile, parse_overrides
     from cag.simulate import write_simulated
-    from cag.study import load_profile, parse_overrides, run_study
+    from cag.study import run_study
 
     if profile == "demo" and not p:
         write_simulated(CohortSettings(), ROOT / "data" / "simulated", manifest_path=ROOT / "data_manifest.csv")
@@ -169,9 +170,7 @@ def pdf(
 @app.command()
 def publish(
     profile: Annotated[str, typer.Option(help="Whose results become the published run")] = "demo",
-    real: Annotated[
-        bool, typer.Option("--real", help="A run on real angiograms: tables and curves, beside it")
-    ] = False,
+    real: Annotated[bool, typer.Option("--real", help="A run on real angiograms, to lie beside it")] = False,
 ) -> None:
     """Copy what the book needs from a profile to results/published, small enough to commit."""
     from cag.publishing import publish_run

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cag.errors import InputError
 from cag.files import restore_folder, write_atomically
+from cag.profiles import SECTIONS
 from cag.settings import ROOT
-from cag.study import SECTIONS
 
 BOOK = ROOT / "book"
 #: Where `make book` looks first: the run that is part of the project.

@@ -66,7 +66,7 @@ def plan_study(
     Parameters
     ----------
     sections : mapping
-        A profile's parameters by notebook section (``study.load_profile``).
+        A profile's parameters by notebook section (``profiles.load_profile``).
     measure : callable
         Images a second of a kind of work on this machine.
     workers : int

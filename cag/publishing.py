@@ -14,8 +14,8 @@ from pathlib import Path
 from cag.book import PUBLISHED
 from cag.errors import InputError
 from cag.files import replace_folder
+from cag.profiles import SECTIONS
 from cag.settings import ROOT
-from cag.study import SECTIONS
 
 #: What a book is built from, and what its numbers can be recomputed from.
 _KEPT = ("notebooks", "tables", "exhibits")

@@ -6,19 +6,22 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
+
 from cag.book import PUBLISHED
 from cag.errors import InputError
 from cag.files import replace_folder
 from cag.settings import ROOT
 
 #: The figures that show neither pixels nor where the set's own boxes lie.
-CURVES = ("fig_froc", "fig_recall")
+CURVES = ("fig_froc",)
 
 
 def publish_real(profile: str, section: str = "localization") -> Path:
     """Put a real run's tables, prediction tables and curves in ``results/published/measured``.
 
-    True boxes stay behind with the pictures: both belong to the set, under its own license.
+    True boxes stay behind with the pictures, and so do those of the place prior, which are some of them: all belong
+    to the set, under its own license.
 
     Parameters
     ----------
@@ -41,9 +44,17 @@ def publish_real(profile: str, section: str = "localization") -> Path:
 
     def fill(draft: Path) -> None:
         for path in _for_everyone(source, section):
-            shutil.copyfile(path, draft / path.name)
+            if path.suffix == ".parquet":
+                _without_prior(pd.read_parquet(path)).to_parquet(draft / path.name, index=False)
+            else:
+                shutil.copyfile(path, draft / path.name)
 
     return replace_folder(ROOT / "results" / PUBLISHED / "measured" / profile, fill)
+
+
+def _without_prior(table: pd.DataFrame) -> pd.DataFrame:
+    """A table without the boxes of the place prior; one that holds no boxes as it is."""
+    return table[table["method"] != "prior"] if {"method", "x1"} <= set(table.columns) else table
 
 
 def _for_everyone(source: Path, section: str) -> Iterator[Path]:

@@ -15,7 +15,6 @@ from typing import Any, TextIO
 
 import nbformat
 import papermill
-import yaml
 from nbstripout import strip_output
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
@@ -25,25 +24,11 @@ from cag.files import write_atomically
 from cag.lanes import lanes_for, side_by_side
 from cag.machine import cores, describe_machine, end_children, peak_memory_of_children_gb
 from cag.plan import run_leading
+from cag.profiles import NOTEBOOKS, SECTIONS, load_profile
 from cag.progress import DEADLINE_VARIABLE, OutOfTime
 from cag.reuse import inputs_digest
 from cag.settings import ROOT
 from cag.tasks import SCHEDULER_VARIABLE
-
-NOTEBOOKS = ROOT / "notebooks"
-
-#: Notebook stem -> its section in a profile file.
-SECTIONS = {
-    "01_cohort": "cohort",
-    "02_frame_selection": "frame_selection",
-    "03_stenosis_classification": "classification",
-    "04_two_vs_three_categories": "two_vs_three",
-    "05_redundancy_ablation": "redundancy",
-    "06_cam_vs_fpn": "localization",
-    "07_reading_a_study": "reading",
-    "08_scorecard": "scorecard",
-    "09_explore": "explore",
-}
 
 #: Notebook -> the notebooks whose results it reads, in the order in which they best start: longest way first.
 READS_FROM: dict[str, tuple[str, ...]] = {
@@ -68,47 +53,6 @@ BY_VALUE = [
 ]
 #: The notebook that needs the leading part of the classifiers' grid, and not the rest.
 LEADING_BEFORE = "06_cam_vs_fpn"
-
-
-def load_profile(profile: str) -> dict[str, dict[str, Any]]:
-    """Parameters of each notebook in ``notebooks/parameters/<profile>.yaml``.
-
-    Raises
-    ------
-    SettingsError
-        If there is no such profile, or a section belongs to no notebook.
-    """
-    path = NOTEBOOKS / "parameters" / f"{profile}.yaml"
-    if not path.exists():
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
-        raise SettingsError("no such profile", field=profile, remedy=f"Known: {known}")
-    try:
-        sections = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        problem = f"not readable as YAML ({str(error).splitlines()[0]})"
-        raise SettingsError(problem, file=path.name, remedy="Mend the file") from None
-    unknown = [name for name in sections if name not in SECTIONS.values()]
-    if unknown:
-        remedy = f"Known sections: {', '.join(SECTIONS.values())}"
-        raise SettingsError("belongs to no notebook", file=path.name, field=unknown[0], remedy=remedy)
-    return {section: dict(sections.get(section) or {}) for section in SECTIONS.values()}
-
-
-def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
-    """Parameters written as ``NAME=VALUE``, their values read as YAML.
-
-    Raises
-    ------
-    SettingsError
-        If one has no value.
-    """
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise SettingsError(f"{pair!r} is not NAME=VALUE", field="-p", remedy="Write it as -p epochs=3")
-        values[name] = yaml.safe_load(value)
-    return values
 
 
 @dataclass(frozen=True)

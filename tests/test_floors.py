@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import cag
+from cag.profiles import SECTIONS
 from cag.reuse import SHOWN
 from cag.settings import ROOT
-from cag.study import SECTIONS
 
 PACKAGE = Path(cag.__file__).parent
 
@@ -25,7 +25,7 @@ FLOORS = tuple(
         "rendered plan_cache public frame_sources cohort playground",
         "transforms engine batches memory checkpoint runtime machine models",
         "store claims progress lanes task tasks cluster cluster_work local_cluster experiments",
-        "figures exhibits report report_batch notebook calibration plan reuse study book "
+        "figures exhibits report report_batch notebook calibration plan profiles reuse study book "
         "print_book publishing publishing_real __main__",
     )
 )

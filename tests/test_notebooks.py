@@ -9,8 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from cag.profiles import SECTIONS
 from cag.settings import ROOT
-from cag.study import SECTIONS
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LONGEST_CELL = 15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from cag import publishing_real
@@ -20,7 +21,6 @@ def profile(tmp_path, monkeypatch):
         "exhibits/localization/fig_where.svg": "<svg/>",
         "tables/localization_methods.csv": "Metric,FPN\nRecall,0.3\n",
         "tables/reading_result.csv": "Patient\n1\n",
-        "localization_detections.parquet": "boxes found",
         "localization_truth.parquet": "boxes of the set",
         "notebooks/06_cam_vs_fpn.ipynb": "{}",
     }
@@ -28,14 +28,24 @@ def profile(tmp_path, monkeypatch):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    boxes = pd.DataFrame({"method": ["fpn", "prior"], "x1": [3.0, 4.0], "way": ["home", "prior"]})
+    boxes.to_parquet(folder / "localization_detections.parquet")
+    pd.DataFrame({"method": ["fpn", "prior"], "value": [0.2, 0.0]}).to_parquet(folder / "localization_metrics.parquet")
     return folder
 
 
 def test_tables_and_curves_are_published_and_pictures_and_true_boxes_stay(profile):
     out = publishing_real.publish_real("real")
     assert out.relative_to(profile.parents[1]).as_posix() == "results/published/measured/real"
-    expected = ["fig_froc.svg", "localization_detections.parquet", "localization_methods.csv", "run_line.txt"]
+    expected = ["fig_froc.svg", "localization_detections.parquet", "localization_methods.csv"]
+    expected += ["localization_metrics.parquet", "run_line.txt"]
     assert sorted(path.name for path in out.iterdir()) == expected
+
+
+def test_boxes_of_the_place_prior_are_the_sets_own_and_stay_but_its_scores_do_not(profile):
+    out = publishing_real.publish_real("real")
+    assert pd.read_parquet(out / "localization_detections.parquet")["method"].tolist() == ["fpn"]
+    assert pd.read_parquet(out / "localization_metrics.parquet")["method"].tolist() == ["fpn", "prior"]
 
 
 def test_another_publication_replaces_it_whole(profile):
@@ -43,7 +53,8 @@ def test_another_publication_replaces_it_whole(profile):
     (out / "old.csv").write_text("x")
     (profile / "localization_detections.parquet").unlink()
     publishing_real.publish_real("real")
-    assert sorted(path.name for path in out.iterdir()) == ["fig_froc.svg", "localization_methods.csv", "run_line.txt"]
+    names = {path.name for path in out.iterdir()}
+    assert "localization_methods.csv" in names and not names & {"old.csv", "localization_detections.parquet"}
 
 
 def test_a_profile_without_results_is_refused_by_name(profile):

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from cag.profiles import NOTEBOOKS, SECTIONS
 from cag.reuse import inputs_digest
-from cag.study import NOTEBOOKS, SECTIONS
 
 
 def digests(root, **values):

@@ -6,7 +6,7 @@ import os
 import nbformat
 import pytest
 
-from cag import lanes, reuse, study
+from cag import lanes, profiles, reuse, study
 from cag.errors import InputError, SettingsError
 from cag.progress import OutOfTime
 from cag.settings import ROOT
@@ -26,8 +26,9 @@ def project(tmp_path, monkeypatch):
     nbformat.write(notebook, tmp_path / "notebooks" / "01_example.ipynb")
     (tmp_path / "notebooks" / "parameters" / "demo.yaml").write_text("example: {number: 4}\n")
     monkeypatch.setattr(study, "ROOT", tmp_path)
-    monkeypatch.setattr(study, "NOTEBOOKS", tmp_path / "notebooks")
-    monkeypatch.setattr(study, "SECTIONS", {"01_example": "example"})
+    for module in (profiles, study):
+        monkeypatch.setattr(module, "NOTEBOOKS", tmp_path / "notebooks")
+        monkeypatch.setattr(module, "SECTIONS", {"01_example": "example"})
     return tmp_path
 
 
@@ -82,20 +83,20 @@ def test_scheduler_and_hours_reach_the_notebook_and_its_end_of_time_is_told(proj
 
 
 def test_every_notebook_has_its_place_by_value():
-    assert sorted(study.BY_VALUE) == sorted(study.SECTIONS)
+    assert sorted(study.BY_VALUE) == sorted(profiles.SECTIONS)
 
 
 def test_unknown_profiles_sections_and_notebooks_are_refused(project):
     with pytest.raises(SettingsError, match=r"nowhere: no such profile. Known: demo"):
-        study.load_profile("nowhere")
+        profiles.load_profile("nowhere")
     with pytest.raises(SettingsError, match="no notebook begins so"):
         study.run_study("demo", only=["07"])
     (project / "notebooks" / "parameters" / "odd.yaml").write_text("exmaple: {}\n")
     with pytest.raises(SettingsError, match=r"odd.yaml, exmaple: belongs to no notebook"):
-        study.load_profile("odd")
+        profiles.load_profile("odd")
     (project / "notebooks" / "parameters" / "torn.yaml").write_text("a: [1\n")
     with pytest.raises(SettingsError, match=r"torn.yaml: not readable as YAML"):
-        study.load_profile("torn")
+        profiles.load_profile("torn")
 
 
 @pytest.mark.filterwarnings("default")
@@ -118,7 +119,7 @@ def test_profiles_of_the_study_are_settings_their_notebooks_accept(profile):
     from cag.experiments.localization_settings import LocalizationSettings
     from cag.experiments.scorecard import ScorecardSettings
 
-    sections = study.load_profile(profile)
+    sections = profiles.load_profile(profile)
     models = {
         "cohort": CohortPageSettings,
         "frame_selection": FrameSelectionSettings,
@@ -133,7 +134,7 @@ def test_profiles_of_the_study_are_settings_their_notebooks_accept(profile):
 
 
 def test_every_notebook_has_its_section():
-    assert sorted(study.SECTIONS) == sorted(path.stem for path in (ROOT / "notebooks").glob("0[1-9]*.ipynb"))
+    assert sorted(profiles.SECTIONS) == sorted(path.stem for path in (ROOT / "notebooks").glob("0[1-9]*.ipynb"))
 
 
 @pytest.mark.filterwarnings("default")
@@ -142,7 +143,8 @@ def test_two_notebooks_run_side_by_side_with_a_core_each(project, monkeypatch):
     notebook.cells[-1].source = "import os\nos.environ.get('OMP_NUM_THREADS'), os.getcwd()"
     for name in ("01_example", "02_other"):
         nbformat.write(notebook, project / "notebooks" / f"{name}.ipynb")
-    monkeypatch.setattr(study, "SECTIONS", {"01_example": "example", "02_other": "other"})
+    for module in (profiles, study):
+        monkeypatch.setattr(module, "SECTIONS", {"01_example": "example", "02_other": "other"})
     monkeypatch.setattr(study, "READS_FROM", {"02_other": (), "01_example": ("02_other",)})
     for module in (study, lanes):
         monkeypatch.setattr(module, "cores", lambda: 4)

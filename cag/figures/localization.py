@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ from cag.transforms import load_frames
 
 #: One colour and name for each method, in the order they are drawn.
 METHODS = {"fpn": ("FPN", FOUND), "cam": ("CAM", PALETTE["purple"]), "prior": ("place prior", PALETTE["grey"])}
+
+#: Characters of a line of a frame's title.
+TITLE_WIDTH = 40
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def box_gallery(cases: Sequence[Case]) -> Figure:
         return figure
     figure, axes = panels(-(-len(cases) // 2), 2, height=3.7)
     for ax, case in zip(axes.flat, cases, strict=False):
-        show_frame(ax, case.frame, _wrap(case.title))
+        show_frame(ax, case.frame, fill(case.title, TITLE_WIDTH))
         draw_boxes(ax, case.truth, TRUTH)
         draw_boxes(ax, case.found, FOUND, style="--")
     for ax in axes.flat[len(cases) :]:
@@ -107,7 +111,7 @@ def heatmap_gallery(cases: Sequence[Case]) -> Figure:
     """For each frame, left the class activation with its boxes, right the detector's boxes; truth on both."""
     figure, axes = panels(len(cases), 2, height=3.5)
     for (left, right), case in zip(axes, cases, strict=True):
-        show_frame(left, case.frame, _wrap(case.title))
+        show_frame(left, case.frame, fill(case.title, TITLE_WIDTH))
         if case.heatmap is not None:
             height, width = case.frame.shape
             area = (-0.5, width - 0.5, height - 0.5, -0.5)
@@ -120,15 +124,6 @@ def heatmap_gallery(cases: Sequence[Case]) -> Figure:
     entries = {"true lesion": (TRUTH, "-"), "CAM box": (METHODS["cam"][1], "--"), "FPN box": (FOUND, "--")}
     _legend(figure, entries)
     return figure
-
-
-def _wrap(title: str, width: int = 40) -> str:
-    words, lines = title.split(), [""]
-    for word in words:
-        if len(lines[-1]) + len(word) > width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines)
 
 
 def _legend(figure: Figure, entries: Mapping[str, tuple[str, str]]) -> None:
