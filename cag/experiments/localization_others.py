@@ -55,8 +55,7 @@ def beside_others(metrics: pd.DataFrame, shown: str) -> pd.DataFrame:
         for metric in ("recall", "f1", "ap50"):
             for row in own[(own.method == method) & (own.metric == metric)].itertuples():
                 text = f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})"
-                note = f"IoU of at least {row.iou:g}; patients apart (ARCADE: near-duplicates)"
-                rows.append((name, shown, _NAMES[metric], text, note, ""))
+                rows.append((name, shown, _NAMES[metric], text, f"IoU of at least {row.iou:g}", ""))
     reported = others()
     values = [_reported(*pair) for pair in zip(reported["value"], reported["spread"], strict=True)]
     studies = reported["study"] + " " + reported["year"].astype(str)

@@ -113,8 +113,14 @@ class Bench:
         rises = all(a <= b for a, b in itertools.pairwise(rising))
         words = "reference detector, recall at 25-50 %, the lowest of four bands that must rise"
         rows.append(row("difficulty", words, rising[0], "rises to 100 %", rises))
-        names = ("recall, 50-70 %", "recall, 70-99 %", "recall, 100 %", "lesion_hit_rate", "frame_auc", "lumen_dice")
-        return table(rows + [row("difficulty", f"reference detector, {name}", found[name]) for name in names])
+        others = {f"recall, {band} %": f"recall at {band} %" for band in ("50-70", "70-99", "100")} | {
+            "lesion_hit_rate": "strongest cell on a lesion",
+            "frame_auc": "frame AUC",
+            "lumen_dice": "Dice of the lumen",
+        }
+        return table(
+            rows + [row("difficulty", f"reference detector, {words}", found[key]) for key, words in others.items()]
+        )
 
     def _transfer(self) -> pd.DataFrame:
         if self.real is None:

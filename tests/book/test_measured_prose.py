@@ -31,7 +31,7 @@ def test_the_simulator_misses_where_chapter_one_says_it_does(acceptance):
 
 def test_the_reference_detector_learns_lumen_and_few_lesions_and_tells_no_patients_apart(acceptance):
     value = acceptance["value"].astype(float)
-    assert value["reference detector, lumen_dice"] > 0.6
+    assert value["reference detector, Dice of the lumen"] > 0.6
     assert value["reference detector, recall at 1 false peak a frame"] < 0.5
     assert value["reference detector, patient AUC"] < 0.55
 
