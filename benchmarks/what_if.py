@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +38,7 @@ def produced(commands: str) -> list[Path]:
     for before, option, value in zip(words, words[1:], words[2:], strict=False):
         if (before, option) == ("-p", "profile"):
             paths.append(Path("results", value))
-    paths += [Path(value) for option, value in zip(words, words[1:], strict=False) if option == "--out"]
+    paths += [Path(value) for option, value in pairwise(words) if option == "--out"]
     return list(dict.fromkeys(paths))
 
 

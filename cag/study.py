@@ -43,6 +43,10 @@ READS_FROM: dict[str, tuple[str, ...]] = {
     "08_scorecard": tuple(name for name in SECTIONS if name < "08"),
 }
 
+#: The kernel of a notebook speaks of its connection, and of the interrupt that ends it; what a notebook itself says,
+#: or a kernel that dies, is told all the same.
+QUIET = ["--log-level=CRITICAL"]
+
 #: Memory that a notebook of the demo may need (GB).
 NOTEBOOK_GB = 4.0
 
@@ -170,7 +174,13 @@ def _run_notebook(source: Path, target: Path, values: Mapping[str, Any], shown: 
     alone = shown is sys.stderr
     try:
         papermill.execute_notebook(
-            source, target, parameters=dict(values), cwd=ROOT, progress_bar=alone, stderr_file=shown
+            source,
+            target,
+            parameters=dict(values),
+            cwd=ROOT,
+            progress_bar=alone,
+            stderr_file=shown,
+            extra_arguments=QUIET,
         )
     except PapermillExecutionError as error:
         if error.ename == OutOfTime.__name__:

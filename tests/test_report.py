@@ -16,11 +16,12 @@ from cag.experiments.frame_reading import FrameFinding
 from cag.experiments.reading import StudyReading
 from cag.experiments.reading_files import StudyFile
 from cag.experiments.reading_models import ReadingModels
-from cag.experiments.reading_operating import OperatingPoint
+from cag.experiments.reading_operating import Called, OperatingPoint
 from cag.experiments.reading_run import RunReading
 from cag.experiments.reading_words import statements
 from cag.experiments.stages import Stage
 from cag.figures.report_page import SHOWN_FRAMES, report_page
+from cag.metrics.intervals import Estimate
 from cag.report import FILES, report_json, save_report
 from cag.store import Store
 
@@ -41,7 +42,7 @@ def reading(rng: np.random.Generator, tmp_path: Path) -> StudyReading:
 def networks(folder: Path) -> ReadingModels:
     """Networks of which only the record is asked."""
     settings = {"folds": 2, "seed": 0, "weights": "random", "trainable": "head", "image_size": 256}
-    rates = {"sensitivity": 0.8, "specificity": 0.7, "count": 12.0}
+    rates = Called(12, Estimate(0.8, 0.5, 1.0, 12), Estimate(0.7, 0.4, 0.9, 12))
     return ReadingModels(
         store=Store(folder / "demo"),
         selector=None,  # type: ignore[arg-type]

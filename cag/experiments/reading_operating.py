@@ -10,7 +10,29 @@ import pandas as pd
 
 from cag.experiments.classification_tables import labeled_frames, outputs_of, system
 from cag.metrics.aggregation import aggregate
-from cag.metrics.operating import at_threshold, youden_threshold
+from cag.metrics.intervals import Estimate, bootstrap_many
+from cag.metrics.operating import youden_threshold
+from cag.metrics.weighted import confusion, confusion_metrics
+
+#: Resamples of patients behind the interval of a rate.
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Called:
+    """How calls agree with the truth on patients that no network has seen, each called by his fold's threshold.
+
+    Attributes
+    ----------
+    count : int
+        Arteries or patients.
+    sensitivity, specificity : Estimate
+        Intervals resample patients.
+    """
+
+    count: int
+    sensitivity: Estimate
+    specificity: Estimate
 
 
 @dataclass(frozen=True)
@@ -26,16 +48,15 @@ class OperatingPoint:
         of that fold, among whom he is not.
     origin : str
         Where the thresholds come from, as a sentence.
-    artery, patient : dict
-        ``sensitivity`` and ``specificity`` on patients that no network has seen, each called by the threshold of
-        his fold, and their ``count``.
+    artery, patient : Called
+        What the calls of arteries and patients are worth.
     """
 
     threshold: float
     of_folds: Mapping[int, float]
     origin: str
-    artery: dict[str, float]
-    patient: dict[str, float]
+    artery: Called
+    patient: Called
 
     def of(self, fold: int | None) -> float:
         """The threshold for a patient of a fold, or, without one, for a patient whom no network knows."""
@@ -93,11 +114,19 @@ def _levels(images: pd.DataFrame, level: str) -> pd.DataFrame:
         aggregate(own, "max", level="artery" if level == "artery" else "patient").assign(fold=fold)
         for fold, own in scored.groupby("fold")
     ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"score": [], "target": [], "fold": []})
+    if not parts:
+        return pd.DataFrame(columns=["patient_id", "score", "target", "fold"], dtype=float)
+    return pd.concat(parts, ignore_index=True)
 
 
-def _measured(table: pd.DataFrame, of_folds: Mapping[int, float]) -> dict[str, float]:
+def _measured(table: pd.DataFrame, of_folds: Mapping[int, float]) -> Called:
     """Sensitivity and specificity when each row is called by its own fold's threshold."""
-    above = table.score.to_numpy(dtype=float) - table.fold.map(dict(of_folds)).to_numpy(dtype=float)
-    values = at_threshold(table.target.to_numpy() > 0, above, 0.0)
-    return {name: float(values[name][0]) for name in ("sensitivity", "specificity")} | {"count": len(table)}
+    diseased = (table.target > 0).to_numpy(dtype=int)
+    called = (table.score >= table.fold.map(dict(of_folds))).to_numpy(dtype=int)
+    rates = bootstrap_many(
+        lambda weights: confusion_metrics(confusion(diseased, called, 2, weights)),
+        table.patient_id.to_numpy(),
+        n=RESAMPLES,
+        rng=np.random.default_rng(0),
+    )
+    return Called(len(table), rates["sensitivity"], rates["specificity"])

@@ -15,6 +15,7 @@ from cag.experiments.reading import StudyReading
 from cag.experiments.reading_models import ReadingModels
 from cag.experiments.reading_run import RunReading
 from cag.metrics.intervals import bootstrap as resample
+from cag.notebook import interval_text
 
 NOT_A_DEVICE = "This is research software, not a medical device: its output must not be used for anyone's care."
 _START = {
@@ -47,12 +48,13 @@ def measured(models: ReadingModels) -> str:
     """Where the operating point comes from and what it achieves on patients the networks have not seen."""
     levels = {"patients": models.operating.patient, "arteries": models.operating.artery}
     parts = [
-        f"{own['count']:.0f} {level}, sensitivity {own['sensitivity']:.2f}, specificity {own['specificity']:.2f}"
+        f"{own.count} {level}, sensitivity {interval_text(own.sensitivity)}, "
+        f"specificity {interval_text(own.specificity)}"
         for level, own in levels.items()
     ]
     return (
         f"{models.operating.origin} On {models.stage.cohort} that no network has seen, each called by a threshold "
-        f"in which the patient had no part: {'; '.join(parts)}."
+        f"in which the patient had no part (95 % intervals): {'; '.join(parts)}."
     )
 
 
