@@ -71,14 +71,21 @@ def main(
     only: Annotated[str, typer.Option(help="changes, with commas; all without it")] = "",
     out: Annotated[Path | None, typer.Option(help="CSV of the times; changes measured before stay in it")] = None,
 ) -> None:
-    """Measure; print and store minutes."""
+    """Measure; print and store minutes. A change that fails is told, and the exit status is 1."""
     known = changes(PAGE.read_text(encoding="utf-8"))
     rows = {} if out is None or not out.exists() else pd.read_csv(out, index_col="change").to_dict("index")
+    failed = []
     for change in only.split(",") if only else known:
-        rows[change] = {"minutes": round(measure(known[change], ROOT), 1), "cores": cores()}
+        try:
+            rows[change] = {"minutes": round(measure(known[change], ROOT), 1), "cores": cores()}
+        except subprocess.CalledProcessError as error:
+            failed.append(change)
+            typer.echo(f"{change}: failed with exit status {error.returncode}")
+            continue
         typer.echo(f"{change}: {rows[change]['minutes']} minutes on {cores()} cores")
         if out is not None:
             pd.DataFrame.from_dict(rows, orient="index").rename_axis("change").to_csv(out)
+    raise typer.Exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,16 @@ def test_an_error_bar_is_a_named_point_and_an_interval_without_its_end_strokes()
     assert rows.loc[rows["y"] < 0.5, "name"].eq("LCA").all() and rows.loc[rows["y"] > 0.5, "name"].eq("RCA").all()
 
 
+def test_a_value_without_an_interval_is_a_point_alone():
+    """A rate that some resamples leave undefined has limits of NaN."""
+    figure = Figure()
+    figure.subplots().errorbar([0.2, 0.6], [0, 1], xerr=[[np.nan, 0.1], [np.nan, 0.2]], fmt="o", label="found")
+    rows = figure_table(figure)
+    assert rows["kind"].value_counts().to_dict() == {"point": 2, "interval": 1}
+    bar = rows[rows["kind"] == "interval"].iloc[0]
+    assert (bar.x, bar.x_to) == pytest.approx((0.5, 0.8))
+
+
 def test_words_between_two_ticks_belong_to_neither():
     figure = Figure()
     ax = figure.subplots()

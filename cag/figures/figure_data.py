@@ -117,6 +117,8 @@ def _line(ax: Axes, line: Line2D, series: str) -> Iterator[Row]:
 def _collection(collection: Collection, series: str) -> Iterator[Row]:
     if isinstance(collection, LineCollection):
         for segment in collection.get_segments():
+            if not len(segment):  # matplotlib's interval whose ends are not defined
+                continue
             (x, y), (x_to, y_to) = segment[0], segment[-1]
             yield {"series": series, "kind": "interval", "x": x, "y": y, "x_to": x_to, "y_to": y_to}
     elif isinstance(collection, PathCollection):
