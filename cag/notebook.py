@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -22,7 +21,7 @@ from cag.cohort import Cohort
 from cag.errors import SettingsError
 from cag.exhibits import keep_figure, keep_table
 from cag.figures.table_heads import with_heads
-from cag.metrics.intervals import Estimate
+from cag.metrics.intervals import Estimate, interval_text
 from cag.phantom.cohort import CohortSettings
 from cag.runtime import Runtime
 from cag.settings import ROOT, StudySettings
@@ -115,14 +114,6 @@ def glue_estimates(estimates: Mapping[str, Estimate | float]) -> None:
             glue(f"{name}_text", interval_text(estimate), display=False)
         else:
             glue(name, estimate, display=False)
-
-
-def interval_text(estimate: Estimate, digits: int = 2) -> str:
-    """An estimate as readers expect it, such as ``0.84 (0.79-0.88)``."""
-    if math.isnan(estimate.value):
-        return "not defined"
-    value, low, high = (f"{x:.{digits}f}" for x in (estimate.value, estimate.low, estimate.high))
-    return f"{value} ({low} to {high})"
 
 
 def glue_figure(name: str, figure: Figure, *, data: pd.DataFrame | None = None) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from cag import notebook
 from cag.exhibits import PRINT_DPI, keep_figure, keep_table, with_interval_columns
 from cag.figures.figure_data import describe, figure_table
+from cag.metrics.intervals import Estimate, interval_text
 from cag.store import Store
 
 
@@ -150,3 +151,9 @@ def test_a_negative_difference_keeps_its_signs_and_a_table_without_intervals_its
     assert difference[["d, value", "d, low", "d, high"]].iloc[0].tolist() == [-0.02, -0.06, 0.02]
     plain = pd.DataFrame({"x": [1.5], "note": ["frames 3 to 5"]})
     pd.testing.assert_frame_equal(with_interval_columns(plain), plain)
+
+
+def test_an_estimate_in_words_has_no_negative_zero_and_no_interval_of_nothing():
+    assert interval_text(Estimate(-0.001, -0.2, 0.004, 9)) == "0.00 (-0.20 to 0.00)"
+    assert interval_text(Estimate(6, float("nan"), float("nan"), 1)) == "6.00 (no interval)"
+    assert interval_text(Estimate(float("nan"), 0, 1, 1)) == "not defined"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 
 from cag.profiles import SECTIONS
 from cag.settings import ROOT
@@ -78,3 +79,14 @@ def test_prose_stands_before_each_code_cell(path: Path) -> None:
 def test_says_which_run_it_shows(path: Path) -> None:
     text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
     assert "{glue:text}`run_line" in text
+
+
+@pytest.mark.parametrize("profile", ["demo", "two_cores", "paper"])
+def test_the_cohort_page_counts_the_frames_that_the_classifiers_see(profile: str) -> None:
+    told = {}
+    for name, section in (("01_cohort", "cohort"), ("03_stenosis_classification", "classification")):
+        (cell,) = [cell for cell in code_cells(ROOT / "notebooks" / f"{name}.ipynb") if is_parameters(cell)]
+        (default,) = [line for line in cell.source.splitlines() if line.startswith("frames_per_run")]
+        given = yaml.safe_load((ROOT / "notebooks" / "parameters" / f"{profile}.yaml").read_text()) or {}
+        told[section] = given.get(section, {}).get("frames_per_run", int(default.split("=")[1].split("#")[0]))
+    assert told["cohort"] == told["classification"]

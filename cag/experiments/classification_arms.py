@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import pandas as pd
 
 from cag.experiments.classification_comparisons import difference
+from cag.experiments.classification_levels import Level, level_scores
 from cag.experiments.classification_tables import labeled_frames, leading, measured
-from cag.metrics.measured import of_classification
+from cag.metrics.measured import of_classification, of_scores
 from cag.metrics.tables import interval_table, strata
 
 #: Parts of the optimism: the epoch alone, the scoring alone, both together.
@@ -42,6 +43,36 @@ def optimism(predictions: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.Data
         # Without a redundancy class both rules score alike, so that the epoch is all there is.
         for part in OPTIMISM_PARTS if key["redundancy"] else ("both",):
             tables.append(difference(others[part], clean, bootstrap, seed, part=part, **key))
+    return pd.concat(tables, ignore_index=True)
+
+
+def level_optimism(predictions: pd.DataFrame, reference: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
+    """The area under the ROC curve of arteries and patients by either rules, and how far they are apart.
+
+    Leading system, largest score. Both sides are resampled by the same patients.
+
+    Returns
+    -------
+    DataFrame
+        ``level, artery, metric`` (``as published``, ``clean``, ``difference``), ``value, low, high, p_value``.
+    """
+    arteries = [("artery", artery) for artery in sorted(reference["artery"].unique())]
+    tables = []
+    for level, artery in (*arteries, ("patient", "both")):
+        sides = {}
+        for arm in ("as_published", "clean"):
+            scores = level_scores(labeled_frames(leading(predictions, arm)), reference, cast(Level, level))
+            own = scores if level == "patient" else scores[scores["artery"].eq(artery)]
+            sides[arm] = of_scores(own.reset_index(drop=True))
+        if not len(sides["clean"].groups):  # an artery none of whose views was trained
+            continue
+        parts = {
+            arm.replace("_", " "): interval_table(side, n=bootstrap, rng=np.random.default_rng(seed))
+            for arm, side in sides.items()
+        }
+        parts["difference"] = difference(sides["as_published"], sides["clean"], bootstrap, seed)
+        for name, part in parts.items():
+            tables.append(part[part["metric"].eq("auc")].assign(level=level, artery=artery, metric=name))
     return pd.concat(tables, ignore_index=True)
 
 

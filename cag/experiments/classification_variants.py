@@ -168,7 +168,15 @@ def readable_variants(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def seed_spread(table: pd.DataFrame) -> dict[str, float]:
-    """Mean and standard deviation (n - 1) over the seeds of the image-level area, and how many there are."""
-    seeds = table["variant"].eq(STUDY) | table["variant"].str.startswith("seed ")
-    values = table.loc[seeds & table["level"].eq("image"), "value"].astype(float)
-    return {"mean": float(values.mean()), "sd": float(values.std()), "count": float(len(values))}
+    """Lowest and highest area over the seeds at either level, and how many seeds there are.
+
+    Returns
+    -------
+    dict
+        ``count, image_low, image_high, artery_low, artery_high``.
+    """
+    seeds = table[table["variant"].eq(STUDY) | table["variant"].str.startswith("seed ")]
+    spread = {"count": float(seeds["variant"].nunique())}
+    for level, values in seeds.groupby("level")["value"]:
+        spread |= {f"{level}_low": float(values.min()), f"{level}_high": float(values.max())}
+    return spread

@@ -93,6 +93,13 @@ def against_best_baseline(
     }
 
 
+def end_against_prior(runs: pd.DataFrame, *, resamples: int, seed: int, method: str = "cnn_lstm") -> Estimate:
+    """Mean error at the end, of a method minus that of the interval that is the same for every run, paired (clean)."""
+    sides = [of_frame_selection(method_runs(runs, "clean", name)) for name in (method, "prior")]
+    differences = difference_table(*sides, n=resamples, rng=np.random.default_rng(seed))
+    return row_estimates(differences[differences.metric == "end_error"])[0]
+
+
 def best_by_border(estimates: pd.DataFrame) -> dict[str, Estimate | str]:
     """For each border, the method without a network that finds it most often within 3 frames, and how often.
 

@@ -15,7 +15,7 @@ from cag.experiments.reading import StudyReading
 from cag.experiments.reading_models import ReadingModels
 from cag.experiments.reading_run import RunReading
 from cag.metrics.intervals import bootstrap as resample
-from cag.notebook import interval_text
+from cag.metrics.intervals import interval_text
 
 NOT_A_DEVICE = "This is research software, not a medical device: its output must not be used for anyone's care."
 _START = {
@@ -58,13 +58,25 @@ def measured(models: ReadingModels) -> str:
     )
 
 
+def decision_rule(reading: StudyReading) -> str:
+    """How a patient of this study is called, by which threshold, and why it is not that of other patients."""
+    operating = reading.models.operating
+    own = {known.patient_id: operating.of(known.fold) for known in reading.known.values() if known is not None}
+    if not own:
+        return operating.rule
+    names = ", ".join(f"{name} from {own[name]:.2f} on" for name in sorted(own))
+    return (
+        f"{operating.score_rule}. Called diseased is {names}, by a threshold in which the patient had no part "
+        f"({operating.threshold:.2f} serves patients whom no network knows)."
+    )
+
+
 def known_sentence(reading: StudyReading) -> str:
     """Whether the study's patients belong to the networks' own cohort, and what was done about it."""
     own = [known for known in reading.known.values() if known is not None]
     if not own:
         return "No patient of this study belongs to the networks' own cohort: all folds' classifiers are averaged."
-    by_name = {known.patient_id: reading.models.operating.of(known.fold) for known in own}
-    names = ", ".join(f"{name} (called diseased from {by_name[name]:.2f} on)" for name in sorted(by_name))
+    names = ", ".join(sorted({known.patient_id for known in own}))
     trained = any(known.selector_trained for known in own)
     selector = "was trained on some of them" if trained else "has not seen them either"
     return (
@@ -79,14 +91,16 @@ def statements(reading: StudyReading) -> list[str]:
     return [
         NOT_A_DEVICE,
         f"{trained_on(models)} {limits(models)}",
-        f"{models.operating.rule} {measured(models)}",
+        f"{decision_rule(reading)} {measured(models)}",
         known_sentence(reading),
     ]
 
 
 def runs_table(reading: StudyReading) -> pd.DataFrame:
-    """The runs that were read, a row each, in words for a page."""
-    return pd.DataFrame([_run_row(run) for run in reading.runs])
+    """The runs that were read, a row each, in words for a page; the patient and the notes where they tell anything."""
+    table = pd.DataFrame([_run_row(run) for run in reading.runs])
+    idle = [name for name, told in (("Patient", table.Patient.nunique() > 1), ("Note", table.Note.any())) if not told]
+    return table.drop(columns=idle)
 
 
 def refused_table(reading: StudyReading, *, file_names: bool = False) -> pd.DataFrame:
@@ -105,7 +119,7 @@ def numbers(reading: StudyReading) -> dict[str, Any]:
         "reading_warning": NOT_A_DEVICE,
         "reading_trained_on": f"{trained_on(models)} {limits(models)}",
         "reading_known": known_sentence(reading),
-        "reading_rule": models.operating.rule,
+        "reading_rule": decision_rule(reading),
         "reading_measured": measured(models),
     }
 

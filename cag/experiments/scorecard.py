@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
 from cag.experiments.scorecard_verdicts import judge
+from cag.metrics.intervals import Estimate
 from cag.settings import StudySettings
 from cag.store import Store
 
@@ -43,8 +44,13 @@ def claims() -> pd.DataFrame:
     return pd.read_csv(CLAIMS)
 
 
-def scorecard(store: Store) -> pd.DataFrame:
+def scorecard(store: Store, differences: Mapping[str, Estimate]) -> pd.DataFrame:
     """The published numbers with this run's values and verdicts.
+
+    Parameters
+    ----------
+    differences : mapping of statement to Estimate
+        What the paper says in words, measured in this run; see ``scorecard_directions.paired_directions``.
 
     Returns
     -------
@@ -59,7 +65,7 @@ def scorecard(store: Store) -> pd.DataFrame:
         lookup = lookups.get(str(claim["source"]))
         own, why = lookup(claim) if lookup else (None, _not_ours(str(claim["source"])))
         rows.append(claim | _own(own) | {"reason": why})
-    return judge(pd.DataFrame(rows))
+    return judge(pd.DataFrame(rows), differences)
 
 
 Lookup = Callable[[dict[str, object]], tuple["pd.Series | None", str]]

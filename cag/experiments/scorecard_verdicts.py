@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
+from cag.experiments.scorecard_directions import DIRECTIONS, Direction
+from cag.metrics.intervals import Estimate
+
 #: Verdicts from the strongest to the weakest.
 VERDICTS = ("in size", "in direction", "not reproduced", "not comparable")
 
@@ -16,92 +19,53 @@ NO_SKILL = {"auc": 0.5, "kappa": 0.0}
 #: An interval of a share wider than this holds so much that a number inside it says little.
 WIDE = 0.3
 
-#: What the paper says in words, as pairs of its own numbers: first is better than second.
-DIRECTIONS: tuple[tuple[str, dict[str, str], dict[str, str], bool], ...] = (
-    *(
-        (
-            f"Redundancy training raises the AUC of {k} for the {artery}",
-            {"source": "Table 3", "subset": f"image:{artery}", "condition": f"{k}, redundancy", "metric": "auc"},
-            {"source": "Table 3", "subset": f"image:{artery}", "condition": f"{k}, no redundancy", "metric": "auc"},
-            True,
-        )
-        for artery in ("LCA", "RCA")
-        for k in ("2-CAT", "3-CAT")
-    ),
-    *(
-        (
-            f"Two categories give a higher accuracy than three for the {artery}, with redundancy training",
-            {"source": "Table 3", "subset": f"image:{artery}", "condition": "2-CAT, redundancy", "metric": "accuracy"},
-            {"source": "Table 3", "subset": f"image:{artery}", "condition": "3-CAT, redundancy", "metric": "accuracy"},
-            True,
-        )
-        for artery in ("LCA", "RCA")
-    ),
-    *(
-        (
-            f"The FPN finds more lesions than the CAM in the {artery} ({metric})",
-            {"source": "Table 4", "subset": artery, "condition": "FPN, IoU>0.5", "metric": metric},
-            {"source": "Table 4", "subset": artery, "condition": "CAM, IoU>0.2", "metric": metric},
-            True,
-        )
-        for artery in ("LCA", "RCA")
-        for metric in ("global_sensitivity", "sens_s", "spec_s")
-    ),
-    *(
-        (
-            f"The FPN is nearer to the lesion than the CAM in the {artery}",
-            {"source": "Table 4", "subset": artery, "condition": "FPN", "metric": "mse"},
-            {"source": "Table 4", "subset": artery, "condition": "CAM", "metric": "mse"},
-            False,
-        )
-        for artery in ("LCA", "RCA")
-    ),
-    (
-        "The beginning of contrast is found more exactly than its end",
-        {"source": "Results: frame selection", "metric": "mean_error_begin"},
-        {"source": "Results: frame selection", "metric": "mean_error_end"},
-        False,
-    ),
-)
+#: How a statement of the paper fares here.
+SAME, UNCLEAR, OTHER, NONE = "yes", "not told apart", "no", "not measured"
 
 
-def judge(card: pd.DataFrame) -> pd.DataFrame:
+def judge(card: pd.DataFrame, differences: Mapping[str, Estimate]) -> pd.DataFrame:
     """Add a ``verdict`` to each published number.
 
     ``in size``: it lies inside this run's 95 % interval. ``in direction``: it does not, but every
-    comparison that the paper draws with it goes the same way here; where the paper draws none, both
-    numbers are on the same side of what no skill would give, with the whole interval. ``not
+    comparison that the paper draws with it goes the same way here, with the whole interval; where the
+    paper draws none, both numbers are on the same side of what no skill would give. ``not
     reproduced``: neither. ``not comparable``: this run has no number or no interval beside it.
 
     Parameters
     ----------
     card : DataFrame
         ``source, subset, condition, metric, value, own, own_low, own_high, reason``.
+    differences : mapping of statement to Estimate
+        See ``scorecard_directions.paired_directions``.
 
     Returns
     -------
     DataFrame
         With ``verdict``, and what it rests on in ``reason``.
     """
-    ways = _ways(card)
+    ways = _ways(card, differences)
     judged = [_judge_row(card.iloc[place], ways.get(place, [])) for place in range(len(card))]
     verdicts, reasons = zip(*judged, strict=True)
     return card.assign(verdict=verdicts, reason=reasons)
 
 
-def directions(card: pd.DataFrame) -> pd.DataFrame:
+def directions(card: pd.DataFrame, differences: Mapping[str, Estimate]) -> pd.DataFrame:
     """What the paper says in words: whether its direction shows in this run too.
 
     Returns
     -------
     DataFrame
-        ``statement, paper, own, reproduced``: differences first minus second; ``yes``, ``no`` or ``not measured``.
+        ``statement, paper, value, low, high, reproduced``: differences first minus second, this run's on the same
+        resampled patients; ``yes`` or ``no`` where the whole interval is on one side of zero, ``not told apart``
+        where it holds zero, ``not measured``.
     """
-    rows = [
-        (statement, _number(card, a, "value") - _number(card, b, "value"), own, verdict)
-        for statement, a, b, own, verdict in _compared(card)
-    ]
-    return pd.DataFrame(rows, columns=["statement", "paper", "own", "reproduced"])
+    rows = []
+    for direction, a, b, verdict in _compared(card, differences):
+        own = differences.get(direction.statement)
+        paper = _number(card, a, "value") - _number(card, b, "value")
+        numbers = (np.nan,) * 3 if own is None else (own.value, own.low, own.high)
+        rows.append((direction.statement, paper, *numbers, verdict))
+    return pd.DataFrame(rows, columns=["statement", "paper", "value", "low", "high", "reproduced"])
 
 
 def summary(card: pd.DataFrame) -> pd.DataFrame:
@@ -113,21 +77,27 @@ def summary(card: pd.DataFrame) -> pd.DataFrame:
     return counts.rename_axis(None, axis="columns").rename_axis("source").reset_index()
 
 
-def _compared(card: pd.DataFrame) -> Iterator[tuple[str, int, int, float, str]]:
-    """Each statement with its two rows, the difference in this run, and whether it has the paper's direction."""
-    for statement, first, second, higher_is_better in DIRECTIONS:
-        a, b = _find(card, first), _find(card, second)
-        own = _number(card, a, "own") - _number(card, b, "own")
-        better = own > 0 if higher_is_better else own < 0
-        yield statement, a, b, own, "not measured" if np.isnan(own) else "yes" if better else "no"
+def _compared(card: pd.DataFrame, differences: Mapping[str, Estimate]) -> Iterator[tuple[Direction, int, int, str]]:
+    """Each statement with its two rows, and whether this run's difference has the paper's direction."""
+    for direction in DIRECTIONS:
+        a, b = _find(card, direction.first), _find(card, direction.second)
+        yield direction, a, b, _way(differences.get(direction.statement), direction.higher_is_better)
 
 
-def _ways(card: pd.DataFrame) -> dict[int, list[str]]:
+def _way(own: Estimate | None, higher_is_better: bool) -> str:
+    if own is None or np.isnan(own.low):
+        return NONE
+    if own.low <= 0 <= own.high:
+        return UNCLEAR
+    return SAME if (own.value > 0) == higher_is_better else OTHER
+
+
+def _ways(card: pd.DataFrame, differences: Mapping[str, Estimate]) -> dict[int, list[str]]:
     """Of each row, how the comparisons it takes part in came out."""
     found: dict[int, list[str]] = {}
-    for _, a, b, _, verdict in _compared(card):
+    for _, a, b, way in _compared(card, differences):
         for row in (a, b):
-            found.setdefault(row, []).append(verdict)
+            found.setdefault(row, []).append(way)
     return found
 
 
@@ -138,8 +108,9 @@ def _judge_row(row: pd.Series, ways: list[str]) -> tuple[str, str]:
         wide = row["own_high"] - row["own_low"] > WIDE and row["value"] <= 1
         return "in size", f"{row['reason']}; the interval is wide and says little" if wide else row["reason"]
     if ways:
-        same = all(way == "yes" for way in ways)
-        told = "the paper's comparisons with it go the same way" if same else "a comparison with it goes another way"
+        same = all(way == SAME for way in ways)
+        other = "a comparison with it goes another way" if OTHER in ways else "a comparison with it is not told apart"
+        told = "the paper's comparisons with it go the same way" if same else other
         return "in direction" if same else "not reproduced", f"{row['reason']}; {told}"
     none = NO_SKILL.get(str(row["metric"]))
     if none is not None and (row["value"] > none) == (row["own_low"] > none):

@@ -85,7 +85,8 @@ def stored_acceptance() -> tuple[pd.DataFrame, dict[str, float | str]]:
     DataFrame
         ``part, measure, value, wanted, met``.
     dict
-        ``accepted, asked`` (measurements that met what was asked), ``acceptance_version`` (a sentence).
+        ``accepted, asked`` (measurements that met what was asked), ``acceptance_version`` (a sentence),
+        ``real_frames_auc, real_patches_auc`` (how well a small network tells simulated from real).
     """
     table = pd.read_csv(STORED, keep_default_na=False)
     table = pd.concat([table, pretrained_difficulty(json.loads(XA_RECORD.read_text()))], ignore_index=True)
@@ -96,8 +97,14 @@ def stored_acceptance() -> tuple[pd.DataFrame, dict[str, float | str]]:
         "accepted": int(asked["met"].eq("yes").sum()),
         "asked": len(asked),
         "acceptance_version": f"They were taken on {version}.",
+        **{f"real_{what}_auc": _told_from_real(table, what) for what in ("frames", "patches")},
     }
     return table.drop(columns="simulator"), numbers
+
+
+def _told_from_real(table: pd.DataFrame, what: str) -> float:
+    (value,) = table.loc[table["part"].eq("real or simulated") & table["measure"].str.contains(what), "value"]
+    return float(value)
 
 
 def pretrained_difficulty(record: dict[str, Any]) -> pd.DataFrame:

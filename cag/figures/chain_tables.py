@@ -10,9 +10,8 @@ import pandas as pd
 
 from cag.experiments.reading import ReadingSettings
 from cag.experiments.reading_chain import LINKS
-from cag.metrics.intervals import Metrics, bootstrap_many, paired_difference
+from cag.metrics.intervals import Metrics, bootstrap_many, interval_text, paired_difference
 from cag.metrics.weighted import roc_auc
-from cag.notebook import interval_text
 
 
 def chain_table(found: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cag.experiments.frame_scores import row_estimates
 from cag.figures.frame_selection import METHOD_NAMES
-from cag.notebook import interval_text
+from cag.metrics.intervals import interval_text
 
 ARM_NAMES = {"clean": "clean", "as_published": "as published"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -44,6 +45,15 @@ class Estimate:
     n_groups: int
     p_value: float = float("nan")
     undefined: int = 0
+
+
+def interval_text(estimate: Estimate, digits: int = 2) -> str:
+    """An estimate as readers expect it, such as ``0.84 (0.79 to 0.88)``."""
+    if math.isnan(estimate.value):
+        return "not defined"
+    # Adding zero takes the sign from a zero that was rounded to.
+    value, low, high = (f"{round(x, digits) + 0.0:.{digits}f}" for x in (estimate.value, estimate.low, estimate.high))
+    return f"{value} (no interval)" if math.isnan(estimate.low) else f"{value} ({low} to {high})"
 
 
 def resample_counts(n_groups: int, n: int, rng: np.random.Generator) -> Float[np.ndarray, "n g"]:

@@ -51,7 +51,7 @@ class TorchvisionTrunk(Trunk):
                 network = get_model(name, weights="DEFAULT" if pretrained else None)
         except (URLError, OSError) as error:
             remedy = "Connect to the network once, or set weights to random"
-            problem = f"the ImageNet weights of {name} cannot be downloaded ({error})"
+            problem = f"the ImageNet weights of {name} cannot be downloaded ({reason_of(error)})"
             raise InputError(problem, field="weights", remedy=remedy) from None
         except ValueError:
             problem = f"torchvision has no classifier called {name!r}"
@@ -103,3 +103,9 @@ def _before_pooling(network: nn.Module) -> list[nn.Module]:
 
 def _is_head(name: str, child: nn.Module) -> bool:
     return isinstance(child, nn.AdaptiveAvgPool2d | nn.Linear) or name in ("classifier", "head", "heads", "fc")
+
+
+def reason_of(error: OSError | RuntimeError) -> str:
+    """Why a download failed, in the operating system's words where there are any."""
+    cause = getattr(error, "reason", error)
+    return str(getattr(cause, "strerror", None) or cause)

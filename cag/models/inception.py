@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import Inception3, Inception_V3_Weights, inception_v3
 
 from cag.errors import InputError
-from cag.models.backbone import TorchvisionTrunk
+from cag.models.backbone import TorchvisionTrunk, reason_of
 from cag.models.trunk import Geometry, Trunk
 from cag.models.weights import WEIGHTS_FOLDER, load_trunk, save_trunk
 from cag.settings import Weights
@@ -117,7 +117,7 @@ def _imagenet() -> Inception3:
         state = Inception_V3_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
         raise InputError(
-            f"the ImageNet weights cannot be downloaded ({error})",
+            f"the ImageNet weights cannot be downloaded ({reason_of(error)})",
             field="weights",
             remedy="Connect to the network once, or set weights to xa or random",
         ) from None

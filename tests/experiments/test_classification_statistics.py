@@ -40,6 +40,24 @@ def test_a_rule_that_calls_contrast_redundant_costs_accuracy_and_counts_as_disea
     assert tables.estimate(optimism, part="scoring", **at).value == pytest.approx(-0.5)
 
 
+def test_optimism_of_patients_by_hand():
+    """Two of two patients are in order by the published rules; by the clean ones, one pair of four is not."""
+    truth = {"A": 1, "B": 1, "a": 0, "b": 0}
+    scores = {"clean": (0.9, 0.4, 0.1, 0.6), "as_published": (0.9, 0.8, 0.1, 0.6)}
+    rows = pd.DataFrame(
+        {"patient_id": name, "arm": arm, "p_1": p, "target": truth[name]}
+        for arm, own in scores.items()
+        for name, p in zip(truth, own, strict=True)
+    )
+    same = {"artery": "RCA", "n_categories": 2, "redundancy": True, "part": "outer", "redundant": False, "fold": 0}
+    rows = rows.assign(p_0=1 - rows["p_1"], p_redundant=0.0, **same)
+    reference = pd.DataFrame({"patient_id": list(truth), "artery": "RCA", "target": list(truth.values())})
+    table = arms.level_optimism(rows, reference.assign(percent_stenosis=0.0), bootstrap=20, seed=0)
+    assert list(table["level"].unique()) == ["artery", "patient"]
+    values = table[table["level"].eq("patient")].set_index("metric")["value"]
+    assert values.to_dict() == pytest.approx({"as published": 1.0, "clean": 0.75, "difference": 0.25})
+
+
 def test_mild_disease_three_ways_by_hand():
     rows = pd.DataFrame({"target": [0, 0, 1, 2], "percent_stenosis": [0.0, 10.0, 30.0, 100.0]})
     assert arms.with_mild(rows, "negative")["target"].tolist() == [0, 0, 1, 2]
