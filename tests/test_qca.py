@@ -76,7 +76,7 @@ def test_each_mistake_is_one_sentence_that_the_book_quotes(
     with pytest.raises(ManifestError) as caught:
         read_qca(path, people, key)
     assert expected in str(caught.value) and "\n" not in str(caught.value)
-    assert expected in PAGE, "the book says what the program says"
+    assert f"`{caught.value}`" in PAGE, "the book says what the program says"
 
 
 def test_cells_that_may_hold_names_are_not_quoted(tmp_path: Path, people: set[str], key: bytes) -> None:

@@ -127,11 +127,16 @@ def attributes(model: type[Settings]) -> dict[str, str]:
     """Meanings from the ``Attributes`` sections of a model's docstring and its bases'."""
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
-        lines = (base.__doc__ or "").splitlines() if issubclass(base, Settings) else []
-        for line, after in zip(lines, [*lines[1:], ""], strict=False):
-            names, colon, _ = line.strip().partition(" : ")
-            if colon and after.startswith("        "):
-                found |= dict.fromkeys(names.split(", "), after.strip())
+        names: list[str] = []
+        for line in (base.__doc__ or "").splitlines() if issubclass(base, Settings) else []:
+            head, colon, _ = line.strip().partition(" : ")
+            if colon and not line.startswith("        "):
+                names = head.split(", ")
+                found |= dict.fromkeys(names, "")
+            elif names and line.startswith("        "):  # a meaning may go on over several lines
+                found |= {name: f"{found[name]} {line.strip()}".strip() for name in names}
+            else:
+                names = []
     return found
 
 
@@ -144,7 +149,7 @@ class ParameterReference(SphinxDirective):
         lines: list[str] = []
         for path in sorted(NOTEBOOKS.glob("0[1-9]_*.ipynb")):  # the playground is no chapter: its controls say all
             lines += [f".. list-table:: Parameters of notebook ``{path.stem}``.", f"   :name: tab-par-{path.stem[:2]}"]
-            lines += ["   :header-rows: 1", "   :widths: 18 22 16 12 32", ""]
+            lines += ["   :header-rows: 1", "   :widths: 24 20 14 12 30", ""]
             header = ("Name", "Type", "Default", "Range", "Meaning")
             body = [(f"``{n}``", t, f"``{d}``", s, m.replace("*", "\\*")) for n, t, d, s, m in rows_of(path)]
             for row in [header, *body]:

@@ -120,6 +120,19 @@ def test_results_say_which_run_and_show_no_raw_output(page: Page, name: str) -> 
         assert raw not in text
 
 
+@pytest.mark.parametrize("name", [name for name in PAGES if "/" in name or name == "index.html"])
+def test_page_says_that_it_is_no_medical_device(name: str) -> None:
+    source = (HTML / name).read_text(encoding="utf-8")
+    assert "not a medical device" in source[source.index("<footer") :]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_markup_is_left_unread(name: str) -> None:
+    source = (HTML / name).read_text(encoding="utf-8")
+    for raw in ("```{", ":::{", ":header-rows:", "{glue:", "{numref}`"):
+        assert raw not in source, raw
+
+
 def test_search_finds_from_the_folder(page: Page) -> None:
     found = watch(page)
     page.goto(uri("search.html") + "?q=stenosis")
