@@ -80,11 +80,11 @@ def bootstrap_band(
 
 def roc_panels(groups: Groups, *, resamples: int, rng: np.random.Generator) -> Figure:
     """ROC panels as Figure 3 of the paper; see ``curve_panels``."""
-    figure, panel_axes = curve_panels(groups, roc, roc_band, height=2.7, resamples=resamples, rng=rng)
+    figure, panel_axes = curve_panels(groups, roc, roc_band, height=3.1, resamples=resamples, rng=rng)
     for ax in panel_axes.values():
         ax.plot([0, 1], [0, 1], color=PALETTE["grey"], lw=0.8, ls=":")
         ax.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal", xlabel="1 - specificity", ylabel="sensitivity")
-        ax.legend(fontsize=6.5, loc="lower right", handlelength=1.2)
+        ax.legend(fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.28), handlelength=1.2)
     return figure
 
 
@@ -116,7 +116,8 @@ def curve_panels(
     panel_axes = dict(zip(groups, axes.flat, strict=False))
     for letter, (title, ax) in zip("abcdefghi", panel_axes.items(), strict=False):
         for color, (label, scores) in zip(COLORS, groups[title].items(), strict=False):
-            draw(ax, scores["target"].to_numpy(), scores["score"].to_numpy(dtype=float), label, color)
+            name = label.replace("_", "-")
+            draw(ax, scores["target"].to_numpy(), scores["score"].to_numpy(dtype=float), name, color)
         band(ax, next(iter(groups[title].values())), COLORS[0], resamples=resamples, rng=rng)
         ax.set_title(f"{letter}  {title}")
     for ax in axes.flat[len(groups) :]:

@@ -53,13 +53,13 @@ def view_sheet(
     return figure
 
 
-def severity_histogram(ax: Axes, lesions: pd.DataFrame, *, step: float = 10.0) -> Axes:
-    """How many lesions of each severity, stacked by artery."""
+def severity_histogram(ax: Axes, lesions: pd.DataFrame, *, step: float = 5.0) -> Axes:
+    """How many lesions of each severity, stacked by artery; 25, 50 and 70 % are borders of bars."""
     edges = np.append(np.arange(0, 100, step), [100, 100 + step])
     groups = [lesions.loc[lesions["artery"] == artery, "percent_stenosis"] for artery in _ARTERY_COLORS]
     ax.hist(groups, bins=edges.tolist(), stacked=True, color=list(_ARTERY_COLORS.values()), label=list(_ARTERY_COLORS))
     ax.axvline(25, color=PALETTE["grey"], lw=0.8, ls=":")
-    ax.set(xlabel="percent diameter stenosis (last bar: occlusion)", ylabel="lesions")
+    ax.set(xlabel="percent diameter stenosis (last bar: occlusion)", ylabel="lesions", xticks=[0, 25, 50, 70, 100])
     ax.legend()
     return ax
 

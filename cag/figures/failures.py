@@ -21,11 +21,11 @@ def failure_sheet(errors: pd.DataFrame, cohort: Cohort) -> Figure:
         ``error, artery, view, run_id, frame, percent_stenosis, score``; at least one row.
     """
     rows = -(-len(errors) // _COLUMNS)
-    figure, axes = panels(rows, _COLUMNS, height=WIDTH / _COLUMNS + 0.55)
+    figure, axes = panels(rows, _COLUMNS, height=WIDTH / _COLUMNS + 0.65)
     for ax in axes.flat[len(errors) :]:
         ax.set_axis_off()
     for ax, error in zip(axes.flat, errors.itertuples(), strict=False):
-        title = f"{error.error}: score {error.score:.2f}\n{error.view}, {error.percent_stenosis:.0f} %"
+        title = f"{error.error}: score {error.score:.2f}\n{error.view}\nworst segment {error.percent_stenosis:.0f} %"
         show_frame(ax, cohort.frames(str(error.run_id), [int(str(error.frame))])[0].numpy(), title)
         boxes = cohort.boxes.query("run_id == @error.run_id and frame == @error.frame")
         draw_boxes(ax, boxes[CORNERS].to_numpy(), TRUTH)

@@ -30,6 +30,9 @@ METHODS = {"fpn": ("FPN", FOUND), "cam": ("CAM", PALETTE["purple"]), "prior": ("
 #: Characters of a line of a frame's title.
 TITLE_WIDTH = 40
 
+#: Width of the line of a true box, which shows beside a found box drawn over it.
+UNDER = 2.8
+
 
 @dataclass(frozen=True)
 class Case:
@@ -99,7 +102,7 @@ def box_gallery(cases: Sequence[Case]) -> Figure:
     figure, axes = panels(-(-len(cases) // 2), 2, height=3.7)
     for ax, case in zip(axes.flat, cases, strict=False):
         show_frame(ax, case.frame, fill(case.title, TITLE_WIDTH))
-        draw_boxes(ax, case.truth, TRUTH)
+        draw_boxes(ax, case.truth, TRUTH, width=UNDER)
         draw_boxes(ax, case.found, FOUND, style="--")
     for ax in axes.flat[len(cases) :]:
         ax.set_axis_off()
@@ -111,16 +114,14 @@ def heatmap_gallery(cases: Sequence[Case]) -> Figure:
     """For each frame, left the class activation with its boxes, right the detector's boxes; truth on both."""
     figure, axes = panels(len(cases), 2, height=3.5)
     for (left, right), case in zip(axes, cases, strict=True):
-        show_frame(left, case.frame, fill(case.title, TITLE_WIDTH))
+        for ax, title in ((left, fill(case.title, TITLE_WIDTH)), (right, "")):
+            draw_boxes(show_frame(ax, case.frame, title), case.truth, TRUTH, width=UNDER)
         if case.heatmap is not None:
             height, width = case.frame.shape
             area = (-0.5, width - 0.5, height - 0.5, -0.5)
             left.imshow(case.heatmap, cmap="inferno", alpha=0.45, vmin=0, vmax=1, interpolation="bilinear", extent=area)
         draw_boxes(left, case.cam_boxes, METHODS["cam"][1], style="--")
-        show_frame(right, case.frame, "")
         draw_boxes(right, case.found, FOUND, style="--")
-        for ax in (left, right):
-            draw_boxes(ax, case.truth, TRUTH)
     entries = {"true lesion": (TRUTH, "-"), "CAM box": (METHODS["cam"][1], "--"), "FPN box": (FOUND, "--")}
     _legend(figure, entries)
     return figure
@@ -171,8 +172,8 @@ def recall_by_group(ax: Axes, table: pd.DataFrame, xlabel: str) -> Axes:
     counts = table.groupby("group", sort=False).lesions.max()
     for place, recall, spread, style in _recalls(table, list(counts.index), apart=0.18):
         ax.errorbar(place, recall, spread, fmt="o", ms=5, capsize=3, **style)
-    ax.set_xticks(range(len(counts)), [f"{group}\nn={count}" for group, count in counts.items()], fontsize=8)
-    ax.set(xlabel=xlabel, ylabel="lesions found (recall)", ylim=(0, 1))
+    ax.set_xticks(range(len(counts)), [f"{group}\n{count}" for group, count in counts.items()], fontsize=7)
+    ax.set(xlabel=f"{xlabel}\nand number of lesions", ylabel="lesions found (recall)", ylim=(0, 1))
     ax.legend(loc="upper left")
     return ax
 

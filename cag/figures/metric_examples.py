@@ -50,7 +50,7 @@ def box_examples() -> Figure:
     for ax, (name, boxes) in zip(axes.flat, FRAMES.items(), strict=True):
         scores = box_scores(boxes)
         words = [f"global {_said(scores['global_sensitivity'])}", f"Sens_s {_said(scores['sens_s'])}"]
-        words += [f"Spec_s {_said(scores['spec_s'])}", f'"MSE" {_said(scores["mse"])} px']
+        words += [f"Spec_s {_said(scores['spec_s'])}", f'"MSE" {_said(scores["mse"], " px")}']
         _empty_frame(ax, f"{name}\n" + "\n".join(words))
         draw_boxes(ax, np.array([_A, _B]), TRUTH)
         draw_boxes(ax, np.array(boxes), FOUND, style="--")
@@ -102,8 +102,8 @@ def redundant_examples() -> Figure:
     return figure
 
 
-def _said(value: float) -> str:
-    return "not defined" if np.isnan(value) else f"{value:.2f}"
+def _said(value: float, unit: str = "") -> str:
+    return "not defined" if np.isnan(value) else f"{value:.2f}{unit}"
 
 
 def _empty_frame(ax: Axes, title: str) -> None:

@@ -73,12 +73,14 @@ def show_frame(ax: Axes, frame: np.ndarray, title: str = "") -> Axes:
     return ax
 
 
-def draw_boxes(ax: Axes, boxes: np.ndarray, color: str, *, label: str = "", style: str = "-") -> Axes:
-    """Draw boxes ``[n, 4]`` (x1, y1, x2, y2 in pixels of the frame shown)."""
+def draw_boxes(
+    ax: Axes, boxes: np.ndarray, color: str, *, label: str = "", style: str = "-", width: float = 1.4
+) -> Axes:
+    """Draw boxes ``[n, 4]`` (x1, y1, x2, y2 in pixels of the frame shown) with lines of ``width`` points."""
     for number, (x1, y1, x2, y2) in enumerate(np.asarray(boxes, dtype=float).reshape(-1, 4)):
         name = label if number == 0 else None
         patch = Rectangle(
-            (x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, ec=color, lw=1.4, linestyle=style, label=name
+            (x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, ec=color, lw=width, linestyle=style, label=name
         )
         ax.add_patch(patch)
     return ax

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 
 #: Column of a result table -> its head in the book; other columns get a capital letter.
@@ -38,13 +40,26 @@ HEADS = {
 #: Truth values, by column; elsewhere yes and no.
 TRUTH = {"redundancy": {True: "with", False: "without"}}
 
+#: What a line may not break inside of: ``(0.79 to 0.88)`` and ``0.84 ± 0.02``.
+_HELD_TOGETHER = re.compile(r"\(-?[\d.]+ to -?[\d.]+\)|-?[\d.]+ ± [\d.]+|\(no interval\)|not defined")
+_NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
+
 
 def with_heads(table: pd.DataFrame) -> pd.DataFrame:
-    """A table with words at the head of its columns, and words for its truth values."""
+    """A table with words at the head of its columns, words for its truth values, and intervals that do not break."""
     shown = table.copy()
     for name in shown.select_dtypes("bool"):
         shown[name] = shown[name].map(TRUTH.get(str(name), {True: "yes", False: "no"}))
+    for name in shown.select_dtypes(["object", "string"]):
+        shown[name] = shown[name].map(_unbroken)
     return shown.rename(columns={name: HEADS.get(str(name), _capital(str(name))) for name in shown.columns})
+
+
+def _unbroken(cell: object) -> object:
+    """A text whose intervals stay on one line; anything else as it is."""
+    if not isinstance(cell, str):
+        return cell
+    return _HELD_TOGETHER.sub(lambda found: found[0].replace(" ", _NO_BREAK_SPACE), cell)
 
 
 def _capital(name: str) -> str:

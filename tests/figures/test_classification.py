@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from cag.figures import classification as figures
 from cag.figures import classification_curves as curves
 from cag.figures import cohort as cohort_figures
-from cag.figures import scorecard as scorecard_figures
 
 
 @pytest.fixture
@@ -112,22 +111,6 @@ def test_cohort_figures(ax):
     assert [label.get_text() for label in bars.get_yticklabels()] == ["proximal LAD"]
     counted = cohort_figures.severity_histogram(Figure().subplots(), lesions)
     assert sum(patch.get_height() for patch in counted.patches) >= 2
+    assert {25, 50, 70, 100} <= {round(patch.get_x()) for patch in counted.patches}, "no bar lies across a cut-point"
     sheet = cohort_figures.view_sheet([np.zeros((8, 8), np.uint8)], [np.array([[1, 1, 3, 3]])], ["view"])
     assert len(sheet.axes[0].patches) == 1
-
-
-def test_scorecard_figure_shows_shares_only():
-    card = pd.DataFrame(
-        {
-            "source": ["Table 3", "Table 3"],
-            "subset": ["a", "b"],
-            "condition": ["", ""],
-            "metric": ["auc", "mse"],
-            "value": [0.8, 37.0],
-            "own": [0.7, 50.0],
-            "own_low": [0.6, 40.0],
-            "own_high": [0.8, 60.0],
-        }
-    )
-    figure = scorecard_figures.published_against_own(card)
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a · auc"]

@@ -51,6 +51,8 @@ def test_heatmap_lies_over_the_frame() -> None:
     left, right = heatmap_gallery([CASE]).axes
     assert (len(left.images), len(right.images)) == (2, 1)
     assert (len(left.patches), len(right.patches)) == (2, 3)
+    true, found = right.patches[0], right.patches[-1]
+    assert found.get_linestyle() == "--" and true.get_linewidth() > found.get_linewidth(), "a box on a lesion hides it"
 
 
 def test_froc_and_sweep_show_one_line_a_method() -> None:
@@ -70,7 +72,7 @@ def test_recall_by_group_names_the_lesions_counted() -> None:
     ).assign(low=0.4, high=0.7)
     recall_by_group(axes[0, 0], table, "percent stenosis")
     labels = [label.get_text() for label in axes[0, 0].get_xticklabels()]
-    assert labels == ["25-49\nn=5", "50-69\nn=7"]
+    assert labels == ["25-49\n5", "50-69\n7"]
 
 
 def test_unknown_groups_are_said_to_be_unknown() -> None:
