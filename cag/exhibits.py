@@ -38,7 +38,7 @@ class Exhibit:
     alt : str
         The figure in words.
     tables : tuple of str
-        Parquet tables below the profile's results that the notebook had written or read by then.
+        Parquet tables below the profile's results that the notebook had written or read by then; it may show less.
     files : tuple of str
         Suffixes of what can be downloaded.
     """

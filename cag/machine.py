@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import platform
 import resource
 import sys
+from collections.abc import Mapping
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -69,6 +71,30 @@ def peak_memory_of_children_gb() -> float:
     """Most memory that one finished child process held at once, in GB."""
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e9, 2)
+
+
+def longest_before(stamp: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The longest execution of the same notebook before, where this one found work of unknown duration.
+
+    Parameters
+    ----------
+    stamp : Path
+        Where the record of the execution before lies.
+    record : mapping
+        That of this execution, with ``tasks`` (``tasks.tasks_used``).
+
+    Returns
+    -------
+    dict
+        ``before`` with ``seconds`` and ``date``; empty where nothing is unknown, or nothing is known of before.
+    """
+    if None not in record["tasks"]["found"].values() or not stamp.exists():
+        return {}
+    last = json.loads(stamp.read_text())
+    if last["profile"] != record["profile"] or last["overrides"] != record["overrides"]:
+        return {}
+    executions = [{"seconds": last["seconds"], "date": last.get("date", "")}, last.get("before")]
+    return {"before": max(filter(None, executions), key=lambda one: one["seconds"])}
 
 
 def _processor() -> str:

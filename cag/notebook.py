@@ -93,9 +93,10 @@ def glue_run_line(settings: StudySettings, cohort: Cohort, *, image_size: int | 
     size = f", {image_size} px" if image_size else ""
     patients, runs = cohort.manifest.patient_id.nunique(), len(cohort.manifest)
     # ARCADE has no patient numbers: its reader groups images that are nearly the same.
-    units = "groups of near-duplicates" if cohort.manifest["source"].eq("arcade").all() else "patients"
+    single = cohort.manifest["source"].eq("arcade").all()
+    units, films = ("groups of near-duplicates", "images") if single else ("patients", "runs")
     line = (
-        f"Run shown: profile {settings.profile}; {cohort.simulated_or_real}: {patients} {units}, {runs} runs{size}; "
+        f"Run shown: profile {settings.profile}; {cohort.simulated_or_real}: {patients} {units}, {runs} {films}{size}; "
         f"initial weights {settings.weights}; clean arm unless said; {date.today().isoformat()}; "
         f"cag {version('cag')}."
     )
@@ -116,17 +117,21 @@ def glue_estimates(estimates: Mapping[str, Estimate | float]) -> None:
             glue(name, estimate, display=False)
 
 
-def glue_figure(name: str, figure: Figure, *, data: pd.DataFrame | None = None) -> None:
+def glue_figure(
+    name: str, figure: Figure, *, data: pd.DataFrame | None = None, tables: tuple[str, ...] | None = None
+) -> None:
     """Hand a figure to the book, which places it with its caption, and keep its downloads.
 
     Parameters
     ----------
     data : DataFrame, optional
         The data behind it; read back from what was drawn when not given.
+    tables : tuple of str, optional
+        Tables of rows that it may rest on: those read or written so far, unless given; none for a drawn example.
     """
     glue(name, figure, display=False)
     page = current_page()
-    keep_figure(page.exhibits, name, figure, data, page.store.used)
+    keep_figure(page.exhibits, name, figure, data, page.store.used if tables is None else tables)
 
 
 def glue_image(name: str, figure: Figure, alt: str) -> None:

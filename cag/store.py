@@ -27,6 +27,7 @@ from cag.settings import Settings
 __all__ = ["RunFolder", "Store", "write_atomically"]
 
 _MARKER = "complete.json"
+_TOOK = "took"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,15 @@ class RunFolder:
     def has(self, name: str) -> bool:
         """Whether a file of this name (with suffix) is stored."""
         return (self.path / name).exists()
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds that the work took; None where that was not recorded."""
+        return float(self.load_json(_TOOK)["seconds"]) if self.has(f"{_TOOK}.json") else None
+
+    def save_seconds(self, seconds: float) -> None:
+        """Store how long the work took."""
+        self.save_json(_TOOK, {"seconds": round(seconds, 2)})
 
     def save_table(self, name: str, table: pd.DataFrame) -> None:
         """Store a table as Parquet."""
@@ -97,8 +107,8 @@ class Store:
 
     @property
     def used(self) -> tuple[str, ...]:
-        """Names of the published tables written or asked for so far, each once, in order."""
-        return tuple(dict.fromkeys(self._used))
+        """Names of the published tables written or read so far, each once, in order."""
+        return tuple(name for name in dict.fromkeys(self._used) if (self.root / f"{name}.parquet").exists())
 
     def folder(self, kind: str, settings: Settings, cohort_digest: str) -> RunFolder:
         """The folder of a piece of work: its kind, its settings, the cohort and the trunk it starts from decide."""

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,13 +23,13 @@ from tqdm import tqdm
 from cag.errors import InputError, SettingsError
 from cag.files import write_atomically
 from cag.lanes import lanes_for, side_by_side
-from cag.machine import cores, describe_machine, end_children, peak_memory_of_children_gb
+from cag.machine import cores, describe_machine, end_children, longest_before, peak_memory_of_children_gb
 from cag.plan import run_leading
 from cag.profiles import NOTEBOOKS, SECTIONS, load_profile
 from cag.progress import DEADLINE_VARIABLE, OutOfTime
 from cag.reuse import inputs_digest
 from cag.settings import ROOT
-from cag.tasks import SCHEDULER_VARIABLE
+from cag.tasks import SCHEDULER_VARIABLE, USED_VARIABLE, tasks_used
 
 #: Notebook -> the notebooks whose results it reads, in the order in which they best start: longest way first.
 READS_FROM: dict[str, tuple[str, ...]] = {
@@ -153,11 +154,13 @@ def _execute(
     key = inputs_digest(NOTEBOOKS / f"{name}.ipynb", values, ROOT)
     if executed.exists() and stamp.exists() and json.loads(stamp.read_text())["inputs"] == key:
         return Execution(name, 0.0, reused=True)
-    start = time.monotonic()
-    write_atomically(executed, lambda path: _run_notebook(NOTEBOOKS / f"{name}.ipynb", path, values, shown))
-    seconds = time.monotonic() - start
+    with tempfile.TemporaryDirectory() as folder:
+        notes, source, start = Path(folder) / "tasks", NOTEBOOKS / f"{name}.ipynb", time.monotonic()
+        write_atomically(executed, lambda path: _run_notebook(source, path, values, shown, notes))
+        seconds, tasks = time.monotonic() - start, tasks_used(notes)
     record = {"inputs": key, "profile": values["profile"], "seconds": round(seconds, 1), "overrides": _shown(overrides)}
-    record |= describe_machine() | {"lanes": lanes, "peak_memory_gb": peak_memory_of_children_gb()}
+    record |= describe_machine() | {"lanes": lanes, "peak_memory_gb": peak_memory_of_children_gb(), "tasks": tasks}
+    record |= longest_before(stamp, record)
     write_atomically(stamp, lambda path: path.write_text(json.dumps(record, indent=1)))
     return Execution(name, seconds, reused=False)
 
@@ -169,7 +172,9 @@ def _shown(overrides: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _run_notebook(source: Path, target: Path, values: Mapping[str, Any], shown: TextIO | TextIOBase) -> None:
+def _run_notebook(
+    source: Path, target: Path, values: Mapping[str, Any], shown: TextIO | TextIOBase, notes: Path
+) -> None:
     tqdm.write(f"{source.stem} starts", file=sys.stderr)
     alone = shown is sys.stderr
     try:
@@ -180,7 +185,7 @@ def _run_notebook(source: Path, target: Path, values: Mapping[str, Any], shown: 
             cwd=ROOT,
             progress_bar=alone,
             stderr_file=shown,
-            extra_arguments=QUIET,
+            extra_arguments=[*QUIET, _kernel_environment(USED_VARIABLE, str(notes))],
         )
     except PapermillExecutionError as error:
         if error.ename == OutOfTime.__name__:
@@ -195,6 +200,11 @@ def _run_notebook(source: Path, target: Path, values: Mapping[str, Any], shown: 
             cell.outputs = [output for output in cell.outputs if output.output_type != "stream"]
     strip_output(notebook, keep_output=True, keep_count=True, keep_id=True, extra_keys=extra)
     nbformat.write(notebook, target)
+
+
+def _kernel_environment(name: str, value: str) -> str:
+    """An argument that sets a variable in one kernel alone; those of lanes share this process's environment."""
+    return f"--IPKernelApp.exec_lines=__import__('os').environ[{name!r}] = {value!r}"
 
 
 @contextlib.contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from cag.claims import fill
@@ -35,6 +37,11 @@ class Task:
     work: Callable[[Cohort, Any, RunFolder], None]
     here: bool = False
 
+    @property
+    def timed(self) -> Task:
+        """The same task, which also stores how long it took."""
+        return replace(self, work=partial(_work_timed, self.work))
+
 
 @dataclass(frozen=True)
 class Open:
@@ -48,3 +55,9 @@ class Open:
         return fill(
             store, self.folder, self.task.settings, lambda draft: self.task.work(cohort, self.task.settings, draft)
         )
+
+
+def _work_timed(work: Callable[..., None], cohort: Cohort, settings: Settings, folder: RunFolder) -> None:
+    start = time.monotonic()
+    work(cohort, settings, folder)
+    folder.save_seconds(time.monotonic() - start)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from cag.cohort import Cohort
 from cag.progress import Progress
 from cag.store import RunFolder, Store
 from cag.task import Open, Task
 
-__all__ = ["Task", "run_tasks"]
+__all__ = ["Task", "run_tasks", "tasks_used"]
 
 #: Set while a study runs on a cluster: the address of its scheduler.
 SCHEDULER_VARIABLE = "CAG_SCHEDULER"
+
+#: Set in the kernel of a study's notebook: the file in which it notes the tasks that it used.
+USED_VARIABLE = "CAG_TASKS_USED"
 
 #: Seconds between looks at the work that another process is doing.
 PAUSE = 0.5
@@ -47,7 +53,8 @@ def run_tasks(
     """
     digest = cohort.digest()
     folders = [store.folder(task.kind, task.settings, digest) for task in tasks]
-    waiting = [Open(task, folder) for task, folder in zip(tasks, folders, strict=True) if not folder.complete]
+    stored = [folder.complete for folder in folders]
+    waiting = [Open(task.timed, folder) for task, folder in zip(tasks, folders, strict=True) if not folder.complete]
     address = scheduler or os.environ.get(SCHEDULER_VARIABLE)
     label = tasks[0].kind if tasks else "tasks"
     with Progress(label, len(waiting), progress) as bar:
@@ -57,7 +64,36 @@ def run_tasks(
             run_on_cluster([one for one in waiting if not one.task.here], cohort, store, address, digest, bar)
             waiting = [one for one in waiting if one.task.here]
         _run_here(waiting, cohort, store, bar)
+    _note_used(folders, stored)
     return folders
+
+
+def tasks_used(notes: Path) -> dict[str, Any]:
+    """What a kernel noted of the tasks it used.
+
+    Returns
+    -------
+    dict
+        ``made``: the tasks that were done meanwhile. ``found``: tasks that were stored before, and the seconds that
+        each had taken; None where that was not recorded. Tasks are named by their folders, ``<kind>/<key>``.
+    """
+    lines = notes.read_text().splitlines() if notes.exists() else []
+    first: dict[str, dict[str, Any]] = {}
+    for line in map(json.loads, lines):
+        first.setdefault(line["task"], line)  # what was made here is found here from then on
+    found = {name: line["seconds"] for name, line in first.items() if line["stored"]}
+    return {"made": [name for name in first if name not in found], "found": found}
+
+
+def _note_used(folders: Sequence[RunFolder], stored: Sequence[bool]) -> None:
+    """A line for each task, where a study asked for it."""
+    notes = os.environ.get(USED_VARIABLE)
+    if not notes:
+        return
+    with Path(notes).open("a", encoding="utf-8") as file:
+        for folder, before in zip(folders, stored, strict=True):
+            name = f"{folder.path.parent.name}/{folder.path.name}"
+            file.write(json.dumps({"task": name, "stored": before, "seconds": folder.seconds}) + "\n")
 
 
 def _run_here(waiting: Sequence[Open], cohort: Cohort, store: Store, bar: Progress) -> None:

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from cag import machine
-from cag.machine import cores, describe_machine, end_children, memory_gb, peak_memory_of_children_gb
+from cag.machine import cores, describe_machine, end_children, longest_before, memory_gb, peak_memory_of_children_gb
 
 
 def test_the_record_tells_what_decides_time_and_result():
@@ -23,6 +23,19 @@ def test_the_record_tells_what_decides_time_and_result():
 def test_the_record_names_neither_machine_nor_user():
     values = {str(value) for value in describe_machine().values()}
     assert platform.node() not in values and getpass.getuser() not in values
+
+
+def test_the_longest_execution_before_is_kept_while_the_time_of_found_work_is_unknown(tmp_path):
+    stamp, same = tmp_path / "03.json", {"profile": "demo", "overrides": {}}
+    timed, untimed = ({"tasks": {"made": [], "found": {"a/b": took}}} for took in (3.0, None))
+    assert longest_before(stamp, same | untimed) == {}
+    stamp.write_text(json.dumps(same | {"seconds": 1000, "date": "2026-11-28"}))
+    first = {"before": {"seconds": 1000, "date": "2026-11-28"}}
+    assert longest_before(stamp, same | untimed) == first
+    assert longest_before(stamp, same | timed) == {}
+    assert longest_before(stamp, same | untimed | {"profile": "paper"}) == {}
+    stamp.write_text(json.dumps(same | {"seconds": 90, "date": "2026-11-29"} | first))
+    assert longest_before(stamp, same | untimed) == first
 
 
 def test_memory_of_children_is_a_number_of_gigabytes():

@@ -46,6 +46,13 @@ def test_a_folder_is_complete_only_when_finished(tmp_path):
     assert folder.load_json("settings") == {"epochs": 1}
 
 
+def test_tables_that_were_asked_for_and_are_not_there_are_not_used(tmp_path):
+    store = Store(tmp_path)
+    store.table("missing")
+    store.publish("there", pd.DataFrame({"x": [1]}))
+    assert store.used == ("there",)
+
+
 def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "table.csv"
     write_atomically(path, lambda p: p.write_text("whole"))

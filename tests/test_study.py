@@ -160,3 +160,25 @@ def test_two_notebooks_run_side_by_side_with_a_core_each(project, monkeypatch):
 def test_every_notebook_says_what_it_reads_from():
     assert study.READS_FROM.keys() == study.SECTIONS.keys()
     assert {name for names in study.READS_FROM.values() for name in names} <= study.SECTIONS.keys()
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_record_tells_which_tasks_a_notebook_made_and_which_it_found(project):
+    notebook = nbformat.read(project / "notebooks" / "01_example.ipynb", as_version=4)
+    notebook.cells[-1].source = (
+        "from pathlib import Path\nfrom types import SimpleNamespace\nfrom cag.settings import Settings\n"
+        "from cag.store import Store\nfrom cag.tasks import Task, run_tasks\n"
+        "work = lambda cohort, settings, folder: folder.save_json('x', {})\n"
+        "cohort = SimpleNamespace(digest=lambda: 'c')\n"
+        "tasks = [Task('kind', Settings(), work)]\n"
+        "len(run_tasks(tasks, cohort, Store(Path('results/demo')), progress=False))"
+    )
+    nbformat.write(notebook, project / "notebooks" / "01_example.ipynb")
+    records = []
+    for number in (1, 2):
+        study.run_study("demo", overrides={"number": number})
+        records.append(json.loads((project / "results" / "demo" / "notebooks" / "01_example.json").read_text()))
+    (made,) = records[0]["tasks"]["made"]
+    assert made.startswith("kind/") and records[0]["tasks"]["found"] == {}
+    assert records[1]["tasks"]["made"] == [] and records[1]["tasks"]["found"][made] >= 0
+    assert "CAG_TASKS_USED" not in os.environ and "before" not in records[1]

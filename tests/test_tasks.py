@@ -9,7 +9,7 @@ import pytest
 from cag.progress import OutOfTime
 from cag.settings import Settings
 from cag.store import Store
-from cag.tasks import Task, run_tasks
+from cag.tasks import USED_VARIABLE, Task, run_tasks, tasks_used
 
 
 class Example(Settings):
@@ -51,3 +51,24 @@ def test_the_hours_of_a_study_end_before_a_task_and_the_next_call_goes_on(tmp_pa
         run_tasks(tasks, COHORT, Store(tmp_path), progress=False)
     monkeypatch.delenv("CAG_DEADLINE")
     assert all(folder.complete for folder in run_tasks(tasks, COHORT, Store(tmp_path), progress=False))
+
+
+def test_a_kernel_notes_which_tasks_it_made_and_which_it_found_with_their_seconds(tmp_path, monkeypatch):
+    def work(cohort, settings, folder):
+        time.sleep(0.05)
+        folder.save_table("result", pd.DataFrame({"number": [settings.number]}))
+
+    tasks = [Task("square", Example(number=n), work) for n in (1, 2)]
+    store, notes = Store(tmp_path / "store"), tmp_path / "notes"
+    (older,) = run_tasks(tasks[:1], COHORT, store, progress=False)
+    assert not notes.exists() and 0.05 <= older.seconds < 5
+    (older.path / "took.json").unlink()  # as folders were before
+    monkeypatch.setenv(USED_VARIABLE, str(notes))
+    for _ in range(2):
+        folders = run_tasks(tasks, COHORT, store, progress=False)
+    names = [f"square/{folder.path.name}" for folder in folders]
+    assert tasks_used(notes) == {"made": names[1:], "found": {names[0]: None}}
+    notes.unlink()
+    run_tasks(tasks[1:], COHORT, store, progress=False)
+    assert tasks_used(notes)["found"] == {names[1]: folders[1].seconds}
+    assert tasks_used(tmp_path / "none") == {"made": [], "found": {}}

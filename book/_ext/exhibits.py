@@ -165,10 +165,6 @@ def catalog(app: Sphinx) -> Catalog:
     return app.exhibit_catalog
 
 
-#: Tables of rows that the line under a figure or table names at most; ``figures.json`` lists all.
-ROWS_NAMED = 3
-
-
 def tools(entry: Entry, base: str) -> str:
     """HTML of the line under a figure or table."""
     named = {"svg": "SVG", "png": "PNG, 300 dpi", "csv": "data, CSV"}
@@ -183,9 +179,21 @@ def tools(entry: Entry, base: str) -> str:
         f'<button type="button" class="exhibit-copy" aria-label="Copy the citation of {entry.label}">Copy</button>'
         "</details>"
     )
-    rows = [f"<code>{html.escape(table)}</code>" for table in entry.prediction_tables[:ROWS_NAMED]]
-    behind = [f'<span class="exhibit-rows">rows stored up to here: {", ".join(rows)}</span>'] if rows else []
-    return f'<div class="exhibit-tools">{" ".join([anchor, *links, *behind, cite])}</div>'
+    return f'<div class="exhibit-tools">{" ".join([anchor, *links, *_tables_before(entry), cite])}</div>'
+
+
+def _tables_before(entry: Entry) -> list[str]:
+    """What the notebook had read or written when it made an entry, folded; it need not rest on all of it."""
+    count = len(entry.prediction_tables)
+    if not count:
+        return []
+    names = ", ".join(f"<code>{html.escape(table)}</code>" for table in entry.prediction_tables)
+    said = "1 table" if count == 1 else f"{count} tables"
+    words = f"The notebook had read or written these when it made {entry.label}, which need not rest on all of them: "
+    return [
+        f'<details class="exhibit-rows"><summary>{said} read or written up to here</summary>'
+        f"<p>{words}{names}.</p></details>"
+    ]
 
 
 def dress_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:

@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 from torchvision.ops import box_iou
 
-from cag.anatomy import SEGMENTS
 from cag.experiments.localization_data import boxes_by_image
+from cag.experiments.localization_failures import describe_lesion
 from cag.metrics.boxes import CORNERS
 
 CASES = ("best", "typical", "missed", "false")
@@ -75,9 +75,8 @@ def _missed(truth: pd.DataFrame, recall: list[np.ndarray], images: pd.DataFrame)
     area = (lost.x2 - lost.x1) * (lost.y2 - lost.y1)
     known = lost.percent_stenosis.astype(float)
     row = lost.loc[known.idxmax() if known.notna().any() else area.idxmax()]
-    percent = f"a {row['percent_stenosis']:.0f} % stenosis" if pd.notna(row["percent_stenosis"]) else "a stenosis"
-    place = f" of the {SEGMENTS[int(row['segment'])]}" if row["segment"] in SEGMENTS else ""
-    return [("missed", str(row["image_id"]), f"Missed: {percent}{place} that no box touches")]
+    told = f"Missed: {describe_lesion(row)} that no box above the operating score touches"
+    return [("missed", str(row["image_id"]), told)]
 
 
 def _false(images: pd.DataFrame, detections: pd.DataFrame, true: list[np.ndarray]) -> Sequence[tuple[str, str, str]]:

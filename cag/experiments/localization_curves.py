@@ -21,6 +21,8 @@ from cag.metrics.ranking import FROC_RATES, froc_sensitivity
 SEVERITY_BINS = (25, 50, 70, 100, 101)
 #: Edges of the foreshortening strata: the share of its length that the projection loses.
 FORESHORTENING_BINS = (0, 0.1, 0.2, 0.4, 1.01)
+#: A segment with fewer lesions has no recall of its own.
+LEAST_LESIONS = 5
 #: False boxes an image at which the free-response curves are drawn, those of the protocol among them.
 CURVE_RATES = (0.125, *FROC_RATES, 8.0)
 
@@ -74,7 +76,7 @@ def recall_table(
     return pd.concat(frames, ignore_index=True)[["method", "group", "lesions", "recall", "low", "high"]]
 
 
-def segment_table(sides: Sides, *, bootstrap: int, seed: int, least: int = 5) -> pd.DataFrame:
+def segment_table(sides: Sides, *, bootstrap: int, seed: int, least: int = LEAST_LESIONS) -> pd.DataFrame:
     """``recall_table`` by segment, in the order of their numbers, of those with at least ``least`` lesions."""
     table = recall_table(sides, "segment", bootstrap=bootstrap, seed=seed)
     return table[table.lesions >= least].reset_index(drop=True)

@@ -66,7 +66,8 @@ def choose_failures(
 def _measured(truth: pd.DataFrame, detections: pd.DataFrame, scale: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Lesions and boxes with their best ``overlap``, and ``gap`` to the nearest other in pixels of a 512 px frame."""
     lesions = truth.assign(overlap=0.0, gap=np.nan, touched=np.nan)
-    boxes = detections.assign(overlap=0.0, gap=np.nan)
+    sides = {"wide": (detections.x2 - detections.x1) * scale, "high": (detections.y2 - detections.y1) * scale}
+    boxes = detections.assign(overlap=0.0, gap=np.nan, **sides)
     lesions, boxes = lesions.reset_index(drop=True), boxes.reset_index(drop=True)
     rows_of = boxes.groupby("image_id").indices
     for image_id, own in lesions.groupby("image_id").indices.items():
@@ -88,7 +89,10 @@ def _measured(truth: pd.DataFrame, detections: pd.DataFrame, scale: float) -> tu
 
 def describe_lesion(row: pd.Series) -> str:
     """A lesion in words, as far as it is known: ``a 63 % stenosis of the mid LAD``."""
-    percent = f"a {row['percent_stenosis']:.0f} % stenosis" if pd.notna(row["percent_stenosis"]) else "a stenosis"
+    percent = "a stenosis"
+    if pd.notna(row["percent_stenosis"]):
+        number = f"{row['percent_stenosis']:.0f}"
+        percent = f"{'an' if number.startswith('8') or number in ('11', '18') else 'a'} {number} % stenosis"
     place = f" of the {SEGMENTS[int(row['segment'])]}" if row["segment"] in SEGMENTS else ""
     return percent + place
 
@@ -101,18 +105,21 @@ def _missed(row: pd.Series) -> str:
         traits.append("foreshortened")
     kind = f" ({' and '.join(traits)})" if traits else ""
     if pd.notna(row["touched"]):
-        why = f"a box touches it, but its score of {row['touched']:.2f} lies below the operating score"
+        why = f"no box above the operating score touches it; one of score {row['touched']:.2f} does"
     elif pd.notna(row["gap"]):
-        why = f"the nearest counted box lies {row['gap']:.0f} px away"
+        why = f"the nearest counted box lies {row['gap']:.0f} px away (of a 512 px frame)"
     else:
         why = "no box of any score counts in this frame"
     return f"Missed: {describe_lesion(row)}{kind}; {why}"
 
 
 def _loose(row: pd.Series) -> str:
-    return f"Loose: {describe_lesion(row)}; the best box overlaps it (IoU {row['overlap']:.2f}) too little to count"
+    touch = "barely touches it (IoU below 0.01)" if row["overlap"] < 0.01 else f"overlaps it (IoU {row['overlap']:.2f})"
+    return f"Loose: {describe_lesion(row)}; the best box {touch}, too little to count"
 
 
 def _false(row: pd.Series) -> str:
-    size = f"{row['x2'] - row['x1']:.0f} x {row['y2'] - row['y1']:.0f} working px"
-    return f"False: a box of score {row['score']:.2f} ({size}); the nearest lesion lies {row['gap']:.0f} px away"
+    return (
+        f"False: a box of score {row['score']:.2f}, {row['wide']:.0f} x {row['high']:.0f} px; "
+        f"the nearest lesion lies {row['gap']:.0f} px away (pixels of a 512 px frame)"
+    )

@@ -12,16 +12,15 @@ from cag.experiments.localization_transfer import WAYS, Transfer
 from cag.metrics.intervals import bootstrap_many, paired_difference
 
 WAY_NAMES = {
-    "home": "these frames, other patients",
+    "home": "this cohort, other folds",
     "applied": "the other cohort alone",
     "tuned": "the other cohort, then these frames",
     "prior": "place prior of these frames",
 }
 SHOWN = ("recall", "precision", "f1", "ap50", "recall_at_1fp")
-NOT_RUN = "not run in this profile; name another cohort with transfer_manifest"
 
 
-def transfer_scores(transfer: Transfer | None, *, bootstrap: int, seed: int) -> pd.DataFrame:
+def transfer_scores(transfer: Transfer, *, bootstrap: int, seed: int) -> pd.DataFrame:
     """Metrics of every cohort tested on and way to it, and their differences from the detector trained at home.
 
     Returns
@@ -29,16 +28,15 @@ def transfer_scores(transfer: Transfer | None, *, bootstrap: int, seed: int) -> 
     DataFrame
         ``tested_on, way, against, n_images, n_lesions, metric, value, low, high, n_groups, p_value, undefined``;
         ``against`` is empty for the metrics themselves, ``home`` for differences on the same resampled patients.
-        Without a transfer no row.
     """
     rows: list[dict[str, object]] = []
-    for (name, way), side in transfer.sides.items() if transfer else ():
+    for (name, way), side in transfer.sides.items():
         sizes = {"n_images": len(side.images), "n_lesions": len(side.truth)}
         label = {"tested_on": name, "way": way, "against": "", **sizes}
         rng = np.random.default_rng([seed, 68])
         found = bootstrap_many(side.metrics, side.patients, n=bootstrap, rng=rng)
         rows += [label | {"metric": metric} | asdict(value) for metric, value in found.items()]
-        home = transfer.sides[name, "home"] if transfer else side
+        home = transfer.sides[name, "home"]
         if way != "home":
             rng = np.random.default_rng([seed, 69])
             pair = (side.metrics, side.patients, home.metrics, home.patients)
@@ -53,8 +51,6 @@ def transfer_text(scores: pd.DataFrame) -> pd.DataFrame:
     """A row a detector: Tested on, Trained on, the metrics, and what is gained over the one trained at home."""
     heads = [METRICS[name][0] for name in SHOWN]
     columns = ["Tested on", "Trained on", *heads, "Average precision, minus the first row's"]
-    if scores.empty:
-        return pd.DataFrame([[NOT_RUN, *["–"] * (len(columns) - 1)]], columns=columns)
     rows = []
     for name in scores.tested_on.unique():
         for way in WAYS:

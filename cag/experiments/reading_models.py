@@ -156,8 +156,13 @@ class ReadingModels:
         return self._heads[key]
 
 
-def load_models(results: Path, *, device: str = "auto") -> ReadingModels:
+def load_models(results: Path, *, device: str = "auto", store: Store | None = None) -> ReadingModels:
     """The networks of a study by its results folder, ``results/<profile>``.
+
+    Parameters
+    ----------
+    store : Store, optional
+        That folder where it is open already, so that it remembers the tables that are read.
 
     Raises
     ------
@@ -167,7 +172,7 @@ def load_models(results: Path, *, device: str = "auto") -> ReadingModels:
     if not results.is_dir():
         remedy = "Run `make study`, or name the results folder of a study that was run"
         raise InputError("is not a results folder", file=results.name, remedy=remedy)
-    store = Store(results)
+    store = store or Store(results)
     selector = load_frame_selector(store)
     stage, localization = load_stage(store, "classification"), load_stage(store, "localization")
     settings = ClassificationSettings.checked(stage.settings)

@@ -63,12 +63,17 @@ class OperatingPoint:
         return self.threshold if fold is None else self.of_folds[fold]
 
     @property
-    def rule(self) -> str:
-        """The decision rule in one sentence."""
+    def score_rule(self) -> str:
+        """How the score of an artery and of a patient comes about, as the beginning of a sentence."""
         return (
             "An artery's score is the highest probability of a stenosis of 25 % or more among its images, the "
-            f"patient's the higher of both arteries; from {self.threshold:.2f} on it is called diseased."
+            "patient's the higher of both arteries"
         )
+
+    @property
+    def rule(self) -> str:
+        """The decision rule for a patient whom no network knows, in one sentence."""
+        return f"{self.score_rule}; from {self.threshold:.2f} on it is called diseased."
 
 
 def operating_point(predictions: pd.DataFrame) -> OperatingPoint:

@@ -40,7 +40,8 @@ def open_networks(settings: ReadingSettings, cohort: Cohort, store: Store) -> tu
         raise SettingsError(problem, field="weights", remedy=remedy)
     selection = load_frame_selector(store).settings
     triage = train_triage(cohort, store, selection, folds=stage["folds"], seed=stage["seed"])
-    return load_models(settings.models_path, device=settings.device), triage
+    own = store if settings.models_path.resolve() == store.root.resolve() else None
+    return load_models(settings.models_path, device=settings.device, store=own), triage
 
 
 def study_folder(settings: ReadingSettings, cohort: Cohort, store: Store) -> Path:

@@ -64,9 +64,9 @@ def decision_rule(reading: StudyReading) -> str:
     own = {known.patient_id: operating.of(known.fold) for known in reading.known.values() if known is not None}
     if not own:
         return operating.rule
-    names = ", ".join(f"{name} from {own[name]:.2f} on" for name in sorted(own))
+    names = ", ".join(f"{name} is called diseased from {own[name]:.2f} on" for name in sorted(own))
     return (
-        f"{operating.score_rule}. Called diseased is {names}, by a threshold in which the patient had no part "
+        f"{operating.score_rule}. {names}, by a threshold in which the patient had no part "
         f"({operating.threshold:.2f} serves patients whom no network knows)."
     )
 

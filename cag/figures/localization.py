@@ -73,11 +73,11 @@ def failure_cases(found: Localization, cohort: Cohort, method: str = "fpn") -> l
     return _cases_of(side, failures, cohort)
 
 
-def transfer_cases(transfer: Transfer | None, way: str = "applied") -> list[Case]:
-    """Best, typical, missed and false frames of each cohort under a detector of the other; none without a transfer."""
+def transfer_cases(transfer: Transfer, way: str = "applied") -> list[Case]:
+    """Best, typical, missed and false frames of each cohort under a detector of the other."""
     cases: list[Case] = []
-    for domain in transfer.domains if transfer else ():
-        side = transfer.sides[domain.name, way]  # type: ignore[index, union-attr]
+    for domain in transfer.domains:
+        side = transfer.sides[domain.name, way]  # type: ignore[index]
         counted = side.detections[side.detections.operating]
         cases += _cases_of(side, choose_cases(side.images, side.truth, counted), domain.cohort)
     return cases

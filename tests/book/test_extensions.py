@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -101,6 +103,14 @@ def test_tools_cannot_be_broken_by_a_caption(extension: ModuleType) -> None:
     assert "<b>" not in html and 'href="../e/a.csv" download="tab-a.csv"' in html
 
 
+@pytest.mark.parametrize("extension", ["exhibits"], indirect=True)
+def test_all_tables_that_came_before_are_named_as_just_that(extension: ModuleType) -> None:
+    tables = [f"t{number}.parquet" for number in range(5)]
+    html = extension.tools(extension.Entry("table", "1", "tab-a", "p", "x", prediction_tables=tables), "")
+    assert "5 tables read or written up to here" in html and all(f"<code>{name}</code>" in html for name in tables)
+    assert "exhibit-rows" not in extension.tools(extension.Entry("table", "1", "tab-a", "p", "x"), "")
+
+
 @pytest.mark.parametrize("extension", ["parameter_reference"], indirect=True)
 def test_every_parameter_has_type_and_meaning(extension: ModuleType) -> None:
     for path in sorted(extension.NOTEBOOKS.glob("0[1-9]_*.ipynb")):
@@ -121,3 +131,62 @@ def test_times_are_said_as_a_reader_would(extension: ModuleType) -> None:
     record = {"cores": 2, "processor": "P", "memory_gb": 15.8, "card": ""}
     assert extension.hardware(record) == "P, 2 cores, 16 GB, no graphics card"
     assert extension.hardware({"seconds": 3}) == ""
+
+
+RECORD = {"cores": 2, "processor": "P", "memory_gb": 15.8, "card": "", "date": "2026-11-28"}
+
+
+@pytest.mark.parametrize("extension", ["run_record"], indirect=True)
+def test_what_was_found_again_is_charged_once_with_the_time_it_took(extension: ModuleType) -> None:
+    found = {"grid/a": 600.0, "grid/b": 300.0}
+    records = {
+        "02_frames": {"seconds": 60.0, "tasks": {"made": ["frames/a"], "found": {}}},
+        "03_grid": {"seconds": 60.0, "tasks": {"made": [], "found": found}},
+        "04_other": {"seconds": 30.0, "tasks": {"made": [], "found": found | {"frames/a": 50.0}}},
+    }
+    costs = extension.costs(records)
+    assert {stem: cost.text for stem, cost in costs.items()} == {
+        "02_frames": "60 s",
+        "03_grid": "16 minutes",
+        "04_other": "30 s",
+    }
+    box = extension.remake("make", "03_grid", RECORD | records["03_grid"], costs["03_grid"])
+    assert "in 60 s on P" in box and "2 stored pieces of work; with the time that they took, 16 minutes in all" in box
+    assert not costs["02_frames"].note and not costs["04_other"].note
+
+
+@pytest.mark.parametrize("extension", ["run_record"], indirect=True)
+def test_a_time_that_nobody_recorded_is_said_and_never_left_out_silently(extension: ModuleType) -> None:
+    untimed = {"made": [], "found": {"grid/a": None, "grid/b": 300.0}}
+    records = {
+        "02_older": {"seconds": 120.0},
+        "03_untimed": {"seconds": 120.0, "tasks": untimed},
+        "04_before": {"seconds": 60.0, "tasks": {"made": [], "found": {"x/a": None}}},
+    }
+    records["04_before"]["before"] = {"seconds": 1020.0, "date": "2026-11-27"}
+    costs = extension.costs(records)
+    assert [cost.text for cost in costs.values()] == ["at least 2 minutes", "at least 7 minutes", "at least 17 minutes"]
+    for stem, record in records.items():
+        box = extension.remake("make", stem, RECORD | record, costs[stem])
+        assert "ound again" in box, stem
+    assert "on 2026-11-27, took 17 minutes" in costs["04_before"].note
+
+
+@pytest.mark.parametrize("extension", ["run_record"], indirect=True)
+def test_energy_is_that_of_a_first_run(extension: ModuleType, tmp_path: Path) -> None:
+    records = {
+        "02_frames": {"seconds": 60.0, "cores": 2, "lanes": 2, "tasks": {"made": [], "found": {"a/a": 3540.0}}},
+        "03_grid": {"seconds": 60.0, "cores": 2},
+    }
+    (tmp_path / "_exhibits").mkdir()
+    (tmp_path / "_exhibits" / "run.json").write_text(json.dumps({"notebooks": records}))
+    directive = extension.RunCosts.__new__(extension.RunCosts)
+    directive.options = {"watts-a-core": 15, "watts-card": 350, "grams-a-kwh": 400}
+    env = SimpleNamespace(note_reread=lambda: None, srcdir=tmp_path)
+    directive.state = SimpleNamespace(document=SimpleNamespace(settings=SimpleNamespace(env=env)))
+    table, note = directive.run()
+    rows = [[entry.astext() for entry in row.children] for row in table.findall(lambda node: node.tagname == "row")]
+    assert rows[1] == ["02_frames", "60 s", "60 minutes", "0.0150", "6.00"]
+    assert rows[2][:3] == ["03_grid", "60 s", "at least 60 s"]
+    assert rows[3][:3] == ["All", "2 minutes", "at least 61 minutes"]
+    assert "03_grid" in note.astext() and "02_frames" not in note.astext()

@@ -33,7 +33,10 @@ def test_each_case_is_found_by_its_rule() -> None:
     cases = choose_cases(IMAGES, TRUTH, FOUND).set_index("case")
     assert cases.image_id.to_dict() == {"best": "a", "typical": "b", "missed": "c", "false": "b"}
     assert cases.sentence["best"] == "Best: its lesion found, least overlap (IoU) 1.00"
-    assert cases.sentence["missed"] == "Missed: a 90 % stenosis of the mid RCA that no box touches"
+    assert (
+        cases.sentence["missed"]
+        == "Missed: a 90 % stenosis of the mid RCA that no box above the operating score touches"
+    )
     assert cases.sentence["false"] == "False: a box of score 0.40 that touches no lesion"
 
 
@@ -45,4 +48,4 @@ def test_unknown_severity_shows_the_largest() -> None:
     truth = TRUTH.assign(percent_stenosis=np.nan, segment=np.nan)
     cases = choose_cases(IMAGES, truth, FOUND.iloc[:0]).set_index("case")
     assert cases.image_id["missed"] == "c"
-    assert cases.sentence["missed"] == "Missed: a stenosis that no box touches"
+    assert cases.sentence["missed"] == "Missed: a stenosis that no box above the operating score touches"

@@ -36,10 +36,10 @@ def test_each_kind_by_its_rule_and_in_words() -> None:
     assert failures.sentence.tolist() == [
         "Missed: a 95 % stenosis of the mid LAD; no box of any score counts in this frame",
         "Missed: a 90 % stenosis of the mid RCA (foreshortened); "
-        "a box touches it, but its score of 0.10 lies below the operating score",
-        "Loose: a 60 % stenosis of the mid LAD; the best box overlaps it (IoU 0.33) too little to count",
-        "False: a box of score 0.90 (10 x 10 working px); the nearest lesion lies 100 px away",
-        "False: a box of score 0.80 (10 x 10 working px); the nearest lesion lies 80 px away",
+        "no box above the operating score touches it; one of score 0.10 does",
+        "Loose: a 60 % stenosis of the mid LAD; the best box overlaps it (IoU 0.33), too little to count",
+        "False: a box of score 0.90, 20 x 20 px; the nearest lesion lies 100 px away (pixels of a 512 px frame)",
+        "False: a box of score 0.80, 20 x 20 px; the nearest lesion lies 80 px away (pixels of a 512 px frame)",
     ]
 
 

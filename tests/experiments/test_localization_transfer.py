@@ -15,7 +15,7 @@ from cag.experiments import localization_transfer
 from cag.experiments.localization import localize
 from cag.experiments.localization_fpn import detector_state, new_detector, train_fold
 from cag.experiments.localization_transfer import WAYS, Transfer, run_transfer
-from cag.experiments.localization_transfer_tables import NOT_RUN, transfer_scores, transfer_text
+from cag.experiments.localization_transfer_tables import transfer_scores, transfer_text
 from cag.store import RunFolder, Store
 from tests.experiments.test_localization import SETTINGS, squares
 
@@ -95,9 +95,7 @@ def test_the_table_has_intervals_and_differences_from_home(transfer: Transfer) -
     assert text["Trained on"].iloc[1] == "the other cohort alone"
 
 
-def test_without_another_cohort_the_table_says_so(tmp_path: Path) -> None:
-    text = transfer_text(transfer_scores(None, bootstrap=5, seed=0))
-    assert text.iloc[0, 0] == NOT_RUN
+def test_the_cohort_itself_is_no_other(tmp_path: Path) -> None:
     own = squares(views=False)
     with pytest.raises(InputError, match="is the cohort itself"):
         run_transfer(localize(own, QUICK, Store(tmp_path)), own, squares(views=False), QUICK, Store(tmp_path))

@@ -39,7 +39,16 @@ from cag.experiments.reading_models import ReadingModels, load_models
 from cag.experiments.reading_run import TrunkMaps, probabilities
 from cag.experiments.reading_sources import open_networks, study_folder
 from cag.experiments.reading_triage import ArteryTriage, angle_class
-from cag.experiments.reading_words import numbers, refused_table, runs_table, triage_estimates
+from cag.experiments.reading_truth import truth_of, truth_sentence, with_truth
+from cag.experiments.reading_words import (
+    arteries_table,
+    decision_rule,
+    known_sentence,
+    numbers,
+    refused_table,
+    runs_table,
+    triage_estimates,
+)
 from cag.experiments.stages import load_stage
 from cag.fingerprint import file_digest
 from cag.local_cluster import open_scheduler
@@ -189,6 +198,11 @@ def test_a_run_that_cannot_be_used_stays_listed(reading: StudyReading) -> None:
     assert odd.finding.interval and "88/0" in odd.reason and "score" not in odd.images and len(odd.frames)
     table = runs_table(reading)
     assert len(table) == 4 and (table.Note != "").sum() == 2
+    assert "Patient" not in table, "there is one patient"
+    idle = runs_table(replace(reading, runs=[run for run in reading.runs if not run.reason]))
+    assert "Note" not in idle
+    other = replace(reading.runs[0], patient_id="someone else")
+    assert "Patient" in runs_table(replace(reading, runs=[*reading.runs, other]))
 
 
 def test_filled_runs_are_named_and_scored(reading: StudyReading) -> None:
@@ -247,6 +261,41 @@ def test_a_patient_of_the_own_cohort_is_read_by_the_fold_that_has_not_seen_them(
         outputs = single[0](pixels).softmax(dim=1).numpy()
     expected = outputs[:, 1] / outputs[:, :2].sum(axis=1)
     assert run.images.score.to_numpy() == pytest.approx(expected, abs=0.02)
+
+
+def test_the_truth_stands_beside_the_calls_of_a_simulated_patient_and_of_nobody_else(
+    cohort: Cohort, models: ReadingModels, reading: StudyReading
+) -> None:
+    assert cohort.folder is not None
+    own = read_study(cohort.folder / "P0003", models, key=b"k" * 32, progress=False)
+    truth = truth_of(own, cohort)
+    assert truth.set_index("level").percent_stenosis.to_dict() == {"LCA": 10, "RCA": 60, "patient": 60}
+    table = with_truth(arteries_table(own), truth).set_index("Level")
+    assert table["True (%)"].to_dict() == {"LCA": "10.0", "RCA": "60.0", "patient": "60.0"}
+    called = pd.array([True, False, pd.NA], dtype="boolean")
+    said = truth_sentence(truth.assign(called=called))
+    assert "For P0003" in said and "LCA (10.0 %) is a false call" in said and "RCA (60.0 %) is a miss" in said
+    assert "the patient (60.0 %) was not read" in said
+    for unknown in (truth_of(reading, cohort), truth_of(own, replace(cohort, origin="another"))):
+        assert unknown.empty and "True (%)" not in with_truth(arteries_table(own), unknown)
+        assert "no truth is at hand" in truth_sentence(unknown)
+
+
+def test_the_threshold_named_is_the_one_that_calls(
+    cohort: Cohort, models: ReadingModels, reading: StudyReading
+) -> None:
+    assert cohort.folder is not None
+    operating = replace(models.operating, threshold=0.79, of_folds={0: 0.77, 1: 0.77})
+    own = read_study(cohort.folder / "P0003", replace(models, operating=operating), key=b"k" * 32, progress=False)
+    assert "P0003 is called diseased from 0.77 on" in decision_rule(
+        own
+    ) and "0.79 serves patients whom no network" in decision_rule(own)
+    assert "0.7" not in known_sentence(own)
+    assert decision_rule(reading) == models.operating.rule
+
+
+def test_networks_of_the_open_store_leave_their_tables_among_those_read(opened: object, store: Store) -> None:
+    assert opened and {"classification", "artery_triage", "frame_selection_runs"} <= set(store.used)
 
 
 def test_triage_is_scored_on_patients_it_has_not_seen(
