@@ -123,12 +123,12 @@ def test_each_failure_is_drawn_with_its_sentence() -> None:
     assert len(drawn) == 2
 
 
-def test_transfer_shows_both_cohorts_and_nothing_without_one() -> None:
+def test_transfer_shows_both_cohorts_and_an_empty_gallery_says_so() -> None:
     domains = [SimpleNamespace(name=name, cohort=Frames()) for name in ("one", "two")]
     transfer = SimpleNamespace(domains=domains, sides={(name, "applied"): scored() for name in ("one", "two")})
     titles = [case.title for case in transfer_cases(transfer)]
     assert len(titles) == 2 * 4 and titles[:4] == titles[4:]
-    (ax,) = box_gallery(transfer_cases(None)).axes
+    (ax,) = box_gallery([]).axes
     assert ax.texts[0].get_text() == "nothing to show in this run"
 
 
