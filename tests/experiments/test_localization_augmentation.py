@@ -50,11 +50,12 @@ def test_a_box_around_a_disk_still_encloses_it(name: str, seed: int, x: float, y
     if kept.isnan().any():
         # Gone only with its center: less than half of the disk is left in the picture.
         places = torch.cat([rows, columns])
-        assert not len(places) or places.min() == 0 or places.max() == SIZE - 1
+        assert high - low < 0.1 or places.min() == 0 or places.max() == SIZE - 1  # a picture without disk is even
         return
     assert kept.min() >= 0 and kept.max() <= SIZE
-    assert kept[0] - 1 <= columns.min() and columns.max() + 1 <= kept[2] + 1
-    assert kept[1] - 1 <= rows.min() and rows.max() + 1 <= kept[3] + 1
+    spread = 1.5  # pixels by which resampling and softening blur the edge of a disk
+    assert kept[0] - spread <= columns.min() and columns.max() + 1 <= kept[2] + spread
+    assert kept[1] - spread <= rows.min() and rows.max() + 1 <= kept[3] + spread
 
 
 def test_the_box_stays_near_the_disk() -> None:
