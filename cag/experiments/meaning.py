@@ -152,7 +152,7 @@ def of_redundancy(gain: Estimate, shares: pd.DataFrame, moved: Estimate) -> Sent
         "Redundancy training raises the area under the curve of two categories from {:.2f} to {:.2f} for the left and "
         "from {:.2f} to {:.2f} for the right artery, and moves the activation from the background to the vessels."
     ).format(*areas)
-    lumen, area = (estimate(shares, training="with", metric=name) for name in ("lumen", "lumen_area"))
+    lumen, area = (estimate(shares, training=name, metric="lumen") for name in ("with", "share of the area"))
     return {
         "claim": claim,
         "meaning": told(

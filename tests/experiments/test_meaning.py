@@ -58,7 +58,7 @@ def test_categories_tell_a_shift_only_where_every_comparison_shows_it():
 
 
 def test_redundancy_sets_the_lumen_beside_its_area():
-    rows = [{"training": "with", "metric": name} for name in ("lumen", "lumen_area")]
+    rows = [{"training": name, "metric": "lumen"} for name in ("with", "share of the area")]
     found = meaning.of_redundancy(AROUND, table(rows, [ABOVE, Estimate(0.05, 0.04, 0.06, 9)]), BELOW)
     assert "from 0.80 to 0.84" in found["claim"] and "from 0.83 to 0.89" in found["claim"]
     assert "no gain in area is shown" in found["meaning"] and "moves off the lumen" in found["meaning"]
