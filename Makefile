@@ -39,8 +39,9 @@ archive: book
 publish: $(READY)
 	$(RUN) -m cag publish --profile $(PROFILE)
 
+# A process for each core, and one thread in each.
 test: $(READY)
-	$(RUN) -m pytest --cov=cag --cov-report=term-missing:skip-covered --cov-fail-under=85
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses=auto --dist=loadfile --cov=cag --cov-report=term-missing:skip-covered --cov-fail-under=85
 
 lab: $(READY)
 	$(RUN) -m jupyter lab --notebook-dir=notebooks

@@ -93,11 +93,33 @@ def sizes(studies: int) -> dict[str, float]:
     }
 
 
+#: Heads of the table that is stored, in words.
+HEADS = {
+    "studies": "Studies",
+    "frames_hours": "Frames (h)",
+    "grid_hours": "Classifiers (h)",
+    "detector_hours": "Detectors (h)",
+    "hours": "In all (h)",
+    "machines_for_a_week": "Machines for a week",
+    "cost": "Cost",
+    "dicom_gib": "Uncompressed DICOM (GiB)",
+    "frames_gib": "Frames one process holds (GiB)",
+    "manifest_rows_thousands": "Manifest (thousand rows)",
+    "box_rows_millions": "Boxes (million rows)",
+}
+
+
+def readable(found: pd.DataFrame) -> pd.DataFrame:
+    """The estimates for a page: heads in words, whole numbers in groups of three, small ones to two digits."""
+    cells = found.astype(object).map(lambda value: f"{value:,.0f}" if value >= 10 else f"{value:.2g}")
+    return cells.rename(columns=HEADS)
+
+
 def main(
     rates: Annotated[Path | None, typer.Option(help="CSV of benchmarks.gpu; only sizes without it")] = None,
     price: Annotated[float, typer.Option(help="of an hour of one such machine, in any currency")] = 1.0,
     studies: Annotated[str, typer.Option(help="numbers, with commas")] = "230,10000,1000000",
-    out: Annotated[Path | None, typer.Option(help="CSV of the estimates")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV of the estimates, as the book shows them")] = None,
 ) -> None:
     """Print the estimates."""
     counts = [int(count) for count in studies.split(",")]
@@ -105,7 +127,7 @@ def main(
     found = pd.DataFrame([sizes(count) if measured is None else estimate(count, measured, price) for count in counts])
     typer.echo(found.T.to_string(header=False, float_format=lambda value: f"{value:,.1f}"))
     if out is not None:
-        found.to_csv(out, index=False, float_format="%.4g")
+        readable(found).to_csv(out, index=False)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import json
 import os
 
@@ -151,10 +152,10 @@ def test_two_notebooks_run_side_by_side_with_a_core_each(project, monkeypatch):
     monkeypatch.setattr(lanes, "memory_gb", lambda: 64.0)
     monkeypatch.setattr(lanes.torch.cuda, "is_available", lambda: False)
     assert [one.notebook for one in study.run_study("demo")] == ["01_example", "02_other"]
-    assert output(project)[1] == str(("2", str(project)))
+    assert ast.literal_eval(output(project)[1]) == ("2", str(project))
     monkeypatch.setattr(lanes, "memory_gb", lambda: 4.0)
     study.run_study("demo", overrides={"number": 2})
-    assert output(project)[1] != str(("2", str(project)))
+    assert ast.literal_eval(output(project)[1]) != ("2", str(project))
 
 
 def test_every_notebook_says_what_it_reads_from():

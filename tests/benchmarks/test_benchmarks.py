@@ -107,3 +107,10 @@ def test_estimates_are_the_counts_over_the_rates():
         columns=["what", "size", "value"],
     )
     assert estimates.Rates.of(table) == (4, 8, 3, 2)
+
+
+def test_estimates_are_read_in_words_and_groups_of_three():
+    shown = estimates.readable(pd.DataFrame([estimates.sizes(1_000_000), estimates.sizes(230)]))
+    assert set(shown.columns) <= set(estimates.HEADS.values())
+    assert shown["Uncompressed DICOM (GiB)"].tolist() == ["222,168", "51"]
+    assert shown["Boxes (million rows)"].tolist() == ["1,820", "0.42"]
