@@ -44,7 +44,7 @@ test: $(READY)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses=auto --dist=loadfile --cov=cag --cov-report=term-missing:skip-covered --cov-fail-under=85
 
 lab: $(READY)
-	$(RUN) -m jupyter lab --notebook-dir=notebooks
+	$(RUN) -m jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_playground.ipynb
 
 # The environment, the cohort and results stay.
 clean:

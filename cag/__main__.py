@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -216,6 +217,9 @@ def read(
         raise InputError(problem, field="--scheduler", remedy=remedy)
     request = ReportRequest(study_folder, models, out, artery=known, device=device)
     page = write_batch(request, scheduler=scheduler) if batch else write_report(request)
+    if not batch:
+        told = json.loads(page.with_name("report.json").read_text())
+        typer.echo(f"{len(told['runs'])} runs read, {len(told['refused'])} files not read (the report says why)")
     typer.echo(f"Open {page}")
 
 

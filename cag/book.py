@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cag.errors import InputError
 from cag.files import restore_folder, write_atomically
-from cag.profiles import SECTIONS
+from cag.profiles import NOTEBOOKS, SECTIONS
 from cag.settings import ROOT
 
 BOOK = ROOT / "book"
@@ -32,15 +32,15 @@ def lay_out_book(profile: str) -> None:
     InputError
         If a notebook of the profile was not executed yet.
     """
-    record = BOOK / "_exhibits" / "run.json"
-    if not record.exists() or json.loads(record.read_text())["shown"] != profile:
-        # Sphinx goes by the times of files, and a run that was executed earlier looks unchanged to it.
-        shutil.rmtree(ROOT / "_build", ignore_errors=True)
     results = ROOT / "results" / profile
     missing = [name for name in SECTIONS if not (results / "notebooks" / f"{name}.ipynb").exists()]
     if missing:
-        remedy = f"Run `make study PROFILE={profile}` first"
-        raise InputError(f"not executed yet: {', '.join(missing)}", file=f"results/{profile}", remedy=remedy)
+        raise InputError(f"not executed yet: {', '.join(missing)}", file=f"results/{profile}", remedy=_remedy(profile))
+    record = BOOK / "_exhibits" / "run.json"
+    if not record.exists() or json.loads(record.read_text())["shown"] != profile:
+        # Sphinx goes by the times of files, and a run that was executed earlier looks unchanged to it.
+        shutil.rmtree(ROOT / "_build" / "html", ignore_errors=True)
+        shutil.rmtree(ROOT / "_build" / ".doctrees", ignore_errors=True)
     for folder, target in (("notebooks", "notebooks"), ("tables", "_generated"), ("exhibits", "_exhibits")):
         shutil.rmtree(BOOK / target, ignore_errors=True)
         ignored = shutil.ignore_patterns("*.json" if folder == "notebooks" else "", ".*")
@@ -48,6 +48,14 @@ def lay_out_book(profile: str) -> None:
     records = {name: json.loads((results / "notebooks" / f"{name}.json").read_text()) for name in SECTIONS}
     run = {"shown": profile, "sections": SECTIONS, "notebooks": records}
     write_atomically(BOOK / "_exhibits" / "run.json", lambda path: path.write_text(json.dumps(run, indent=1)))
+
+
+def _remedy(profile: str) -> str:
+    """What to do about a profile that is not whole: a file of settings makes all of it, single notebooks do not."""
+    if (NOTEBOOKS / "parameters" / f"{profile}.yaml").exists():
+        return f"Run `make study PROFILE={profile}` first"
+    exhibits = f"results/{profile}/exhibits"
+    return f"A book needs all notebooks; tables and figures of those that were executed lie in {exhibits}"
 
 
 def build_book(profile: str) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
-from IPython.display import HTML
+from IPython.display import HTML, display
 from matplotlib.figure import Figure
 from myst_nb import glue
 
@@ -100,7 +100,7 @@ def glue_run_line(settings: StudySettings, cohort: Cohort, *, image_size: int | 
         f"initial weights {settings.weights}; clean arm unless said; {date.today().isoformat()}; "
         f"cag {version('cag')}."
     )
-    glue("run_line", line, display=False)
+    glue("run_line", line)
     write_atomically(current_page().exhibits / "run_line.txt", lambda path: path.write_text(line))
     return line
 
@@ -115,6 +115,11 @@ def glue_estimates(estimates: Mapping[str, Estimate | float]) -> None:
             glue(f"{name}_text", interval_text(estimate), display=False)
         else:
             glue(name, estimate, display=False)
+    display(pd.DataFrame({"glued": {name: _said(value) for name, value in estimates.items()}}))
+
+
+def _said(value: Estimate | float | str) -> str:
+    return interval_text(value) if isinstance(value, Estimate) else str(value)
 
 
 def glue_figure(
@@ -129,7 +134,7 @@ def glue_figure(
     tables : tuple of str, optional
         Tables of rows that it may rest on: those read or written so far, unless given; none for a drawn example.
     """
-    glue(name, figure, display=False)
+    glue(name, figure)  # shown in the notebook as well; the book's pages leave the cell's output out
     page = current_page()
     keep_figure(page.exhibits, name, figure, data, page.store.used if tables is None else tables)
 
@@ -159,6 +164,7 @@ def glue_table(name: str, table: pd.DataFrame, *, digits: int = 2) -> pd.DataFra
     page = current_page()
     write_atomically(page.store.root / "tables" / f"{name}.csv", lambda path: shown.to_csv(path, index=False))
     keep_table(page.exhibits, name, table, page.store.used)
+    display(shown)
     return shown
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,15 +15,16 @@ from cag.errors import InputError
 from cag.settings import ROOT
 
 _PRINT_STYLE = """
-@page { size: A4; margin: 18mm 16mm; }
+@page { size: A4; margin: 18mm 16mm; @bottom-center { content: counter(page); font: 8pt sans-serif; } }
 .bd-sidebar-primary, .bd-sidebar-secondary, .bd-header, .bd-header-article, .bd-footer, .prev-next-footer,
-.exhibit-tools button, .headerlink, #pst-skip-link, .pst-async-banner-revealer, dialog, .copybtn {
+.exhibit-tools button, .headerlink, #pst-skip-link, .pst-async-banner-revealer, dialog, .copybtn, .onlyprint {
   display: none !important; }
 html { font-size: 10.5pt; }
 body, .bd-main, .bd-content, .bd-article-container, .bd-article { display: block !important;
   max-width: none !important; width: auto !important; padding: 0 !important; margin: 0 !important; }
-section > h1 { break-before: page; }
-figure, .cag-explorer, tr, pre { break-inside: avoid; }
+span[id^="document-"] + section, nav.contents { break-before: page; }
+h2, h3, h4, .caption-text { break-after: avoid; }
+figure, .cag-explorer, tr, pre, .sd-card { break-inside: avoid; }
 figure img, .cell_output img { max-width: 100%; max-height: 200mm; }
 table { font-size: 8pt; } pre { white-space: pre-wrap; }
 nav.contents ol { list-style: none; } nav.contents a { text-decoration: none; }
@@ -96,22 +98,52 @@ def _single_page() -> Path:
 
 
 def prepare(source: str) -> str:
-    """Add contents and print style, open what is folded, and let links stay inside the page."""
+    """Add contents and print style, open what is folded, and let links stay inside the page.
+
+    The package reference and the code of the notebooks are left out: they fill hundreds of pages, and are read on
+    a screen.
+    """
     soup = BeautifulSoup(source, "html.parser")
     style = soup.new_tag("style")
     style.string = _PRINT_STYLE
     (soup.head or soup).append(style)
-    for folded in soup.find_all("details"):
-        folded["open"] = ""
-    for link in soup.find_all("a", href=True):
-        target = str(link["href"])
-        if target.startswith("index.html#"):
-            link["href"] = target.removeprefix("index.html")
     article = soup.find("article")
     if not isinstance(article, Tag):
         raise InputError("holds no article", file="_build/singlehtml", remedy="Build the book anew: make clean book")
-    article.insert(0, _contents(soup, article))
+    _leave_out(article)
+    for folded in soup.find_all("details"):
+        folded["open"] = ""
+    contents = _contents(soup, article)
+    first = article.find("span", id=_CHAPTER)
+    (first.insert_before if isinstance(first, Tag) else article.append)(contents)
+    _keep_links_inside(soup)
     return str(soup)
+
+
+#: Marks the beginning of a chapter in a page that holds them all.
+_CHAPTER = re.compile("^document-")
+
+
+def _leave_out(article: Tag) -> None:
+    """Remove chapters that list the package's names, and the folded code of cells."""
+    for mark in article.find_all("span", id=_CHAPTER):
+        chapter = mark.find_next_sibling("section")
+        if isinstance(chapter, Tag) and chapter.find("dl", class_="py") and not chapter.find("span", id=_CHAPTER):
+            chapter.decompose()
+            mark.decompose()
+    for code in article.select("details.hide.above-input"):
+        code.decompose()
+
+
+def _keep_links_inside(soup: BeautifulSoup) -> None:
+    """Point links of the single page at itself; those whose target was left out become text."""
+    known = {str(tag["id"]) for tag in soup.find_all(id=True)}
+    for link in soup.find_all("a", href=True):
+        target = str(link["href"]).removeprefix("index.html")
+        if target.startswith("#"):
+            link["href"] = target
+            if target[1:] not in known:
+                link.unwrap()
 
 
 def _contents(soup: BeautifulSoup, article: Tag) -> Tag:
@@ -119,10 +151,10 @@ def _contents(soup: BeautifulSoup, article: Tag) -> Tag:
     nav = soup.new_tag("nav", attrs={"class": "contents", "aria-label": "Contents"})
     title, items = soup.new_tag("h2"), soup.new_tag("ol")
     title.string = "Contents"
-    for heading in article.find_all("h1"):
-        place = heading.find_parent(id=True)
-        if place is not None:
-            entry, link = soup.new_tag("li"), soup.new_tag("a", href=f"#{place['id']}")
+    for mark in article.find_all("span", id=_CHAPTER):
+        heading = mark.find_next(["h1", "h2", "h3"])
+        if heading is not None:
+            entry, link = soup.new_tag("li"), soup.new_tag("a", href=f"#{mark['id']}")
             link.string = heading.get_text().rstrip("#")
             entry.append(link)
             items.append(entry)

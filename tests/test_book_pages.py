@@ -58,3 +58,13 @@ def test_the_published_run_is_shown_where_there_is_one(project):
     assert book.profile_to_show() == "demo", "a table alone is no run"
     (project / "results" / "published" / "notebooks").mkdir()
     assert book.profile_to_show() == "published"
+
+
+def test_a_refused_profile_costs_nothing_that_was_built(project):
+    (project / "_build" / "html").mkdir(parents=True)
+    kept = [project / "_build" / "book.pdf", project / "_build" / "html" / "index.html"]
+    for path in kept:
+        path.touch()
+    with pytest.raises(InputError, match=r"A book needs all notebooks; .* results/mine/exhibits"):
+        book.lay_out_book("mine")
+    assert all(path.exists() for path in kept)

@@ -6,10 +6,16 @@ from bs4 import BeautifulSoup
 from cag import print_book
 from cag.errors import InputError
 
-PAGE = """<html><head></head><body><article>
-<section id="one"><h1>One<a class="headerlink" href="#one">#</a></h1><a href="index.html#two">there</a></section>
-<section id="two"><h1>Two</h1><details><summary>More</summary>folded</details></section>
-</article></body></html>"""
+PAGE = """<html><head></head><body><article><section id="first"><h1>First page</h1>
+<div class="toctree-wrapper"><span id="document-one"></span>
+<section id="one"><h2>One<a class="headerlink" href="#one">#</a></h2><a href="index.html#two">there</a>
+<details class="admonition hide above-input"><summary>Show code</summary>code</details></section>
+<span id="document-two"></span>
+<section id="two"><h2>Two</h2><details><summary>More</summary>folded <a href="#name">name</a></details></section>
+<span id="document-package"></span>
+<section id="package"><h2>Package</h2><div><span id="document-names"></span>
+<section id="names"><h3>Names</h3><dl class="py"><dt id="name">name</dt></dl></section></div></section>
+</div></section></article></body></html>"""
 
 
 @pytest.fixture
@@ -19,12 +25,22 @@ def soup():
 
 def test_contents_link_every_chapter(soup):
     links = soup.select("nav.contents a")
-    assert [(link.get_text(), link["href"]) for link in links] == [("One", "#one"), ("Two", "#two")]
+    assert [(link.get_text(), link["href"]) for link in links] == [
+        ("One", "#document-one"),
+        ("Two", "#document-two"),
+        ("Package", "#document-package"),
+    ]
 
 
 def test_links_stay_inside_the_page_and_lead_somewhere(soup):
     for link in soup.find_all("a", href=True):
         assert link["href"].startswith("#") and soup.find(id=link["href"][1:])
+
+
+def test_code_and_names_of_the_package_are_left_out_with_the_links_to_them(soup):
+    text = soup.get_text()
+    assert "Names" not in text and "Show code" not in text
+    assert "folded name" in text
 
 
 def test_nothing_stays_folded(soup):

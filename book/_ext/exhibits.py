@@ -148,7 +148,7 @@ class Catalog:
         record = self.run["notebooks"][stem]
         extra = "".join(f" -p {name}={value}" for name, value in record.get("overrides", {}).items())
         profile = record.get("profile", self.run["shown"])
-        return f"python -m cag study --profile {profile} --only {stem[:2]}{extra}"
+        return f".venv/bin/python -m cag study --profile {profile} --only {stem[:2]}{extra}"
 
     def run_line(self, stem: str = "") -> str:
         """The line that says which run a notebook shows; of the cohort's notebook where there is none."""
@@ -165,8 +165,8 @@ def catalog(app: Sphinx) -> Catalog:
     return app.exhibit_catalog
 
 
-def tools(entry: Entry, base: str) -> str:
-    """HTML of the line under a figure or table."""
+def tools(entry: Entry, base: str, shown: str) -> str:
+    """HTML of the line under a figure or table; ``shown`` is the profile that the book shows."""
     named = {"svg": "SVG", "png": "PNG, 300 dpi", "csv": "data, CSV"}
     links = [
         f'<a href="{base}{path}" download="{entry.id}.{suffix}" aria-label="{entry.label}: {named[suffix]}">'
@@ -179,10 +179,10 @@ def tools(entry: Entry, base: str) -> str:
         f'<button type="button" class="exhibit-copy" aria-label="Copy the citation of {entry.label}">Copy</button>'
         "</details>"
     )
-    return f'<div class="exhibit-tools">{" ".join([anchor, *links, *_tables_before(entry), cite])}</div>'
+    return f'<div class="exhibit-tools">{" ".join([anchor, *links, *_tables_before(entry, shown), cite])}</div>'
 
 
-def _tables_before(entry: Entry) -> list[str]:
+def _tables_before(entry: Entry, shown: str) -> list[str]:
     """What the notebook had read or written when it made an entry, folded; it need not rest on all of it."""
     count = len(entry.prediction_tables)
     if not count:
@@ -192,7 +192,7 @@ def _tables_before(entry: Entry) -> list[str]:
     words = f"The notebook had read or written these when it made {entry.label}, which need not rest on all of them: "
     return [
         f'<details class="exhibit-rows"><summary>{said} read or written up to here</summary>'
-        f"<p>{words}{names}.</p></details>"
+        f"<p>{words}{names}. They lie in <code>results/{html.escape(shown)}</code>.</p></details>"
     ]
 
 
@@ -209,7 +209,7 @@ def dress_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         for image in node.findall(nodes.image):
             image["alt"] = image.get("alt") or f"{entry.caption} {entry.alt}".strip()
         if app.builder.name == "html":  # a printed page has nothing to download
-            line = nodes.raw("", tools(entry, base), format="html")
+            line = nodes.raw("", tools(entry, base, found.run["shown"]), format="html")
             node.parent.insert(node.parent.index(node) + 1, line)
 
 

@@ -155,7 +155,7 @@ def confusion(ax: Axes, target: Int[np.ndarray, " n"], predicted: Int[np.ndarray
             column, row, str(count), ha="center", va="center", color="white" if share[row, column] > 0.6 else "black"
         )
     called = [*names, "redundant"][:columns]
-    ax.set_xticks(range(columns), called, fontsize=8, rotation=45 if columns > 4 else 0)
+    ax.set_xticks(range(columns), called, fontsize=8, rotation=45 if columns > 3 else 0)
     ax.set_yticks(range(len(names)), list(names), fontsize=8)
     ax.set(xlabel="called", ylabel="reference")
     return ax

@@ -146,7 +146,7 @@ def _named(ax: Axes, rows: Iterator[Row]) -> Iterator[Row]:
     """
     names = {"x": _tick_names(ax.xaxis), "y": _tick_names(ax.yaxis)}
     for row in rows:
-        found = [_nearest(names[axis], row[axis]) for axis in ("y", "x")]
+        found = [_nearest(names[axis], row[axis]) for axis in ("y", "x")] if row["kind"] != "rule" else []
         words = ", ".join(word for word in found if word)
         yield row | ({"name": words} if words and "name" not in row else {})
 

@@ -99,16 +99,16 @@ def test_a_citation_names_version_number_anchor_and_run(extension: ModuleType) -
 @pytest.mark.parametrize("extension", ["exhibits"], indirect=True)
 def test_tools_cannot_be_broken_by_a_caption(extension: ModuleType) -> None:
     entry = extension.Entry("table", "1", "tab-a", "p", "x", files={"csv": "e/a.csv"}, citation='<b> & "c"')
-    html = extension.tools(entry, "../")
+    html = extension.tools(entry, "../", "demo")
     assert "<b>" not in html and 'href="../e/a.csv" download="tab-a.csv"' in html
 
 
 @pytest.mark.parametrize("extension", ["exhibits"], indirect=True)
 def test_all_tables_that_came_before_are_named_as_just_that(extension: ModuleType) -> None:
     tables = [f"t{number}.parquet" for number in range(5)]
-    html = extension.tools(extension.Entry("table", "1", "tab-a", "p", "x", prediction_tables=tables), "")
+    html = extension.tools(extension.Entry("table", "1", "tab-a", "p", "x", prediction_tables=tables), "", "demo")
     assert "5 tables read or written up to here" in html and all(f"<code>{name}</code>" in html for name in tables)
-    assert "exhibit-rows" not in extension.tools(extension.Entry("table", "1", "tab-a", "p", "x"), "")
+    assert "exhibit-rows" not in extension.tools(extension.Entry("table", "1", "tab-a", "p", "x"), "", "demo")
 
 
 @pytest.mark.parametrize("extension", ["parameter_reference"], indirect=True)
