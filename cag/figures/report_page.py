@@ -77,41 +77,6 @@ _LAYERS = (
     "the network is that told it. Angles are in degrees, LAO and cranial positive. The list files_private.csv beside "
     "this page says which file each pseudonym stands for; keep it to yourself."
 )
-_PRIVACY}</footer>",
-    ]
-    return _page("Reading of an angiography study", "".join(parts), script=SCRIPT)
-
-
-def table_page(title: str, warning: str, table: pd.DataFrame, *, link: str) -> str:
-    """A page that holds one table; the column ``link`` names pages beside it.
-
-    Parameters
-    ----------
-    warning : HTML
-    """
-    return _page(title, f"<h1>{escape(title)}</h1><p class='warning'>{warning}</p>{_table(table, link=link)}")
-
-
-def _page(title: str, body: str, *, script: str = "") -> str:
-    head = (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        "<meta name='viewport' content='width=device-width,initial-scale=1'>"
-        f"<title>{escape(title)}</title>"
-        f"<link rel='icon' href='data:,'><style>{STYLE}</style></head>"
-    )
-    return f"{head}<body><main>{body}</main><script>{script}</script></body></html>\n"
-
-
-_LAYERS = (
-    "In each run the shaded part is the contrast interval found, and ticks are the chosen frames. Color shows where "
-    "the classifiers find evidence for a stenosis, in each frame from its least to its most; a frame without color has "
-    "none. Boxes are the detector's; dotted is the best of a frame in which none reaches the operating point. A run "
-    "without a standard view is shown, and has no part in the result. P(≥25 %) and P(100 %) are the highest "
-    "probabilities of a stenosis of at least 25 % and of a total occlusion. The number behind an artery is how sure "
-    "the network is that told it. Angles are in degrees, LAO and cranial positive. The list files_private.csv beside this "
-    "page says which file each pseudonym stands for; keep it to yourself."
-)
 _PRIVACY = (
     "Patients, studies, runs and files are named by keyed pseudonyms; names, dates and institutions were not read. "
     "White text burned into the pixels is filled where it was found, which is not everywhere: look at the frames "
