@@ -5,6 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from benchmarks.estimates import Rates, estimate, readable
+from benchmarks.gpu import grid_hours
 from cag.figures.scaling import slopes
 from cag.settings import ROOT
 
@@ -78,3 +80,15 @@ def test_nothing_of_the_real_set_itself_is_published():
     assert not [name for name in files if name.endswith(".png") or "truth" in name or "boxes" in name]
     for name in ("localization_detections", "localization_transfer_detections"):
         assert "prior" not in set(pd.read_parquet(MEASURED / "arcade" / f"{name}.parquet")["method"])
+
+
+def test_the_page_on_many_machines_tells_the_rates_that_were_measured():
+    page = (ROOT / "book" / "use" / "many_machines.md").read_text(encoding="utf-8")
+    rates = pd.read_csv(ROOT / "benchmarks" / "measured" / "two_cores.csv").query("size == 512").set_index("what").value
+    assert f"runs at {rates['training, loop of bare']:.2f} of the bare network" in page
+    assert f"{rates['training, loop']:.1f} images a second" in page and f"at {rates['simulator']:.0f} frames" in page
+    assert f"needs {grid_hours(2000):.1f} hours" in page
+    stored = pd.read_csv(ROOT / "benchmarks" / "measured" / "two_cores_estimates.csv")
+    table = pd.read_csv(ROOT / "benchmarks" / "measured" / "two_cores.csv")
+    found = pd.DataFrame([estimate(count, Rates.of(table), 0.1) for count in (230, 10_000, 1_000_000)])
+    assert stored["In all (h)"].tolist() == readable(found)["In all (h)"].tolist()
