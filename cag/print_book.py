@@ -17,7 +17,7 @@ from cag.settings import ROOT
 _PRINT_STYLE = """
 @page { size: A4; margin: 18mm 16mm; @bottom-center { content: counter(page); font: 8pt sans-serif; } }
 .bd-sidebar-primary, .bd-sidebar-secondary, .bd-header, .bd-header-article, .bd-footer, .prev-next-footer,
-.exhibit-tools button, .headerlink, #pst-skip-link, .pst-async-banner-revealer, dialog, .copybtn, .onlyprint {
+.exhibit-tools button, .headerlink, #pst-skip-link, .pst-async-banner-revealer, dialog, .copybtn, #jb-print-toc {
   display: none !important; }
 html { font-size: 10.5pt; }
 body, .bd-main, .bd-content, .bd-article-container, .bd-article { display: block !important;
