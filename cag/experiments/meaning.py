@@ -124,9 +124,9 @@ def of_categories(differences: pd.DataFrame, pooled: Estimate) -> Sentences:
     )
     meaning = told(
         pooled,
-        f"In area the finer system does better here ({interval_text(pooled)}).",
-        f"In area the finer system does worse here ({interval_text(pooled)}).",
-        f"In area the two are not told apart here ({interval_text(pooled)}).",
+        f"In area the finer system does better here: {interval_text(pooled)}.",
+        f"In area the finer system does worse here: {interval_text(pooled)}.",
+        f"In area the two are not told apart here: {interval_text(pooled)}.",
     )
     for metric, words in (("sensitivity", "called diseased"), ("specificity", "called normal")):
         own = differences[differences["metric"].eq(metric)]
@@ -159,14 +159,14 @@ def of_redundancy(gain: Estimate, shares: pd.DataFrame, moved: Estimate) -> Sent
             gain,
             f"Here it raises the area, by {interval_text(gain)}.",
             f"Here it lowers the area, by {interval_text(gain)}.",
-            f"Here no gain in area is shown ({interval_text(gain)}).",
+            f"Here no gain in area is shown: {interval_text(gain)}.",
         )
         + " "
         + told(
             moved,
             f"Activation moves onto the lumen, by {interval_text(moved, 3)} of its mass.",
             f"Activation moves off the lumen, by {interval_text(moved, 3)} of its mass.",
-            f"That activation moves onto the lumen is not shown ({interval_text(moved, 3)} of its mass).",
+            f"That activation moves onto the lumen is not shown: {interval_text(moved, 3)} of its mass.",
         )
         + f" With redundancy training {interval_text(lumen, 3)} of the mass lies on the lumen, which is "
         f"{area.value:.3f} of the picture: that is what a map without preference would put there.",
