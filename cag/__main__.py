@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -206,7 +205,7 @@ def read(
 ) -> None:
     """Read a patient's angiograms: frames, artery and view, probabilities, boxes, and a report."""
     from cag.anatomy import ARTERIES
-    from cag.report import ReportRequest, write_report
+    from cag.report import ReportRequest, counted, write_report
     from cag.report_batch import write_batch
 
     known = next((name for name in ARTERIES if name == artery), None)
@@ -217,10 +216,7 @@ def read(
         raise InputError(problem, field="--scheduler", remedy=remedy)
     request = ReportRequest(study_folder, models, out, artery=known, device=device)
     page = write_batch(request, scheduler=scheduler) if batch else write_report(request)
-    if not batch:
-        told = json.loads(page.with_name("report.json").read_text())
-        typer.echo(f"{len(told['runs'])} runs read, {len(told['refused'])} files not read (the report says why)")
-    typer.echo(f"Open {page}")
+    typer.echo(f"{'' if batch else counted(page)}Open {page}")
 
 
 @app.command()

@@ -103,6 +103,12 @@ def save_report(reading: StudyReading, out: Path) -> Path:
     return write_atomically(out / "report.html", lambda path: path.write_text(report_page(reading), encoding="utf-8"))
 
 
+def counted(page: Path) -> str:
+    """How many runs of a written report were read and how many files were not, in a line for the terminal."""
+    told = json.loads(page.with_name("report.json").read_text(encoding="utf-8"))
+    return f"{len(told['runs'])} runs read, {len(told['refused'])} files not read (the report says why)\n"
+
+
 def report_json(reading: StudyReading) -> dict[str, object]:
     """The report's numbers: statements, results, runs, refusals."""
     operating = reading.models.operating

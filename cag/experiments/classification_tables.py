@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cag.metrics.classification import Scored
-from cag.metrics.intervals import Estimate
+from cag.metrics.intervals import Estimate, interval_text
 from cag.metrics.measured import Measured, of_classification
 from cag.metrics.measured import outputs_of as outputs_by_rule
 from cag.metrics.tables import bootstrap_table, fold_table, interval_table, strata, weighted_mean
@@ -130,8 +130,7 @@ def _key_text(column: pd.Series) -> pd.Series:
 
 
 def _cell_text(row: pd.Series, digits: int) -> str:
-    if pd.isna(row["value"]):
-        return "not defined"
-    value, low, high = (f"{row[name]:.{digits}f}" for name in ("value", "low", "high"))
-    text = f"{value} (no interval)" if pd.isna(row["low"]) else f"{value} ({low} to {high})"
-    return f"{text}; {row['fold_mean']:.{digits}f} ± {row['fold_sd']:.{digits}f}" if "fold_mean" in row else text
+    text = interval_text(Estimate(row["value"], row["low"], row["high"], n_groups=0), digits)
+    if pd.isna(row["value"]) or "fold_mean" not in row:
+        return text
+    return f"{text}; {row['fold_mean']:.{digits}f} ± {row['fold_sd']:.{digits}f}"

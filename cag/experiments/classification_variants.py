@@ -18,6 +18,7 @@ from cag.experiments.classification_levels import level_scores
 from cag.experiments.classification_material import Material
 from cag.experiments.classification_settings import CellSettings, ClassificationSettings, leading_cells, trunk_digest
 from cag.experiments.classification_tables import labeled_frames, outputs_of
+from cag.metrics.intervals import Estimate, interval_text
 from cag.metrics.measured import of_scores
 from cag.metrics.tables import interval_table
 from cag.settings import Settings
@@ -160,7 +161,7 @@ def readable_variants(table: pd.DataFrame) -> pd.DataFrame:
     def text(row: pd.Series, value: str, low: str, high: str) -> str:
         if pd.isna(row[value]):
             return "–"
-        return f"{row[value]:.2f} ({row[low]:.2f} to {row[high]:.2f})"
+        return interval_text(Estimate(row[value], row[low], row[high], n_groups=0))
 
     areas = table.apply(text, axis=1, args=("value", "low", "high"))
     apart = table.apply(text, axis=1, args=("difference", "difference_low", "difference_high"))

@@ -197,7 +197,7 @@ def of_localization(metrics: pd.DataFrame, differences: pd.DataFrame, iou: float
             more, less = (
                 f"That is {word} than the {name} finds, by {interval_text(own)}." for word in ("more", "less")
             )
-            meaning += told(own, more, less, f"It is not told apart from the {name} ({interval_text(own)}).") + " "
+            meaning += told(own, more, less, f"It is not told apart from the {name}: {interval_text(own)}.") + " "
     rules = differences.query("first == 'as_published fpn' and second == 'as_published cam' and high < 0")
     names = {"precision": "precision", "f1": "F1", "ap50": "average precision"}
     worse = [words for name, words in names.items() if rules["metric"].eq(name).any()]

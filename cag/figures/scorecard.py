@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cag.figures.style import PALETTE, WIDTH
+from cag.metrics.intervals import Estimate, interval_text
 
 #: Short name of a measure -> words; other names stand as they are.
 MEASURES = {
@@ -115,8 +116,8 @@ def _subset(name: str) -> str:
 def _own(numbers: np.ndarray) -> str:
     if np.isnan(numbers[1:]).any():
         return _number(numbers[0])
-    value, low, high = (f"{number:.2f}" for number in numbers)
-    return f"{value} ({low} to {high})"
+    value, low, high = numbers
+    return interval_text(Estimate(value, low, high, n_groups=0))
 
 
 def _number(value: float) -> str:

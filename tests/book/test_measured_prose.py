@@ -92,3 +92,13 @@ def test_the_page_on_many_machines_tells_the_rates_that_were_measured():
     table = pd.read_csv(ROOT / "benchmarks" / "measured" / "two_cores.csv")
     found = pd.DataFrame([estimate(count, Rates.of(table), 0.1) for count in (230, 10_000, 1_000_000)])
     assert stored["In all (h)"].tolist() == readable(found)["In all (h)"].tolist()
+
+
+def test_what_the_real_chapter_says_of_images_misses_and_others_follows_from_its_tables():
+    arcade = MEASURED / "arcade"
+    assert f"{1200 - 3} images" in (arcade / "run_line.txt").read_text()
+    metrics = pd.read_parquet(arcade / "localization_metrics.parquet")
+    own = metrics.query("arm == 'clean' and artery == 'both' and method == 'fpn'").set_index("metric")["value"]
+    assert 1 - own["recall"] == pytest.approx(4 / 5, abs=0.03), "about four lesions in five are missed"
+    others = pd.read_csv(ROOT / "cag" / "experiments" / "localization_others.csv").query("metric == 'f1'")
+    assert own["f1"] < others["value"].min()
