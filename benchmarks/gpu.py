@@ -3,7 +3,7 @@
 Run ``python -m benchmarks.gpu --out gpu.csv`` on the machine with the card; ``CAG_COMPILE=default`` (or
 ``reduce-overhead``, which captures CUDA graphs) in front compiles the training steps. One table comes back:
 the ceiling of a large matrix product; images a second of Inception-v3, trained and predicting, bare and through
-``cag.engine``, at each size; several trainings side by side; frames a second of the simulator; and the hours
+``cag.networks.training``, at each size; several trainings side by side; frames a second of the simulator; and the hours
 that the published grid would take at the measured rate. Aims: loop 0.9 of bare, 2,000 images/s at 512 px,
 5,000 frames/s of the simulator, the grid in an hour.
 """
@@ -25,13 +25,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.estimates import GRID
-from cag.calibration import Work, images_per_second
-from cag.models.inception import build_trunk
-from cag.models.stenosis_classifier import StenosisClassifier
-from cag.phantom.cohort import CohortSettings, plan_cohort
-from cag.phantom.run import RunRenderer
-from cag.runtime import Compiled, Runtime
-from cag.transforms import scale
+from cag.book.calibration import Work, images_per_second
+from cag.networks.classifier import StenosisClassifier
+from cag.networks.inception import build_trunk
+from cag.networks.runtime import Compiled, Runtime
+from cag.networks.transforms import scale
+from cag.simulator.phantom.cohort import CohortSettings, plan_cohort
+from cag.simulator.phantom.run import RunRenderer
 
 
 class Row(NamedTuple):

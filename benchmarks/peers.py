@@ -23,9 +23,9 @@ import typer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cag.batches import Batches
-from cag.dicom import read_frames
-from cag.transforms import augment, scale, shrink
+from cag.data.dicom import read_frames
+from cag.networks.batches import Batches
+from cag.networks.transforms import augment, scale, shrink
 
 
 def own_batches(files: list[Path], frames: int, size: int, batch: int) -> Iterator[Iterable[Tensor]]:
@@ -117,7 +117,7 @@ def compare_batches(files: list[Path], frames: int, size: int, batch: int) -> pd
 
 
 def compare_decoding(files: list[Path], rounds: int) -> pd.DataFrame:
-    """Seconds of ``cag.dicom.read_frames`` and of bare pydicom for each file, the fastest of each; they take turns."""
+    """Seconds of ``cag.data.dicom.read_frames`` and of bare pydicom of each file, the fastest; they take turns."""
     rows = []
     for file in files:
         own, bare = [], []

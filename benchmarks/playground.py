@@ -15,9 +15,9 @@ import numpy as np
 import torch
 import typer
 
-from cag.figures.playground_panel import picture_png
-from cag.phantom.cohort import CohortPlan, CohortSettings, plan_cohort
-from cag.playground import LATEST_S, SHOWN, Choice, measure_profile, open_renderer
+from cag.book.figures.playground_panel import picture_png
+from cag.simulator.phantom.cohort import CohortPlan, CohortSettings, plan_cohort
+from cag.simulator.playground import LATEST_S, SHOWN, Choice, measure_profile, open_renderer
 
 Clock = Callable[[], float]
 #: What each control is moved to, given the other random numbers' generator.

@@ -1,7 +1,7 @@
 """Reading speed: a study end to end against the bare networks on the same frames.
 
 Run ``python benchmarks/reading.py STUDY --models results/demo``. It prints frames a second and seconds for
-(a) ``cag.experiments.reading.read_study``: finding, decoding, burned-in text, resizing, image quality, networks,
+(a) ``cag.chapters.reading.read_study``: finding, decoding, burned-in text, resizing, image quality, networks,
 heatmaps, boxes, results; and (b), the floor, the networks alone on the same frames, already decoded and resized:
 features of every frame, sequence model, artery triage, trunk maps, classifiers and detector of the chosen ones, of the
 same folds. The heatmaps' backward pass is not part of the floor. Both take turns, so that a busy machine slows both,
@@ -22,14 +22,14 @@ import typer
 from torch import Tensor
 
 from cag.anatomy import NO_STANDARD_VIEW, VIEWS
-from cag.experiments.frame_baselines import frame_curves
-from cag.experiments.frame_features import pooled_features
-from cag.experiments.frame_reading import frame_probability, sequence_probability
-from cag.experiments.reading import StudyReading, read_study
-from cag.experiments.reading_files import study_files
-from cag.experiments.reading_models import ReadingModels, load_models
-from cag.experiments.reading_run import SHOWN_SIDE, RunReading, TrunkMaps, _boxes, _heatmaps, probabilities
-from cag.transforms import shrink
+from cag.chapters.frames.baselines import frame_curves
+from cag.chapters.frames.features import pooled_features
+from cag.chapters.frames.reading import frame_probability, sequence_probability
+from cag.chapters.reading.models import ReadingModels, load_models
+from cag.chapters.reading.reading import StudyReading, read_study
+from cag.chapters.reading.run import SHOWN_SIDE, RunReading, TrunkMaps, _boxes, _heatmaps, probabilities
+from cag.data.study import study_files
+from cag.networks.transforms import shrink
 
 _KEY = b"a key for measurements only, 32b"
 

@@ -25,14 +25,14 @@ import torch.nn.functional as F
 import typer
 from torch import Tensor, nn
 
-from cag.dicom import read_frames
-from cag.dicom_write import write_cine
-from cag.engine import Batch, Batches, FitSettings, fit, predict
-from cag.models.inception import build_trunk
-from cag.models.stenosis_classifier import StenosisClassifier
-from cag.phantom.cohort import CohortSettings, plan_cohort
-from cag.phantom.run import RunRenderer
-from cag.transforms import augment, scale, shrink
+from cag.data.dicom import read_frames
+from cag.data.dicom_write import write_cine
+from cag.networks.classifier import StenosisClassifier
+from cag.networks.inception import build_trunk
+from cag.networks.training import Batch, Batches, FitSettings, fit, predict
+from cag.networks.transforms import augment, scale, shrink
+from cag.simulator.phantom.cohort import CohortSettings, plan_cohort
+from cag.simulator.phantom.run import RunRenderer
 
 
 class Point(NamedTuple):
@@ -135,7 +135,7 @@ def main(
     figure: Annotated[Path | None, typer.Option(help="SVG of the figure")] = None,
 ) -> None:
     """Print the slopes; store table and figure."""
-    from cag.figures.scaling import scaling_figure, slopes
+    from cag.book.figures.scaling import scaling_figure, slopes
 
     axes = (tuple(int(value) for value in values.split(",")) for values in (patients, frames, sizes))
     table = scaling_table(*axes, backbone)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from cag.cohort import Cohort
-from cag.experiments.classification import ClassificationSettings, run_grid
-from cag.experiments.frame_selection import run_frame_selection
-from cag.experiments.frame_settings import FrameSelectionSettings
-from cag.experiments.localization import LocalizationSettings, localize
-from cag.phantom.cohort import CohortSettings
-from cag.simulate import write_simulated
-from cag.store import Store
+from cag.chapters.classification.training import ClassificationSettings, run_grid
+from cag.chapters.frames.selection import run_frame_selection
+from cag.chapters.frames.settings import FrameSelectionSettings
+from cag.chapters.localization.comparison import LocalizationSettings, localize
+from cag.chapters.store import Store
+from cag.simulator.cohort import open_cohort
+from cag.simulator.phantom.cohort import CohortSettings
+from cag.simulator.write import write_simulated
 
 #: What every stage is told.
 SHARED = {"profile": "tiny", "weights": "random", "backbone": "resnet18", "device": "cpu", "bootstrap": 20}
@@ -32,7 +32,7 @@ def write_tiny_cohort(folder: Path, patients: int = 8) -> Path:
 
 def run_tiny_study(results: Path, manifest: Path) -> None:
     """Frame selection, classification and localization, each from the store where it is there."""
-    cohort, store = Cohort.from_manifest(manifest), Store(results)
+    cohort, store = open_cohort(manifest), Store(results)
     run_frame_selection(cohort, frame_selection(), store)
     run_grid(cohort, classification(), store)
     localize(cohort, localization(), store)

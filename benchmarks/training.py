@@ -2,7 +2,7 @@
 
 Run ``python benchmarks/training.py --size 256 --batch 16``. For each network it prints images a second of
 (a) forward and backward alone on random tensors of the batch's shape, with nothing around them, and
-(b) ``cag.engine.fit``: drawing from memory-resident uint8 frames, augmentation, loss, optimizer, bar.
+(b) ``cag.networks.training.fit``: drawing from memory-resident uint8 frames, augmentation, loss, optimizer, bar.
 Both run in the same precision and memory layout and take turns, so that a busy machine slows both.
 The aim is a share of at least 0.85.
 """
@@ -18,12 +18,12 @@ import torch.nn.functional as F
 import typer
 from torch import Tensor, nn
 
-from cag.engine import Batch, Batches, FitSettings, fit
-from cag.models.inception import build_trunk
-from cag.models.stenosis_classifier import StenosisClassifier
-from cag.models.stenosis_detector import FITTED_DETECTOR, StenosisDetector
-from cag.runtime import Runtime
-from cag.transforms import augment_with_boxes, scale
+from cag.networks.classifier import StenosisClassifier
+from cag.networks.detector import FITTED_DETECTOR, StenosisDetector
+from cag.networks.inception import build_trunk
+from cag.networks.runtime import Runtime
+from cag.networks.training import Batch, Batches, FitSettings, fit
+from cag.networks.transforms import augment_with_boxes, scale
 
 Loss = Callable[[nn.Module, Batch], Tensor]
 

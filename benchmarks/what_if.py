@@ -19,7 +19,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from cag.machine import cores
+from cag.book.machine import cores
 from cag.settings import ROOT
 
 PAGE = ROOT / "book" / "use" / "what_if.md"

@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cag.errors import InputError
-from cag.settings import ROOT
+from cag.settings import ROOT, InputError
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="A study of coronary angiography."
@@ -26,8 +25,8 @@ def simulate(
     workers: Annotated[int, typer.Option(help="Processes; 0 takes every core")] = 0,
 ) -> None:
     """Simulate a cohort and write it as DICOM cine runs with its tables."""
-    from cag.phantom.cohort import CohortSettings
-    from cag.simulate import write_simulated
+    from cag.simulator.phantom.cohort import CohortSettings
+    from cag.simulator.write import write_simulated
 
     settings = CohortSettings.checked({"patients": patients, "seed": seed})
     path = write_simulated(settings, out, manifest_path=manifest, workers=workers)
@@ -41,7 +40,7 @@ def manifest(
     qca: Annotated[Path | None, typer.Option(help="CSV of stenoses: patient, segment, percent_stenosis")] = None,
 ) -> None:
     """Build a manifest from any DICOM tree and list what was refused, and why."""
-    from cag.manifest import build_manifest
+    from cag.data.manifest import build_manifest
 
     report = build_manifest(folder, out, qca=qca)
     for refusal in report.refused:
@@ -54,7 +53,7 @@ def manifest(
 @app.command()
 def verify(path: Annotated[Path, typer.Argument(help="A manifest")] = ROOT / "data_manifest.csv") -> None:
     """Tell file by file whether bytes and headers are those of the manifest; exit status 1 where not."""
-    from cag.manifest import verify as verify_manifest
+    from cag.data.manifest import verify as verify_manifest
 
     findings = verify_manifest(path)
     for finding in findings:
@@ -72,8 +71,8 @@ def fetch(
     yes: Annotated[bool, typer.Option("--yes", help="The license is accepted; do not ask")] = False,
 ) -> None:
     """Download a public set of angiograms after showing its license, and read it once; goes on where it stopped."""
-    from cag.public.fetch import fetch as fetch_set
-    from cag.public.sources import SOURCES, describe
+    from cag.data.public.fetch import fetch as fetch_set
+    from cag.data.public.sources import SOURCES, describe
 
     if name not in SOURCES:
         raise InputError(f"{name!r} is no known set", field="fetch", remedy=f"Known: {', '.join(SOURCES)}")
@@ -100,15 +99,15 @@ def study(
     plan: Annotated[bool, typer.Option("--plan", help="Only print the tasks and how long they will take")] = False,
 ) -> None:
     """Execute the notebooks of a profile; finished work is found again."""
-    from cag.phantom.cohort import CohortSettings
-    from cag.profiles import load_profile, parse_overrides
-    from cag.simulate import write_simulated
-    from cag.study import run_study
+    from cag.book.profiles import load_profile, parse_overrides
+    from cag.book.study import run_study
+    from cag.simulator.phantom.cohort import CohortSettings
+    from cag.simulator.write import write_simulated
 
     if profile == "demo" and not p:
         write_simulated(CohortSettings(), ROOT / "data" / "simulated", manifest_path=ROOT / "data_manifest.csv")
     if plan or (profile != "demo" and not only):
-        from cag.plan import describe_plan  # counting tasks opens the cohort
+        from cag.book.plan import describe_plan  # counting tasks opens the cohort
 
         typer.echo(describe_plan(load_profile(profile), profile, scheduler))
     if plan:
@@ -131,9 +130,9 @@ def pretrain(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
     """Make the `xa` weights: train the trunk on a simulated population with dense targets."""
-    from cag.experiments.population import PopulationSettings
-    from cag.experiments.pretraining import PretrainingSettings
-    from cag.experiments.pretraining import pretrain as train
+    from cag.simulator.population import PopulationSettings
+    from cag.simulator.pretraining import PretrainingSettings
+    from cag.simulator.pretraining import pretrain as train
 
     base = PretrainingSettings()
     settings = base.model_copy(
@@ -152,7 +151,7 @@ def book(
     profile: Annotated[str, typer.Option(help="Whose results to show; the published run or the demo by default")] = "",
 ) -> None:
     """Render the book from a profile's executed notebooks; trains and simulates nothing."""
-    from cag.book import build_book, profile_to_show
+    from cag.book.build import build_book, profile_to_show
 
     typer.echo(f"Open {os.path.relpath(build_book(profile or profile_to_show()))}")
 
@@ -162,7 +161,7 @@ def pdf(
     out: Annotated[Path, typer.Option(help="The file to write")] = ROOT / "_build" / "book.pdf",
 ) -> None:
     """Print the whole book as one PDF, from what `book` has laid out; needs Chromium."""
-    from cag.print_book import print_book
+    from cag.book.print_book import print_book
 
     typer.echo(f"Wrote {os.path.relpath(print_book(out))}")
 
@@ -173,8 +172,8 @@ def publish(
     real: Annotated[bool, typer.Option("--real", help="A run on real angiograms, to lie beside it")] = False,
 ) -> None:
     """Copy what the book needs from a profile to results/published, small enough to commit."""
-    from cag.publishing import publish_run
-    from cag.publishing_real import publish_real
+    from cag.book.publishing import publish_run
+    from cag.book.publishing_real import publish_real
 
     typer.echo(f"Published {os.path.relpath(publish_real(profile)) if real else publish_run(profile)}")
 
@@ -184,7 +183,7 @@ def archive(
     out: Annotated[Path, typer.Option(help="The zip file to write")] = ROOT / "_build" / "cag-archive.zip",
 ) -> None:
     """Write a zip for a repository: book, tables, notebooks, package, weights, environment, checksums."""
-    from cag.publishing import write_archive
+    from cag.book.publishing import write_archive
 
     typer.echo(f"Wrote {os.path.relpath(write_archive(out))}")
 
@@ -205,8 +204,8 @@ def read(
 ) -> None:
     """Read a patient's angiograms: frames, artery and view, probabilities, boxes, and a report."""
     from cag.anatomy import ARTERIES
-    from cag.report import ReportRequest, counted, write_report
-    from cag.report_batch import write_batch
+    from cag.book.report import ReportRequest, counted, write_report
+    from cag.book.report_batch import write_batch
 
     known = next((name for name in ARTERIES if name == artery), None)
     if artery is not None and known is None:
@@ -227,8 +226,8 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="Write the table as CSV as well")] = None,
 ) -> None:
     """Measure the simulator against its acceptance list; ARCADE below CAG_DATA serves as the real frames."""
-    from cag.experiments.simulator_acceptance import PARTS, Bench, real_angiograms
-    from cag.rendered import simulator_digest
+    from cag.simulator.acceptance import PARTS, Bench, real_angiograms
+    from cag.simulator.rendered import simulator_digest
 
     if what != "simulator":
         raise InputError(f"{what!r} is not measured here", field="bench", remedy="Use: bench simulator")

@@ -1,20 +1,120 @@
-"""Typed settings: refused by name when wrong, identified by a digest."""
+"""What every part stands on: refusals in one sentence, files that are whole or not there, typed settings."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
-
-from cag.errors import SettingsError
+from safetensors import SafetensorError
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class InputError(ValueError):
+    """An input that was refused: what, where, which value, and the remedy.
+
+    The message is one sentence for the person who ran the command. It names a file by its name
+    below the folder the user gave, never a patient identifier.
+
+    Parameters
+    ----------
+    problem : str
+        What is wrong, including the offending value.
+    file : Path or str, optional
+        The file in which it was found.
+    field : str, optional
+        The DICOM tag, table column or parameter.
+    remedy : str, optional
+        What to do about it.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: Path | str | None = None,
+        field: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.problem, self.file, self.field, self.remedy = problem, file, field, remedy
+        place = ", ".join(str(part) for part in (file, field) if part is not None)
+        sentence = f"{place}: {problem}" if place else problem
+        super().__init__(f"{sentence}. {remedy}" if remedy else sentence)
+
+
+class DicomError(InputError):
+    """A DICOM file that is unreadable, not angiography, or not safe to decode."""
+
+
+class ManifestError(InputError):
+    """A manifest or label table that breaks its contract."""
+
+
+class SettingsError(InputError):
+    """A parameter with an unknown name, a wrong type or an impossible value."""
+
+
+class LabelError(InputError):
+    """An experiment was asked of a cohort that lacks the labels it needs."""
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
+    """Let ``write`` fill a temporary file beside ``path``, then move it into place.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written, naming it and the remedy.
+    """
+    with writing(path.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Made by open, which heeds the umask: a file of mkstemp would be readable by its owner alone.
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{path.suffix}")
+        temporary.open("xb").close()
+        try:
+            write(temporary)
+            reach_the_disk(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def writing(name: str) -> Iterator[None]:
+    """Say in one sentence what kept ``name`` from being written.
+
+    Raises
+    ------
+    InputError
+        For a full disk, a folder that may not be written to, and the like.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _not_written(name, os.strerror(error.errno) if error.errno else str(error)) from error
+    except SafetensorError as error:  # its writer reports a full disk in its own way
+        raise _not_written(name, str(error).partition("I/O error: ")[2] or str(error)) from error
+
+
+def _not_written(name: str, why: str) -> InputError:
+    remedy = "Free some space or choose a results folder you may write to, and run again: finished work is kept"
+    return InputError(f"cannot be written ({why})", file=name, remedy=remedy)
+
+
+def reach_the_disk(path: Path) -> None:
+    """A file that is renamed before its bytes are on the disk may be empty after a power cut."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 class Settings(BaseModel):

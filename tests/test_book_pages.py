@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from cag import book
-from cag.errors import InputError
+from cag.book import build as book
+from cag.settings import InputError
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import Field
 
-from cag.errors import SettingsError
-from cag.settings import Settings, StudySettings, notebook_parameters
+from cag.settings import Settings, SettingsError, StudySettings, notebook_parameters
 
 
 class Example(StudySettings):

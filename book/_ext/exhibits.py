@@ -1,6 +1,6 @@
 """Figures and tables that can be cited: number, stable anchor, downloads, copyable citation, and one list of all.
 
-The notebooks keep files and a record of each figure and table (``cag.exhibits``); this extension puts
+The notebooks keep files and a record of each figure and table (``cag.book.exhibits``); this extension puts
 them under the figure or table on its page, gives images their alternative text, and writes
 ``figures.json`` beside the pages and into the book's folder.
 """

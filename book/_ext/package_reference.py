@@ -32,7 +32,7 @@ def modules_of(name: str) -> list[str]:
     spec = find_spec(name)
     if spec is None:
         raise LookupError(f"there is no module {name}")
-    below = pkgutil.iter_modules(spec.submodule_search_locations or [], prefix=f"{name}.")
+    below = pkgutil.walk_packages(spec.submodule_search_locations or [], prefix=f"{name}.")
     return [name, *sorted(found.name for found in below if not found.name.rpartition(".")[2].startswith("_"))]
 
 

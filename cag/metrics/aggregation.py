@@ -6,7 +6,7 @@ from typing import Literal
 
 import pandas as pd
 
-from cag.errors import InputError
+from cag.settings import InputError
 
 How = Literal["max", "mean", "noisy_or"]
 HOWS: tuple[How, ...] = ("max", "mean", "noisy_or")

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from cag.errors import InputError
 from cag.metrics.boxes import corners
 from cag.metrics.matching import Matches, match_image, pairwise_iou
 from cag.metrics.weighted import ratio
+from cag.settings import InputError
 
 LESION_COLUMNS = ("both", "only_first", "only_second", "neither")
 

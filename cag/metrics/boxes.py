@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from cag.errors import InputError
+from cag.settings import InputError
 
 CORNERS = ["x1", "y1", "x2", "y2"]
 Rule = Literal["clean", "as_published"]

@@ -8,9 +8,9 @@ from jaxtyping import Bool, Float, Int, Shaped
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax, logit, softmax
 
-from cag.errors import InputError
 from cag.metrics.intervals import bootstrap_many
 from cag.metrics.weighted import ratio
+from cag.settings import InputError
 
 #: Scores are kept this far from 0 and 1 before their logit (about the resolution of a float32 softmax).
 CLIP = 1e-6

@@ -17,9 +17,9 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from cag.errors import InputError
 from cag.metrics import weighted
 from cag.metrics.calibration import calibration
+from cag.settings import InputError
 
 Rule = Literal["clean", "as_published"]
 

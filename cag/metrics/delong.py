@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from scipy.stats import norm, rankdata
 
-from cag.errors import InputError
 from cag.metrics.intervals import Estimate
+from cag.settings import InputError
 
 
 def auc_covariance(

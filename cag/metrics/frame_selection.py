@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
-from cag.errors import InputError
 from cag.metrics.weighted import ratio
+from cag.settings import InputError
 
 #: An error of at most this many frames is acceptable; one of at least that many is an error (the paper's limits).
 ACCEPTED_FRAMES = 3

@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float, Shaped
 from scipy.stats import binomtest
 
-from cag.errors import InputError
+from cag.settings import InputError
 
 #: A metric as the bootstrap wants it: weights [b, n] of the rows -> one value a weighting [b].
 Metric = Callable[[Float[np.ndarray, "b n"]], Float[np.ndarray, " b"]]

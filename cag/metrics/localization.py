@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from cag.errors import InputError
 from cag.metrics.boxes import corners
 from cag.metrics.intervals import wilson
 from cag.metrics.matching import Matches
 from cag.metrics.weighted import ratio
+from cag.settings import InputError
 
 #: Why a metric is NaN, by its name.
 UNDEFINED: dict[str, str] = {

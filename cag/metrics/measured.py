@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
-from cag.errors import InputError
 from cag.metrics import classification, frame_selection, localization, published, ranking
 from cag.metrics.boxes import Rule
 from cag.metrics.intervals import Metrics
 from cag.metrics.matching import match_detections
+from cag.settings import InputError
 
 FROC_NAMES = tuple(f"froc_{rate:g}" for rate in ranking.FROC_RATES)
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from benchmarks import estimates, gpu, kill_study, peers, scaling
+from cag.chapters.store import RunFolder
 from cag.settings import Settings
-from cag.store import RunFolder
 
 
 class Example(Settings):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cag.errors import InputError
 from cag.metrics.aggregation import HOWS, aggregate
+from cag.settings import InputError
 
 IMAGES = pd.DataFrame(
     [("P1", "LCA", 0.2, 0), ("P1", "LCA", 0.6, 1), ("P1", "RCA", 0.5, 0), ("P2", "RCA", 0.1, 0)],

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from cag.errors import InputError
 from cag.metrics.agreement import box_agreement, box_f1, lesion_agreement, lesion_metrics
 from cag.metrics.matching import match_detections
+from cag.settings import InputError
 
 IMAGES = pd.DataFrame({"image_id": list("abc"), "patient_id": ["P1", "P2", "P3"], "width": 100, "height": 100})
 CORNERS = ["x1", "y1", "x2", "y2"]

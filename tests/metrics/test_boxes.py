@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cag.errors import InputError
 from cag.metrics.boxes import centers, check_boxes, enlarge
+from cag.settings import InputError
 
 IMAGES = pd.DataFrame({"image_id": ["a", "b"], "patient_id": ["P1", "P2"], "width": 512, "height": 512})
 BOX = {"image_id": ["a"], "x1": [10.0], "y1": [10.0], "x2": [20.0], "y2": [30.0]}

@@ -7,8 +7,8 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from torchmetrics.functional.classification import binary_calibration_error
 
-from cag.errors import InputError
 from cag.metrics.calibration import calibration, fit_temperature, reliability_table, with_temperature
+from cag.settings import InputError
 
 
 def draw(seed, n=400, slope=1.0, shift=0.0):

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from cag.errors import InputError
 from cag.metrics.classification import UNDEFINED, Scored, metric_names, metrics, scored, values
+from cag.settings import InputError
 
 
 def draw(seed, k, n=60):

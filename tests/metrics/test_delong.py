@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from cag.errors import InputError
 from cag.metrics.delong import auc_covariance, auc_interval, delong_test
 from cag.metrics.intervals import bootstrap
 from cag.metrics.weighted import roc_auc
+from cag.settings import InputError
 
 
 def draw(seed, n=80):

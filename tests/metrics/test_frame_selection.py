@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cag.errors import InputError
 from cag.metrics.frame_selection import acceptance_curve, counts, metrics, run_errors, why_undefined
+from cag.settings import InputError
 
 COLUMNS = ["n_frames", "begin_true", "end_true", "end_censored", "begin_pred", "end_pred"]
 

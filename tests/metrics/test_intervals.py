@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from cag.errors import InputError
 from cag.metrics.intervals import (
     bootstrap,
     bootstrap_many,
@@ -16,6 +15,7 @@ from cag.metrics.intervals import (
     resample_weights,
     wilson,
 )
+from cag.settings import InputError
 
 
 def mean_of(values):

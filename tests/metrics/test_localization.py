@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cag.errors import InputError
 from cag.metrics.localization import metrics, recall_by
 from cag.metrics.matching import match_detections, match_image
+from cag.settings import InputError
 
 # Images a and b have lesions, c and d none; d has no detection either. Diagonals are 5 (3 x 4 pixels scaled by 100).
 IMAGES = pd.DataFrame({"image_id": list("abcd"), "patient_id": ["P1", "P1", "P2", "P3"], "width": 300, "height": 400})

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cag.errors import InputError
 from cag.metrics import measured, tables
 from cag.metrics.aggregation import aggregate
 from cag.metrics.intervals import bootstrap
 from cag.metrics.weighted import roc_auc
+from cag.settings import InputError
 
 
 def predictions(seed=0, n=240, k=2, signal=1.0):

@@ -46,8 +46,8 @@ def read_slice(folder: Path, first: int, count: int, step: int) -> None:
 
 
 def _outcome(path: Path) -> dict[str, str]:
-    from cag.dicom import read_cine
-    from cag.errors import DicomError
+    from cag.data.dicom import read_cine
+    from cag.settings import DicomError
 
     try:
         read_cine(path, key=_KEY)

@@ -1,0 +1,1 @@
+"""Stenosis classification."""

@@ -1,0 +1,116 @@
+"""Which frames the stenosis classifiers see, and what each is labeled with."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from cag.anatomy import VIEWS
+from cag.data.cohort import Cohort
+
+LabelRule = Literal["assigned", "visible"]
+
+#: Redundancy frames lie at least this far from the labeled frames, and are every fifth (PROTOCOL section 2).
+REDUNDANCY_DISTANCE = 10
+REDUNDANCY_STEP = 5
+
+
+def run_severity(cohort: Cohort) -> pd.Series:
+    """Worst percent stenosis among the segments assigned to each run's view (PROTOCOL section 1.3).
+
+    Returns
+    -------
+    Series indexed by run_id, 0-100; runs of no standard view are left out.
+    """
+    return run_lesions(cohort).set_index("run_id")["percent_stenosis"].fillna(0.0).astype(float)
+
+
+def run_lesions(cohort: Cohort) -> pd.DataFrame:
+    """The worst lesion among the segments assigned to each run's view.
+
+    Returns
+    -------
+    DataFrame
+        ``run_id`` (every run of a standard view), ``percent_stenosis`` and, where the cohort knows it,
+        ``length_mm``; NaN where no lesion is assigned.
+    """
+    runs = cohort.manifest.loc[cohort.manifest["view"].isin(list(VIEWS)), ["run_id", "patient_id", "view"]]
+    assigned = pd.DataFrame(
+        [(name, segment) for name, view in VIEWS.items() for segment in view.segments], columns=["view", "segment"]
+    )
+    lesions = cohort.lesions.drop(columns="artery", errors="ignore")
+    pairs = runs.merge(assigned, on="view").merge(lesions, on=["patient_id", "segment"])
+    worst = pairs.sort_values("percent_stenosis", ascending=False, kind="stable").drop_duplicates("run_id")
+    known = [column for column in ("percent_stenosis", "length_mm") if column in worst]
+    return runs[["run_id"]].merge(worst[["run_id", *known]], how="left", on="run_id")
+
+
+def contrast_frames(begin: int, end: int, count: int) -> np.ndarray:
+    """``count`` frames spread over the full-contrast interval, without its first and last tenth.
+
+    The margins keep filling and wash-out out of the labeled frames; short intervals give fewer frames.
+    """
+    margin = (end - begin + 1) // 10
+    frames = np.linspace(begin + margin, end - margin, num=count)
+    return np.unique(frames.round().astype(int))
+
+
+def redundancy_frames(labeled: np.ndarray, n_frames: int) -> np.ndarray:
+    """Frames of the same run that show no usable contrast (PROTOCOL section 2).
+
+    At least ten frames before the first or after the last labeled frame, every fifth, each side
+    at most half the labeled count.
+    """
+    most = len(labeled) // 2
+    before = np.arange(labeled.min() - REDUNDANCY_DISTANCE, -1, -REDUNDANCY_STEP)[:most]
+    after = np.arange(labeled.max() + REDUNDANCY_DISTANCE, n_frames, REDUNDANCY_STEP)[:most]
+    return np.sort(np.concatenate([before, after]))
+
+
+def classification_samples(cohort: Cohort, frames_per_run: int, label_rule: LabelRule = "assigned") -> pd.DataFrame:
+    """Every frame of the classification experiment, a row each.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        With contrast intervals, views and lesions.
+    frames_per_run : int
+        Labeled frames a run.
+    label_rule : {'assigned', 'visible'}
+        ``assigned``: the worst segment assigned to the view; ``visible``: the worst lesion with a box in that frame.
+
+    Returns
+    -------
+    DataFrame with run_id, patient_id, frame, artery, view, model_view, percent_stenosis, redundant.
+
+    Raises
+    ------
+    LabelError
+        If the cohort lacks the labels.
+    """
+    cohort.require("contrast", "view", "lesions")
+    severity = run_severity(cohort)
+    runs = cohort.manifest.dropna(subset=["contrast_begin", "contrast_end"])
+    runs = runs.loc[runs["run_id"].isin(severity.index)]
+    rows: list[tuple[str, int, bool]] = []
+    for run in runs.to_dict("records"):
+        labeled = contrast_frames(int(run["contrast_begin"]), int(run["contrast_end"]), frames_per_run)
+        redundant = redundancy_frames(labeled, int(run["n_frames"]))
+        rows += [(run["run_id"], int(frame), False) for frame in labeled]
+        rows += [(run["run_id"], int(frame), True) for frame in redundant]
+    samples = pd.DataFrame(rows, columns=["run_id", "frame", "redundant"])
+    samples = samples.merge(runs[["run_id", "patient_id", "artery", "view"]], on="run_id")
+    samples["model_view"] = samples["view"].map({name: view.model for name, view in VIEWS.items()})
+    samples["percent_stenosis"] = samples["run_id"].map(severity)
+    if label_rule == "visible":
+        samples["percent_stenosis"] = _visible_severity(cohort, samples)
+    return samples.sort_values(["run_id", "frame"], ignore_index=True)
+
+
+def _visible_severity(cohort: Cohort, samples: pd.DataFrame) -> pd.Series:
+    """Worst lesion with a box in each frame, 0 where none is visible."""
+    cohort.require("boxes")
+    worst = cohort.boxes.groupby(["run_id", "frame"])["percent_stenosis"].max().rename("seen").reset_index()
+    return samples.merge(worst, how="left", on=["run_id", "frame"])["seen"].fillna(0.0).set_axis(samples.index)

@@ -1,0 +1,182 @@
+"""The leading system trained again in other ways: seeds, head, labels, initial weights, and labels dealt at random."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from cag.chapters.classification.comparisons import difference
+from cag.chapters.classification.epochs import select_epochs
+from cag.chapters.classification.levels import level_scores
+from cag.chapters.classification.material import Material
+from cag.chapters.classification.settings import CellSettings, ClassificationSettings, leading_cells, trunk_digest
+from cag.chapters.classification.tables import labeled_frames, outputs_of
+from cag.chapters.classification.training import train_cell
+from cag.chapters.store import RunFolder, Store
+from cag.chapters.tasks import Task, run_tasks
+from cag.data.cohort import Cohort
+from cag.metrics.intervals import Estimate, interval_text
+from cag.metrics.measured import of_scores
+from cag.metrics.tables import interval_table
+from cag.settings import InputError, Settings
+
+#: The study's own training, which every other one is compared with.
+STUDY = "as in the study"
+PERMUTED = "permuted labels"
+
+
+class VariantSettings(Settings):
+    """A cell of the grid trained in another way.
+
+    Attributes
+    ----------
+    permuted : bool
+        Whether the labels are dealt anew before training.
+    """
+
+    cell: CellSettings
+    permuted: bool = False
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Predictions of every variant that could be trained, and why the others could not.
+
+    Attributes
+    ----------
+    predictions : DataFrame
+        The columns of ``select_epochs`` and ``variant``.
+    refused : dict of str to str
+    """
+
+    predictions: pd.DataFrame
+    refused: dict[str, str]
+
+
+def variants(settings: ClassificationSettings) -> dict[str, dict[str, object]]:
+    """Name of each variant and the fields of ``CellSettings`` it changes; see ``run_variants``."""
+    named: dict[str, dict[str, object]] = {
+        f"seed {seed}": {"seed": seed} for seed in settings.further_seeds if seed != settings.seed
+    }
+    head = "plain" if settings.head == "published" else "published"
+    named[f"{head} head"] = {"head": head}
+    rule = "visible" if settings.label_rule == "assigned" else "assigned"
+    named[f"{rule} labels"] = {"label_rule": rule}
+    for weights in settings.compare_weights:
+        if weights != settings.weights:
+            named[f"{weights} weights"] = {"weights": weights, "trunk": trunk_digest(weights)}
+    return named | {PERMUTED: {}}
+
+
+def run_variants(
+    cohort: Cohort, settings: ClassificationSettings, store: Store, material: Material | None = None
+) -> Variants:
+    """Train the leading system of some views in every other way, and publish ``classification_variants``.
+
+    Variants are stored apart from the grid, so that no later stage takes one for a network of the study.
+    One whose weights or labels cannot be had is left out, with the reason.
+
+    Parameters
+    ----------
+    material : Material, optional
+        Frames and maps that are in memory already.
+    """
+    cells = [cell for cell in leading_cells(settings) if cell.model_view in settings.variant_views]
+    if not cells:
+        remedy = f"Name some of {', '.join(settings.model_views)}"
+        raise InputError("none of these views is trained", field="variant_views", remedy=remedy)
+    base = material or Material(cohort, cells[0], settings.device)
+    study = run_tasks(
+        [Task("classification", cell, partial(train_cell, material=base)) for cell in cells], cohort, store
+    )
+    tables, refused = [_chosen(study).assign(variant=STUDY)], {}
+    for name, changes in variants(settings).items():
+        changed = [cell.model_copy(update=changes) for cell in cells]
+        try:
+            rows = _train_again(cohort, changed, name == PERMUTED, store, base)
+        except InputError as error:
+            refused[name] = str(error)
+            continue
+        tables.append(rows.assign(variant=name))
+    predictions = store.publish("classification_variants", pd.concat(tables, ignore_index=True))
+    return Variants(predictions, refused)
+
+
+def _train_again(
+    cohort: Cohort, cells: list[CellSettings], permuted: bool, store: Store, base: Material
+) -> pd.DataFrame:
+    views = tuple(dict.fromkeys(cell.model_view for cell in cells))
+    own = Material(cohort, cells[0], base.device, views=views, parent=base)
+    wanted = [VariantSettings(cell=cell, permuted=permuted) for cell in cells]
+    tasks = [Task("classification_variant", variant, partial(_train, material=own)) for variant in wanted]
+    return _chosen(run_tasks(tasks, cohort, store))
+
+
+def _chosen(folders: list[RunFolder]) -> pd.DataFrame:
+    return pd.concat([select_epochs(folder.load_table("predictions")) for folder in folders], ignore_index=True)
+
+
+def _train(cohort: Cohort, variant: VariantSettings, folder: RunFolder, *, material: Material) -> None:
+    train_cell(cohort, variant.cell, folder, material=material, permuted=variant.permuted)
+
+
+def variant_table(found: Variants, reference: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
+    """Area under the ROC curve of each variant, and its paired difference from the study's own training (clean arm).
+
+    Returns
+    -------
+    DataFrame
+        ``variant, level, value, low, high, difference, difference_low, difference_high, n_groups, note``;
+        ``level`` is image or artery (largest score). A refused variant has one row with its reason as note.
+    """
+    rows = []
+    scores = {str(name): _scores(own, reference) for name, own in found.predictions.groupby("variant", sort=False)}
+    for name, levels in scores.items():
+        for level, own in levels.items():
+            table = interval_table(of_scores(own), n=bootstrap, rng=np.random.default_rng(seed))
+            row = table.set_index("metric").loc["auc", ["value", "low", "high", "n_groups"]].to_dict()
+            if name != STUDY:
+                apart = difference(of_scores(own), of_scores(scores[STUDY][level]), bootstrap, seed)
+                value, low, high = apart.set_index("metric").loc["auc", ["value", "low", "high"]]
+                row |= {"difference": value, "difference_low": low, "difference_high": high}
+            rows.append({"variant": name, "level": level, "note": ""} | row)
+    rows += [{"variant": name, "level": "–", "note": why} for name, why in found.refused.items()]
+    return pd.DataFrame(rows)
+
+
+def _scores(rows: pd.DataFrame, reference: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
+    own = labeled_frames(rows).query("arm == 'clean'").reset_index(drop=True)
+    images = own[["patient_id", "target"]].assign(score=outputs_of(own).score)
+    return {"image": images, "artery": level_scores(own, reference, "artery")}
+
+
+def readable_variants(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of ``variant_table`` as it is read: area and difference with their intervals, or why there is none."""
+
+    def text(row: pd.Series, value: str, low: str, high: str) -> str:
+        if pd.isna(row[value]):
+            return "–"
+        return interval_text(Estimate(row[value], row[low], row[high], n_groups=0))
+
+    areas = table.apply(text, axis=1, args=("value", "low", "high"))
+    apart = table.apply(text, axis=1, args=("difference", "difference_low", "difference_high"))
+    return table[["variant", "level"]].assign(auc=areas, difference=apart, note=table["note"])
+
+
+def seed_spread(table: pd.DataFrame) -> dict[str, float]:
+    """Lowest and highest area over the seeds at either level, and how many seeds there are.
+
+    Returns
+    -------
+    dict
+        ``count, image_low, image_high, artery_low, artery_high``.
+    """
+    seeds = table[table["variant"].eq(STUDY) | table["variant"].str.startswith("seed ")]
+    spread = {"count": float(seeds["variant"].nunique())}
+    for level, values in seeds.groupby("level")["value"]:
+        spread |= {f"{level}_low": float(values.min()), f"{level}_high": float(values.max())}
+    return spread

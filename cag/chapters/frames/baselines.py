@@ -1,0 +1,153 @@
+"""Contrast intervals without a network: grey-level curves with a change point, and a constant prior.
+
+Each baseline learns from the training patients what a network learns from them too: where,
+relative to the plain answer, the reference standard sets its borders, and when to abstain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Shaped, UInt8
+from skimage.filters import sato
+from torch import Tensor
+
+from cag.networks.transforms import shrink
+
+#: Side of the reduced frame on which the curves are computed (pixels).
+CURVE_SIZE = 96
+#: Ridge widths, as Gaussian sigmas in pixels of the reduced frame: about 2-4 mm lumen.
+RIDGE_SIGMAS = (1.5, 2.5)
+#: Part of the reduced frame's side, at each border, that collimators and annotations may cover.
+BORDER = 8
+
+
+@dataclass(frozen=True)
+class FoundInterval:
+    """An interval read from a curve.
+
+    Attributes
+    ----------
+    begin, end : int
+        First and last frame, inclusive.
+    step : float
+        Rise of the curve inside the interval in units of its scatter within both levels, >= 0.
+    """
+
+    begin: int
+    end: int
+    step: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a curve's change point learns from training runs.
+
+    Attributes
+    ----------
+    begin_shift, end_shift : float
+        Frames added to the change points.
+    least_step : float
+        A run whose step is smaller is called one without contrast.
+    """
+
+    begin_shift: float
+    end_shift: float
+    least_step: float
+
+
+def frame_curves(frames: UInt8[Tensor, "t h w"]) -> pd.DataFrame:
+    """Mean vesselness and mean darkness of each frame, inside the field's border.
+
+    Vesselness is Sato's ridge filter for dark tubes (Sato et al., Med Image Anal 2, 1998), as in
+    scikit-image.
+
+    Returns
+    -------
+    DataFrame with columns ``frame, vesselness, darkness``
+    """
+    reduced = shrink(frames, CURVE_SIZE).float().numpy() / 255
+    inner = slice(BORDER, -BORDER)
+    ridges = [sato(image, sigmas=RIDGE_SIGMAS, black_ridges=True)[inner, inner].mean() for image in reduced]
+    darkness = 1 - reduced[:, inner, inner].mean(axis=(1, 2))
+    return pd.DataFrame({"frame": np.arange(len(reduced)), "vesselness": ridges, "darkness": darkness})
+
+
+def change_interval(curve: Shaped[np.ndarray, " t"]) -> FoundInterval:
+    """The interval in which a curve is highest: the best two-level fit, by least squares.
+
+    All intervals are tried, so the answer is exact. The whole run is allowed only when no inner
+    interval raises the mean.
+
+    Parameters
+    ----------
+    curve : array of float, shape (t,), t >= 2
+    """
+    values = np.asarray(curve, dtype=float)
+    count = values.size
+    total = np.concatenate([[0.0], np.cumsum(values - values.mean())])
+    rise = total[None, :] - total[:, None]
+    length = np.arange(count + 1)[None, :] - np.arange(count + 1)[:, None]
+    allowed = (length > 0) & (length < count) & (rise > 1e-12)
+    if not allowed.any():
+        return FoundInterval(0, count - 1, 0.0)
+    size = np.where(allowed, length, 1)
+    between = np.where(allowed, rise**2 / size + rise**2 / np.maximum(count - size, 1), -np.inf)
+    begin, stop = np.unravel_index(int(between.argmax()), between.shape)
+    inside = np.zeros(count, dtype=bool)
+    inside[begin:stop] = True
+    scatter = np.sqrt((values[inside].var() * inside.sum() + values[~inside].var() * (~inside).sum()) / count)
+    step = values[inside].mean() - values[~inside].mean()
+    return FoundInterval(int(begin), int(stop) - 1, float(step / max(scatter, 1e-9)))
+
+
+def calibrate(found: Sequence[FoundInterval], runs: pd.DataFrame) -> Calibration:
+    """Learn shifts and the abstention limit of a curve from training runs.
+
+    Shifts are the median difference to the truth, over runs with contrast (ends that were
+    recorded). The limit is the step that tells runs without contrast apart with the best mean of
+    sensitivity and specificity; zero where every run has contrast.
+
+    Parameters
+    ----------
+    found : sequence of FoundInterval, in the order of ``runs``
+    runs : DataFrame with ``contrast_begin, contrast_end, end_censored``
+    """
+    begin, end, step = (np.array([getattr(one, name) for one in found]) for name in ("begin", "end", "step"))
+    filled = runs.contrast_begin.notna().to_numpy()
+    recorded = filled & ~runs.end_censored.fillna(False).astype(bool).to_numpy()
+    begin_shift = _median(runs.contrast_begin.to_numpy(float, na_value=np.nan)[filled] - begin[filled])
+    end_shift = _median(runs.contrast_end.to_numpy(float, na_value=np.nan)[recorded] - end[recorded])
+    return Calibration(begin_shift, end_shift, _least_step(step, filled))
+
+
+def apply_calibration(found: FoundInterval, calibration: Calibration, n_frames: int) -> tuple[int, int] | None:
+    """The calibrated interval, kept inside the run; None where the step is too small."""
+    if found.step < calibration.least_step:
+        return None
+    begin = int(np.clip(round(found.begin + calibration.begin_shift), 0, n_frames - 1))
+    end = int(np.clip(round(found.end + calibration.end_shift), begin, n_frames - 1))
+    return begin, end
+
+
+def constant_prior(runs: pd.DataFrame) -> tuple[float, float]:
+    """Median first and last contrast frame of the training runs, as shares of the run's length 0-1."""
+    filled = runs[runs.contrast_begin.notna()]
+    last = (filled.n_frames - 1).clip(lower=1).astype(float)
+    return float((filled.contrast_begin / last).median()), float((filled.contrast_end / last).median())
+
+
+def _least_step(step: Float[np.ndarray, " n"], filled: Shaped[np.ndarray, " n"]) -> float:
+    if filled.all() or not filled.any():
+        return 0.0
+    edges = np.unique(step)
+    limits = np.concatenate([[0.0], (edges[1:] + edges[:-1]) / 2])
+    scores = [((step[filled] >= limit).mean() + (step[~filled] < limit).mean()) / 2 for limit in limits]
+    return float(limits[int(np.argmax(scores))])
+
+
+def _median(values: Shaped[np.ndarray, " n"]) -> float:
+    return float(np.median(values)) if values.size else 0.0

@@ -1,0 +1,219 @@
+"""What the paper claims in a chapter and what this run's numbers mean: sentences that follow from the tables.
+
+Each function gives ``claim`` and ``meaning`` for the page of one chapter. A difference is told only where its whole
+95 % interval lies on one side of zero; where it holds zero the sentence says so.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from cag.chapters.classification.tables import estimate
+from cag.chapters.scorecard.scorecard import claims
+from cag.metrics.intervals import Estimate, interval_text
+
+Sentences = dict[str, str]
+
+
+def told(difference: Estimate, more: str, less: str, unclear: str) -> str:
+    """The sentence that a difference allows: ``more`` above zero, ``less`` below, ``unclear`` where it holds zero."""
+    if pd.isna(difference.low) or difference.low <= 0 <= difference.high:
+        return unclear
+    return more if difference.value > 0 else less
+
+
+def beside_published(own: Estimate, published: float, digits: int = 2) -> str:
+    """Where a published number lies against this run's interval."""
+    number = f"the published {published:.{digits}f}"
+    if own.low <= published <= own.high:
+        return f"{number} lies inside the interval"
+    return f"{number} lies {'above' if published > own.high else 'below'} the interval"
+
+
+def of_frame_selection(network: dict[str, Estimate], prior: dict[str, Estimate], end: Estimate) -> Sentences:
+    """Chapter 2.
+
+    Parameters
+    ----------
+    network, prior : mapping of metric to Estimate
+        Of the biLSTM and of the constant interval that sees no image, clean arm.
+    end : Estimate
+        Mean error at the end, network minus prior, paired.
+    """
+    paper = {metric: _published("frame selection", "", metric) for metric in ("mean_error_begin", "mean_error_end")}
+    rate, wrong = (_published("frame selection", "", name) for name in ("acceptance_rate_le3", "error_rate_ge10"))
+    claim = (
+        f"On average the interval is off by {paper['mean_error_begin']:.2f} frames at its beginning and by "
+        f"{paper['mean_error_end']:.2f} at its end; {rate:.2f} of all borders lie within 3 frames and {wrong:.2f} are "
+        "off by 10 or more."
+    )
+    accepted, sees = network["acceptance_rate"], network["abstention_sensitivity"]
+    against = f"{interval_text(network['end_error'])} frames against {interval_text(prior['end_error'])}"
+    meaning = (
+        f"Within 3 frames lie {interval_text(accepted)} of the borders; {beside_published(accepted, rate)}. "
+        + told(
+            end,
+            f"At the end of the interval the network is further off than an interval that is the same for every run "
+            f"and sees no image: {against}.",
+            f"At the end of the interval the network is nearer than an interval that is the same for every run and "
+            f"sees no image: {against}.",
+            f"At the end of the interval the network is not told apart from an interval that is the same for every "
+            f"run and sees no image: {against}.",
+        )
+    )
+    if pd.notna(sees.value):
+        meaning += f" Of the runs without contrast, the network leaves out {interval_text(sees)}."
+    return {"claim": claim, "meaning": meaning}
+
+
+def of_grading(levels: pd.DataFrame, image: dict[str, Estimate], disease_from: float = 25) -> Sentences:
+    """Chapter 3.
+
+    Parameters
+    ----------
+    levels : DataFrame
+        See ``classification_arms.level_optimism``.
+    image : mapping of artery to Estimate
+        Area under the ROC curve of frames, leading system, clean arm.
+    disease_from : float
+        First cut-point; where it is not the paper's 25 %, the text says that another question is asked.
+    """
+    frames, arteries = (
+        {artery: _published(source, f"{level}:{artery}", "auc") for artery in ("LCA", "RCA")}
+        for source, level in (("Table 3", "image"), ("artery and patient", "artery"))
+    )
+    patient = _published("artery and patient", "patient", "auc")
+    claim = (
+        "Two categories with redundancy training reach an area under the ROC curve of "
+        f"{frames['LCA']:.2f} and {frames['RCA']:.2f} for frames of the left and right coronary artery, of "
+        f"{arteries['LCA']:.2f} and {arteries['RCA']:.2f} for arteries, and of {patient:.2f} for patients."
+    )
+    clean, published, apart = (
+        estimate(levels, level="patient", metric=name) for name in ("clean", "as published", "difference")
+    )
+    meaning = (
+        f"By the clean rules the area for patients is {interval_text(clean)}; {beside_published(clean, patient)}. "
+        f"By the published rules the same networks score {interval_text(published)}; "
+        f"{beside_published(published, patient)}. "
+        + told(
+            apart,
+            f"The rules alone add {interval_text(apart)}.",
+            f"The published rules take {interval_text(apart)} away.",
+            f"How much the rules alone add cannot be told from so few patients: {interval_text(apart)}.",
+        )
+    )
+    blind = [artery for artery, own in image.items() if own.low <= 0.5]
+    if blind:
+        meaning += (
+            f" For frames of the {' and the '.join(blind)} the interval holds one half, so that this run does not "
+            "show that the network has learned anything there."
+        )
+    if disease_from != 25:
+        meaning = f"Here disease begins at {disease_from:g} %, another question than the paper's. {meaning}"
+    return {"claim": claim, "meaning": meaning}
+
+
+def of_categories(differences: pd.DataFrame, pooled: Estimate) -> Sentences:
+    """Chapter 4, from ``classification_comparisons.system_differences`` and the pooled difference in area."""
+    accuracy = {k: _published("Table 3", "image:LCA", "accuracy", f"{k}, redundancy") for k in ("2-CAT", "3-CAT")}
+    area = {k: _published("Table 3", "image:RCA", "auc", f"{k}, redundancy") for k in ("2-CAT", "3-CAT")}
+    claim = (
+        f"Two categories give the higher accuracy ({accuracy['2-CAT']:.2f} against {accuracy['3-CAT']:.2f} for frames "
+        f"of the left artery); the area under the curve of the right artery is higher with three "
+        f"({area['3-CAT']:.2f} against {area['2-CAT']:.2f})."
+    )
+    meaning = told(
+        pooled,
+        f"In area the finer system does better here: {interval_text(pooled)}.",
+        f"In area the finer system does worse here: {interval_text(pooled)}.",
+        f"In area the two are not told apart here: {interval_text(pooled)}.",
+    )
+    for metric, words in (("sensitivity", "called diseased"), ("specificity", "called normal")):
+        own = differences[differences["metric"].eq(metric)]
+        above, below = int(own["low"].gt(0).sum()), int(own["high"].lt(0).sum())
+        kind = "diseased frames are" if metric == "sensitivity" else "normal frames are"
+        span = f"{own['value'].min():.2f} to {own['value'].max():.2f}"
+        if above == len(own) or below == len(own):
+            more = "More" if above else "Fewer"
+            meaning += f" {more} {kind} {words} with the finer system, in every comparison ({span})."
+        elif above or below:
+            meaning += f" In {metric} the finer system differs in {above + below} of {len(own)} comparisons ({span})."
+    return {"claim": claim, "meaning": meaning}
+
+
+def of_redundancy(gain: Estimate, shares: pd.DataFrame, moved: Estimate) -> Sentences:
+    """Chapter 5, from the pooled gain in area, ``redundancy.mass_summary`` and the paired move onto the lumen."""
+    areas = [
+        _published("Table 3", f"image:{artery}", "auc", f"2-CAT, {kind}")
+        for artery in ("LCA", "RCA")
+        for kind in ("no redundancy", "redundancy")
+    ]
+    claim = (
+        "Redundancy training raises the area under the curve of two categories from {:.2f} to {:.2f} for the left and "
+        "from {:.2f} to {:.2f} for the right artery, and moves the activation from the background to the vessels."
+    ).format(*areas)
+    lumen, area = (estimate(shares, training=name, metric="lumen") for name in ("with", "share of the area"))
+    return {
+        "claim": claim,
+        "meaning": told(
+            gain,
+            f"Here it raises the area, by {interval_text(gain)}.",
+            f"Here it lowers the area, by {interval_text(gain)}.",
+            f"Here no gain in area is shown: {interval_text(gain)}.",
+        )
+        + " "
+        + told(
+            moved,
+            f"Activation moves onto the lumen, by {interval_text(moved, 3)} of its mass.",
+            f"Activation moves off the lumen, by {interval_text(moved, 3)} of its mass.",
+            f"That activation moves onto the lumen is not shown: {interval_text(moved, 3)} of its mass.",
+        )
+        + f" With redundancy training {interval_text(lumen, 3)} of the mass lies on the lumen, which is "
+        f"{area.value:.3f} of the picture: that is what a map without preference would put there.",
+    }
+
+
+def of_localization(metrics: pd.DataFrame, differences: pd.DataFrame, iou: float) -> Sentences:
+    """Chapter 6, from ``localization_scores.metric_table`` and ``difference_table``; ``iou`` of the clean rule."""
+    found = {
+        f"{method} {artery}": _published("Table 4", artery, "sens_s", f"{method}, IoU>{at}")
+        for method, at in (("FPN", 0.5), ("CAM", 0.2))
+        for artery in ("LCA", "RCA")
+    }
+    claim = (
+        f"The detector finds {found['FPN LCA']:.2f} of the lesions of the left and {found['FPN RCA']:.2f} of the "
+        f"right artery, the activation map {found['CAM LCA']:.2f} and {found['CAM RCA']:.2f}, although what counts "
+        "as found is looser for the map."
+    )
+    recall = estimate(metrics, arm="clean", method="fpn", artery="both", metric="recall")
+    meaning = (
+        f"At one overlap for all, {iou:g}, the detector finds {interval_text(recall)} of the lesions and so misses "
+        f"{1 - recall.value:.2f} of them. "
+    )
+    for second, name in (("cam", "activation map"), ("prior", "place prior")):
+        apart = differences.query(f"first == 'clean fpn' and second == 'clean {second}' and metric == 'recall'")
+        if len(apart):
+            own = estimate(apart)
+            more, less = (
+                f"That is {word} than the {name} finds, by {interval_text(own)}." for word in ("more", "less")
+            )
+            meaning += told(own, more, less, f"It is not told apart from the {name}: {interval_text(own)}.") + " "
+    rules = differences.query("first == 'as_published fpn' and second == 'as_published cam' and high < 0")
+    names = {"precision": "precision", "f1": "F1", "ap50": "average precision"}
+    worse = [words for name, words in names.items() if rules["metric"].eq(name).any()]
+    if worse:
+        meaning += (
+            "By the published rules, which ask less of the map, the detector is behind it in "
+            f"{', '.join(worse)}: which method wins depends on the rule."
+        )
+    return {"claim": claim, "meaning": meaning.strip()}
+
+
+def _published(source: str, subset: str, metric: str, condition: str = "2-CAT, redundancy") -> float:
+    """The one number of the paper that meets the conditions."""
+    table = claims()
+    own = table[table["source"].str.contains(source, regex=False) & table["metric"].eq(metric)]
+    if subset:
+        own = own[own["subset"].eq(subset) & own["condition"].eq(condition)]
+    (value,) = own["value"]
+    return float(value)

@@ -1,0 +1,1 @@
+"""What redundancy training does."""

@@ -1,0 +1,1 @@
+"""Angiograms and their tables: DICOM, images, archives, manifests, cohorts, public sets, splits."""

@@ -1,0 +1,87 @@
+"""Runs stored as images: one file, or a folder of them, grey."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+
+from cag.settings import ManifestError
+
+SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff")
+MAX_IMAGE_PIXELS = 2**24
+
+
+def image_files(path: Path) -> list[Path]:
+    """The image itself, or the images of a folder, sorted by name: the run's frames in order."""
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.is_symlink())
+    return [path]
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Rows and columns of an image, from its header.
+
+    Raises
+    ------
+    ManifestError
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from None
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "h w"]:
+    """Read an 8-bit grey image; one stored in color is read if its channels are equal.
+
+    Raises
+    ------
+    ManifestError
+        If it cannot be read, is larger than 16 million pixels, or is really in color.
+    """
+    try:
+        rows, columns = image_size(path)
+        if rows * columns > MAX_IMAGE_PIXELS:
+            problem = f"{rows} x {columns} is more than {MAX_IMAGE_PIXELS} pixels"
+            raise ManifestError(problem, file=path.name, remedy="Give angiograms at their original size")
+        with Image.open(path) as image:
+            pixels = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if isinstance(error, ManifestError):
+            raise
+        raise _unreadable(path, error) from None
+    if pixels.ndim == 3:
+        if not ((pixels[..., 0] == pixels[..., 1]) & (pixels[..., 0] == pixels[..., 2])).all():
+            raise ManifestError("is a color image", file=path.name, remedy="Give angiograms as grey images")
+        pixels = pixels[..., 0]
+    return np.ascontiguousarray(pixels, dtype=np.uint8)
+
+
+def read_images(path: Path, frames: Sequence[int] | None = None) -> UInt8[np.ndarray, "t h w"]:
+    """Frames of a run stored as an image or a folder of images of one size.
+
+    Raises
+    ------
+    ManifestError
+    """
+    files = image_files(path)
+    chosen = range(len(files)) if frames is None else frames
+    for index in chosen:
+        if not 0 <= index < len(files):
+            remedy = f"It has frames 0 to {len(files) - 1}"
+            raise ManifestError(f"frame {index} does not exist", file=path.name, field="frames", remedy=remedy)
+    images = [read_image(files[index]) for index in chosen]
+    if len({image.shape for image in images}) > 1:
+        remedy = "Keep the frames of one run in a folder"
+        raise ManifestError("holds images of different sizes", file=path.name, remedy=remedy)
+    return np.stack(images) if images else np.empty((0, 0, 0), np.uint8)
+
+
+def _unreadable(path: Path, error: Exception) -> ManifestError:
+    problem = f"is not a readable image ({type(error).__name__})"
+    return ManifestError(problem, file=path.name, remedy="Download or export it again")

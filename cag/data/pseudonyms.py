@@ -1,0 +1,70 @@
+"""Pseudonyms: identifiers replaced by keyed hashes, stable within a study and meaningless without its key."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from cag.settings import InputError
+
+Kind = Literal["patient", "study", "run"]
+
+#: First letter of each kind of pseudonym.
+_PREFIX: dict[Kind, str] = {"patient": "P", "study": "S", "run": "R"}
+
+#: Hexadecimal digits of a pseudonym: 48 bits, a chance of 2e-7 that two of 10,000 patients collide.
+_DIGITS = 12
+_KEY_BYTES = 32
+_MINIMUM_KEY_BYTES = 16
+
+
+def pseudonym(identifier: str, kind: Kind, key: bytes) -> str:
+    """Replace an identifier by its keyed hash (HMAC-SHA256), such as ``P3fa09c44d1be``.
+
+    Parameters
+    ----------
+    identifier : str
+        As found in the file; surrounding blanks do not count.
+    kind : {'patient', 'study', 'run'}
+    key : bytes
+        At least 16 secret bytes; without them nobody can tell which identifier gave which pseudonym.
+
+    Raises
+    ------
+    InputError
+        If the key is too short.
+    """
+    if len(key) < _MINIMUM_KEY_BYTES:
+        problem = f"{len(key)} bytes are too few to keep pseudonyms secret"
+        raise InputError(problem, field="key", remedy=f"Give at least {_MINIMUM_KEY_BYTES} random bytes")
+    message = f"{kind}\0{identifier.strip()}".encode()
+    return _PREFIX[kind] + hmac.new(key, message, hashlib.sha256).hexdigest()[:_DIGITS]
+
+
+def study_key(path: Path) -> bytes:
+    """Read a study's secret key, or make one at the first call.
+
+    The file is readable by its owner alone. Keep it with the original files, never with what is shared.
+
+    Raises
+    ------
+    InputError
+        If the file is there and holds no key, or can be neither read nor written.
+    """
+    try:
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            key = bytes.fromhex(path.read_text().strip())
+        else:
+            key = secrets.token_bytes(_KEY_BYTES)
+            with os.fdopen(handle, "w") as file:
+                file.write(key.hex())
+    except (OSError, ValueError) as error:
+        remedy = "Delete it to start with new pseudonyms, or choose a folder you may write to"
+        raise InputError(f"holds no key ({type(error).__name__})", file=path.name, remedy=remedy) from None
+    return key

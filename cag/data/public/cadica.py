@@ -1,0 +1,83 @@
+"""CADICA: selected videos of 42 patients with boxes by severity class (Jimenez-Partinen et al. 2024, CC BY 4.0).
+
+Layout: ``selectedVideos/pX/vY/input/pX_vY_NNNNN.png``, ``groundtruth/pX_vY_NNNNN.txt`` (``x y w h class``),
+``pX/lesionVideos.txt`` and ``nonlesionVideos.txt``. Artery, view, timing and contrast are not given.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cag.data.images import image_files
+from cag.data.public.common import PublicCohort, image_row
+from cag.settings import ManifestError
+
+#: Severity class -> percent diameter stenosis, the middle of its range.
+SEVERITY = {"p0_20": 10.0, "p20_50": 35.0, "p50_70": 60.0, "p70_90": 80.0, "p90_98": 94.0, "p99": 99.0, "p100": 100.0}
+_TOP = "selectedVideos"
+
+
+def recognizes(folder: Path) -> bool:
+    """Whether a folder is the unpacked set."""
+    return (folder / _TOP).is_dir()
+
+
+def read(folder: Path) -> PublicCohort:
+    """Read videos as runs, with boxes and the video's verdict.
+
+    The manifest gains ``has_lesion`` (empty where a video is in neither list), the boxes
+    ``severity_class``. Boxes of frames without an image are counted and left out.
+
+    Raises
+    ------
+    ManifestError
+        If there is no video, or a box file has another form.
+    """
+    rows: list[dict[str, object]] = []
+    boxes: list[dict[str, object]] = []
+    counts = {"boxes of frames without an image left out": 0, "videos in neither list": 0}
+    for images in sorted((folder / _TOP).glob("p*/v*/input")):
+        video, files = images.parent, image_files(images)
+        if not files:
+            continue
+        patient = video.parent.name
+        run_id = f"cadica_{patient}_{video.name}"
+        row = image_row(folder, images, run_id=run_id, patient_id=_id(patient), source="cadica")
+        row["has_lesion"] = _verdict(video)
+        counts["videos in neither list"] += row["has_lesion"] is None
+        rows.append(row)
+        frames = {file.stem: frame for frame, file in enumerate(files)}
+        for truth in sorted((video / "groundtruth").glob("*.txt")):
+            found = [_box(truth, line, text) for line, text in enumerate(truth.read_text().splitlines(), start=1)]
+            if truth.stem not in frames:
+                counts["boxes of frames without an image left out"] += len(found)
+                continue
+            boxes += [{"run_id": row["run_id"], "frame": frames[truth.stem], **box} for box in found]
+    if not rows:
+        raise ManifestError("holds no video", file=folder.name, remedy="Unpack CADICA and give the folder above it")
+    return PublicCohort.of_rows(rows, boxes, folder, counts)
+
+
+def _id(patient: str) -> str:
+    """Such as C0014 for p14, so that ids sort as numbers."""
+    return f"C{patient.removeprefix('p').zfill(4)}"
+
+
+def _verdict(video: Path) -> bool | None:
+    for name, verdict in (("lesionVideos.txt", True), ("nonlesionVideos.txt", False)):
+        listed = video.parent / name
+        if listed.is_file() and video.name in listed.read_text().split():
+            return verdict
+    return None
+
+
+def _box(path: Path, line: int, text: str) -> dict[str, object]:
+    words = text.split()
+    try:
+        x, y, width, height = (float(word) for word in words[:4])
+        percent = SEVERITY[words[4]]
+    except (ValueError, KeyError, IndexError):
+        problem = f"line {line}: {text[:40]!r} is not x y w h class"
+        raise ManifestError(problem, file=path.name, remedy="Unpack CADICA again") from None
+    corners = {"x1": x, "y1": y, "x2": x + width, "y2": y + height}
+    return {**corners, "percent_stenosis": percent, "severity_class": words[4]}

@@ -1,0 +1,67 @@
+"""Danilov et al. 2021 (Mendeley ydrm75xywg, CC BY 4.0): frames with boxes of single-vessel stenoses.
+
+Layout: ``image_dir/<site>_<patient>_<view>_<frame>.bmp`` and ``xml_dir/<same name>.xml`` (Pascal VOC).
+Artery, view, severity and timing are not given; every frame shows a stenosis.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from cag.data.images import image_files
+from cag.data.public.common import PublicCohort, image_row
+from cag.settings import ManifestError
+
+_MAX_XML = 1_000_000
+
+
+def recognizes(folder: Path) -> bool:
+    """Whether a folder is the unpacked set."""
+    return (folder / "image_dir").is_dir() and (folder / "xml_dir").is_dir()
+
+
+def read(folder: Path) -> PublicCohort:
+    """Read each frame as a run of one frame, with its boxes; frames of one patient share the patient.
+
+    Raises
+    ------
+    ManifestError
+        If a name has another form, or an annotation cannot be read.
+    """
+    rows: list[dict[str, object]] = []
+    boxes: list[dict[str, object]] = []
+    counts = {"images without annotation left out": 0}
+    for image in image_files(folder / "image_dir"):
+        annotation = folder / "xml_dir" / f"{image.stem}.xml"
+        if not annotation.is_file():
+            counts["images without annotation left out"] += 1
+            continue
+        run_id = f"danilov_{image.stem}"
+        rows.append(image_row(folder, image, run_id=run_id, patient_id=_patient(image), source="danilov"))
+        boxes += [{"run_id": run_id, "frame": 0, **box} for box in _boxes(annotation)]
+    if not rows:
+        raise ManifestError("holds no annotated image", file=folder.name, remedy="Unpack the set and give its folder")
+    return PublicCohort.of_rows(rows, boxes, folder, counts)
+
+
+def _patient(image: Path) -> str:
+    parts = image.stem.split("_")
+    if len(parts) != 4:
+        remedy = "Names are site_patient_view_frame; unpack the set again"
+        raise ManifestError(f"{image.stem!r} has {len(parts)} parts instead of 4", file=image.name, remedy=remedy)
+    return f"D{parts[0]}_{parts[1]}"
+
+
+def _boxes(path: Path) -> list[dict[str, float]]:
+    """Boxes of a Pascal VOC file; entities are not expanded, since a declaration of any is refused."""
+    try:
+        text = path.read_text()[: _MAX_XML + 1]
+        if len(text) > _MAX_XML or "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise ValueError("not a plain annotation")
+        found = ElementTree.fromstring(text).iter("bndbox")
+        corners = (("x1", "xmin"), ("y1", "ymin"), ("x2", "xmax"), ("y2", "ymax"))
+        return [{corner: float(box.findtext(name, "")) for corner, name in corners} for box in found]
+    except (OSError, ValueError, ElementTree.ParseError) as error:
+        problem = f"is no Pascal VOC annotation ({type(error).__name__})"
+        raise ManifestError(problem, file=path.name, remedy="Unpack the set again") from None

@@ -1,0 +1,220 @@
+"""Frames into tensors, and augmentation of whole batches on the device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from pydantic import Field
+from torch import Tensor
+from tqdm import tqdm
+
+from cag.settings import Settings
+
+if TYPE_CHECKING:
+    from cag.data.cohort import Cohort
+
+
+def load_frames(cohort: Cohort, samples: pd.DataFrame, size: int, progress: bool = True) -> UInt8[Tensor, "n s s"]:
+    """Frames of the samples as squares, antialiased, in the order of the samples.
+
+    Each run is opened once. Frames that are not square are stretched; boxes follow by scaling
+    x by ``size / columns`` and y by ``size / rows``.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    samples : DataFrame
+        Columns ``run_id`` and ``frame`` (0-based); one image a row, repetitions allowed.
+    size : int
+        Height and width of the result in pixels.
+    """
+    images = torch.empty(len(samples), size, size, dtype=torch.uint8)
+    positions = samples.reset_index(drop=True).groupby("run_id", sort=False).indices
+    wanted = samples["frame"].to_numpy()
+    chosen = {str(run_id): np.unique(wanted[rows], return_inverse=True) for run_id, rows in positions.items()}
+    stored = cohort.frames_of_runs((run_id, frames.tolist()) for run_id, (frames, _) in chosen.items())
+    bar = tqdm(positions.values(), desc="Frames", unit="run", disable=not progress)
+    for rows, (_, place), frames in zip(bar, chosen.values(), stored, strict=True):
+        images[torch.as_tensor(rows)] = shrink(frames, size)[torch.as_tensor(place)]
+    return images
+
+
+def shrink(frames: UInt8[Tensor, "t h w"], size: int) -> UInt8[Tensor, "t s s"]:
+    """Resize to ``size`` x ``size`` pixels with antialiasing; the pixel grid's edges stay where they are."""
+    if frames.shape[-2:] == (size, size):
+        return frames.cpu()
+    resized = F.interpolate(frames[:, None].float(), size=(size, size), mode="bilinear", antialias=True)
+    return resized[:, 0].round().clamp(0, 255).to(torch.uint8).cpu()
+
+
+def scale(frames: UInt8[Tensor, "n h w"]) -> Float[Tensor, "n 1 h w"]:
+    """Grey levels 0..255 as [-1, 1], the range every network of the study reads."""
+    return frames[:, None].float() / 127.5 - 1
+
+
+class AugmentSettings(Settings):
+    """Ranges of the random changes; the defaults are the published ones (PROTOCOL section 2).
+
+    Attributes
+    ----------
+    flips : bool
+        Mirror left-right and top-bottom, each with probability .5.
+    degrees : float
+        Rotation up to this angle either way.
+    contrast, gamma : pair of float
+        Factor about the image's mean; exponent of the grey levels in 0..1.
+    brightness : float
+        Largest shift, in units of the range [-1, 1].
+    zoom, shift : pair of float, float
+        Magnification; displacement as a share of the image.
+    soften : pair of float
+        Weight of a Gaussian-blurred copy (SD 1.1 px); negative sharpens.
+    noise : float
+        Largest SD of added Gaussian noise.
+    vignette : float
+        Largest darkening (or brightening) of the corners.
+    """
+
+    flips: bool = True
+    degrees: float = Field(default=10.0, ge=0, le=180)
+    contrast: tuple[float, float] = (0.75, 1.5)
+    gamma: tuple[float, float] = (1.0, 1.0)
+    brightness: float = Field(default=0.0, ge=0)
+    zoom: tuple[float, float] = (1.0, 1.0)
+    shift: float = Field(default=0.0, ge=0, lt=0.5)
+    soften: tuple[float, float] = (0.0, 0.0)
+    noise: float = Field(default=0.0, ge=0)
+    vignette: float = Field(default=0.0, ge=0)
+
+
+#: The published augmentation, and the stronger one that prepares for frames of other machines.
+PUBLISHED_AUGMENTATION = AugmentSettings()
+STRONG_AUGMENTATION = AugmentSettings(
+    gamma=(0.6, 1.6), brightness=0.3, zoom=(0.85, 1.2), shift=0.06, soften=(-0.7, 0.9), noise=0.05, vignette=0.5
+)
+
+
+def augment(
+    images: Float[Tensor, "b c h w"], generator: torch.Generator, settings: AugmentSettings = PUBLISHED_AUGMENTATION
+) -> Float[Tensor, "b c h w"]:
+    """Randomly changed images in [-1, 1], each by its own draw; the same generator state gives the same result."""
+    motion = draw_motion(len(images), generator, settings)
+    return change_grey(move(images, motion), generator, settings)
+
+
+def augment_with_boxes(
+    images: Float[Tensor, "b c h w"],
+    boxes: Float[Tensor, "b k 4"],
+    generator: torch.Generator,
+    settings: AugmentSettings = PUBLISHED_AUGMENTATION,
+) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b k 4"]]:
+    """``augment`` that takes boxes along.
+
+    Parameters
+    ----------
+    boxes : x1, y1, x2, y2 in pixels, half-open; rows of NaN stand for no box.
+
+    Returns
+    -------
+    images, boxes
+        Each box is the rectangle around the moved one, clipped to the image, NaN where its center left the image.
+    """
+    motion = draw_motion(len(images), generator, settings)
+    return change_grey(move(images, motion), generator, settings), move_boxes(boxes, motion, images.shape[-2:])
+
+
+def draw_motion(count: int, generator: torch.Generator, settings: AugmentSettings) -> Float[Tensor, "b 2 3"]:
+    """Random flips, rotation, zoom and shift.
+
+    Returns
+    -------
+    Tensor on the CPU
+        Affine maps from the old to the new image, in coordinates where the image spans [-1, 1].
+    """
+    angle = torch.deg2rad(_uniform(count, (-settings.degrees, settings.degrees), generator))
+    zoom = _uniform(count, settings.zoom, generator)
+    flip = torch.randint(0, 2, (2, count), generator=generator) * -2.0 + 1 if settings.flips else torch.ones(2, count)
+    shift = torch.stack([_uniform(count, (-2 * settings.shift, 2 * settings.shift), generator) for _ in range(2)])
+    cos, sin = zoom * angle.cos(), zoom * angle.sin()
+    rows = [
+        torch.stack([cos * flip[0], -sin * flip[1], shift[0]]),
+        torch.stack([sin * flip[0], cos * flip[1], shift[1]]),
+    ]
+    return torch.stack(rows).permute(2, 0, 1)
+
+
+def move(images: Float[Tensor, "b c h w"], motion: Float[Tensor, "b 2 3"], fill: str = "border") -> Tensor:
+    """Images under affine maps, bilinear; ``fill`` is ``border`` (repeat the edge) or ``zeros``."""
+    linear, offset = motion[:, :, :2], motion[:, :, 2:]
+    inverse = torch.linalg.inv(linear)
+    backward = torch.cat([inverse, -inverse @ offset], dim=2).to(images.device, non_blocking=True)
+    grid = F.affine_grid(backward, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode=fill, align_corners=False)
+
+
+def move_boxes(
+    boxes: Float[Tensor, "b k 4"], motion: Float[Tensor, "b 2 3"], size: tuple[int, ...] | torch.Size
+) -> Float[Tensor, "b k 4"]:
+    """Rectangles around boxes under affine maps; see ``augment_with_boxes``."""
+    height, width = size
+    extent = torch.tensor([width, height], dtype=boxes.dtype, device=boxes.device)
+    motion = motion.to(boxes, non_blocking=True)
+    corners = boxes[..., [0, 1, 2, 1, 0, 3, 2, 3]].unflatten(-1, (4, 2)) * 2 / extent - 1
+    moved = torch.einsum("bij,bkcj->bkci", motion[:, :, :2], corners) + motion[:, None, None, :, 2]
+    pixels = (moved + 1) / 2 * extent
+    center = pixels.mean(dim=2)
+    inside = ((center >= 0) & (center < extent)).all(dim=-1, keepdim=True)
+    clipped = torch.cat([pixels.amin(dim=2), pixels.amax(dim=2)], dim=-1).clamp(min=0)
+    return torch.where(inside, torch.minimum(clipped, extent.repeat(2)), torch.nan)
+
+
+def change_grey(
+    images: Float[Tensor, "b c h w"], generator: torch.Generator, settings: AugmentSettings
+) -> Float[Tensor, "b c h w"]:
+    """Random contrast, gamma, brightness, vignette, blur or sharpening, and noise; stays in [-1, 1]."""
+    count, device = len(images), images.device
+
+    def draw(low: float, high: float) -> Tensor:
+        return _uniform(count, (low, high), generator)[:, None, None, None].to(device, non_blocking=True)
+
+    if any(settings.soften):
+        images = torch.lerp(images, _blurred(images), draw(*settings.soften))
+    if settings.gamma != (1.0, 1.0):
+        images = ((images.clamp(-1, 1) + 1) / 2) ** draw(*settings.gamma) * 2 - 1
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    images = (images - mean) * draw(*settings.contrast) + mean + draw(-settings.brightness, settings.brightness)
+    if settings.vignette:
+        images = images - draw(-settings.vignette, settings.vignette) * _corners(images)
+    if settings.noise:
+        images = images + draw(0, settings.noise) * _noise_like(images, generator)
+    return images.clamp(-1, 1)
+
+
+def _uniform(count: int, bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
+    low, high = bounds
+    return low + (high - low) * torch.rand(count, generator=generator)
+
+
+def _blurred(images: Tensor) -> Tensor:
+    kernel = torch.exp(-0.5 * (torch.arange(-2.0, 3.0, device=images.device) / 1.1) ** 2)
+    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, 1, 5)
+    across = F.conv2d(F.pad(images, (2, 2, 0, 0), mode="replicate"), kernel, groups=images.shape[1])
+    down = F.pad(across, (0, 0, 2, 2), mode="replicate")
+    return F.conv2d(down, kernel.transpose(2, 3), groups=images.shape[1])
+
+
+def _corners(images: Tensor) -> Tensor:
+    """Zero at the center of the image, one in its corners, quadratic between."""
+    y, x = (torch.linspace(-1, 1, n, device=images.device) for n in images.shape[-2:])
+    return (y[:, None] ** 2 + x[None, :] ** 2) / 2
+
+
+def _noise_like(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal noise, drawn where the images lie from a seed of the generator."""
+    seed = int(torch.randint(0, 2**31 - 1, (1,), generator=generator))
+    return torch.randn(images.shape, generator=torch.Generator(images.device).manual_seed(seed), device=images.device)

@@ -1,0 +1,111 @@
+"""Trunk weights on disk: bfloat16 safetensors shards with a JSON record beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cag.settings import ROOT, InputError
+
+#: Where the study's own pre-trained trunk lies.
+WEIGHTS_FOLDER = ROOT / "weights"
+
+SHARD_BYTES = 15 * 1024 * 1024
+
+
+def save_trunk(trunk: nn.Module, folder: Path, metadata: Mapping[str, Any]) -> list[Path]:
+    """Write a trunk as ``xa-*.safetensors`` shards under 16 MB and its record as ``xa.json``.
+
+    Floating-point tensors are stored as bfloat16. Each file is written under a temporary name and
+    renamed; shards of an earlier trunk that are no longer needed are removed.
+
+    Parameters
+    ----------
+    metadata : mapping
+        Settings and measured quality, as JSON.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = _shards({name: _narrow(tensor) for name, tensor in trunk.state_dict().items()})
+    paths = []
+    for number, shard in enumerate(shards, start=1):
+        path = folder / f"xa-{number:02d}-of-{len(shards):02d}.safetensors"
+        temporary = path.with_suffix(".tmp")
+        save_file(shard, temporary)
+        temporary.replace(path)
+        paths.append(path)
+    for stale in set(folder.glob("xa-*.safetensors")) - set(paths):
+        stale.unlink()
+    (folder / "xa.json").write_text(json.dumps(dict(metadata), indent=2, sort_keys=True) + "\n")
+    return paths
+
+
+def load_trunk(trunk: nn.Module, folder: Path = WEIGHTS_FOLDER) -> None:
+    """Fill a trunk from the shards of ``save_trunk``, cast to float32.
+
+    Raises
+    ------
+    InputError
+        When the shards are missing, incomplete, unreadable or of another network.
+    """
+    remedy = "Restore the weights folder, retrain it with `python -m cag pretrain`, or set weights to random"
+    paths = sorted(folder.glob("xa-*.safetensors"))
+    if not paths:
+        raise InputError("no pre-trained weights found", file=f"{folder.name}/xa-*.safetensors", remedy=remedy)
+    expected = int(paths[0].stem.rsplit("-", 1)[-1])
+    if len(paths) != expected:
+        raise InputError(f"{len(paths)} of {expected} shards found", file=folder.name, remedy=remedy)
+    state: dict[str, Tensor] = {}
+    try:
+        for path in paths:
+            state |= load_file(path)
+        own = trunk.state_dict()
+        trunk.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in state.items()})
+    except SafetensorError as error:
+        raise InputError(f"unreadable ({error})", file=path.name, remedy=remedy) from None
+    except (KeyError, RuntimeError):
+        raise InputError("these weights belong to another network", file=folder.name, remedy=remedy) from None
+
+
+def weights_record(folder: Path = WEIGHTS_FOLDER) -> dict[str, Any]:
+    """Settings and measured quality of the stored trunk; empty when there is none."""
+    path = folder / "xa.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def weights_digest(folder: Path = WEIGHTS_FOLDER) -> str:
+    """Sixteen hexadecimal digits that identify the stored trunk (SHA-256 of its shards); empty when there is none."""
+    paths = sorted(folder.glob("xa-*.safetensors"))
+    shards = [_file_digest(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return hashlib.sha256(" ".join(shards).encode()).hexdigest()[:16] if shards else ""
+
+
+@lru_cache(maxsize=64)
+def _file_digest(path: Path, size: int, modified: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _narrow(tensor: Tensor) -> Tensor:
+    narrow = tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor
+    return narrow.detach().cpu().contiguous()
+
+
+def _shards(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Split a state in its order so that no part exceeds ``SHARD_BYTES``."""
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in state.items():
+        if shards[-1] and size + tensor.nbytes > SHARD_BYTES:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    return shards

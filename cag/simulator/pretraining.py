@@ -1,0 +1,187 @@
+"""Pre-training of the trunk on simulated angiograms: the study's ``xa`` weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from cag.anatomy import VIEWS
+from cag.networks.checkpoint import Checkpoint
+from cag.networks.dense import LESION_PERCENT, DenseHead, DenseOutput, dense_loss, lumen_cells
+from cag.networks.inception import build_trunk, save_trunk
+from cag.networks.training import Batch, Batches, FitSettings, fit
+from cag.networks.transforms import (
+    STRONG_AUGMENTATION,
+    AugmentSettings,
+    change_grey,
+    draw_motion,
+    move,
+    move_boxes,
+    scale,
+)
+from cag.networks.trunk import STAGES, Trunk
+from cag.networks.weights import WEIGHTS_FOLDER
+from cag.settings import Settings, Weights
+from cag.simulator.population import Population, PopulationSettings, render_population
+from cag.simulator.pretraining_quality import measure, recall_by_severity
+
+
+class PretrainingSettings(Settings):
+    """How the trunk is pre-trained; the defaults are sized for two cores.
+
+    Attributes
+    ----------
+    population : PopulationSettings
+    fit : FitSettings
+    augmentation : AugmentSettings
+        Strong, since the trunk must also work on real angiograms.
+    weights : {'random', 'imagenet', 'xa'}
+        Where the trunk starts from.
+    validation_share : float
+        Share of the patients that quality is measured on.
+    seed : int
+    """
+
+    population: PopulationSettings = PopulationSettings()
+    fit: FitSettings = FitSettings(
+        epochs=4,
+        batch_size=16,
+        learning_rate=1.5e-3,
+        weight_decay=0.01,
+        patience=100,
+        schedule="one_cycle",
+        clip_norm=5.0,
+    )
+    augmentation: AugmentSettings = STRONG_AUGMENTATION
+    weights: Weights = "random"
+    validation_share: float = Field(default=0.1, gt=0, lt=1)
+    seed: int = 0
+
+
+#: Outputs on the pooled last map: full contrast, visible stenosis, left artery, then one logit a view.
+FRAME_OUTPUTS = 3 + len(VIEWS)
+
+
+class PretrainingNetwork(nn.Module):
+    """The trunk with a dense head and a head on its pooled last map."""
+
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.dense = DenseHead(trunk)
+        self.frame = nn.Linear(trunk.channels[STAGES[-1]], FRAME_OUTPUTS)
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> tuple[DenseOutput, Float[Tensor, "b k"]]:
+        """Dense logits and frame logits of square images in [-1, 1]."""
+        maps = self.trunk.stages(images)
+        frame = self.frame(maps[STAGES[-1]].mean(dim=(2, 3))).float()
+        return self.dense(maps, self.trunk, images.shape[-1]), frame
+
+
+@dataclass(frozen=True)
+class PretrainingResult:
+    """The trained network and its record: settings, history of epochs, quality on unseen patients, device."""
+
+    network: PretrainingNetwork
+    record: dict[str, Any]
+
+
+def pretrain(
+    settings: PretrainingSettings,
+    cache: Path,
+    folder: Path = WEIGHTS_FOLDER,
+    *,
+    device: str = "auto",
+    progress: bool = True,
+) -> PretrainingResult:
+    """Render the population, train, measure on unseen patients and write the trunk's shards.
+
+    A call that was stopped goes on from its rendered chunks and its last finished epoch.
+
+    Parameters
+    ----------
+    cache : Path
+        Folder for the rendered population and the checkpoint.
+    folder : Path
+        Where the shards and ``xa.json`` are written.
+    """
+    # Rendered on the CPU whatever the training runs on, so that the frames do not depend on it.
+    population = render_population(settings.population, cache, progress=progress)
+    train, held = population.split(settings.validation_share, settings.seed)
+    generator = torch.Generator().manual_seed(settings.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(settings.seed)
+        network = PretrainingNetwork(build_trunk(settings.weights, settings.seed))
+
+    def on_epoch(epoch: int, model: nn.Module) -> float:
+        quality = measure(network, held, settings.fit, device)
+        return (quality["lesion_hit_rate"] + quality["patient_auc"]) / 2
+
+    history = fit(
+        network,
+        population_batches(train, settings.fit.batch_size, settings.augmentation),
+        pretraining_loss,
+        settings.fit,
+        generator=generator,
+        device=device,
+        on_epoch=on_epoch,
+        checkpoint=Checkpoint(cache / f"pretraining-{settings.digest()}.safetensors"),
+        progress=progress,
+        description="Pre-training",
+    )
+    record = {
+        "settings": settings.model_dump(mode="json"),
+        "quality": _for_json(measure(network, held, settings.fit, device)),
+        "recall_by_severity": _for_json(recall_by_severity(network, held, settings.fit, device)),
+        "history": [_for_json(row) for row in history.rows],
+        "frames": {"training": len(train), "validation": len(held)},
+        "runtime": history.runtime,
+        "torch": torch.__version__,
+    }
+    save_trunk(network.trunk, folder, record)
+    return PretrainingResult(network, record)
+
+
+def pretraining_loss(network: Any, batch: Batch) -> Tensor:
+    """Dense loss plus the frame losses; artery and view count only where contrast shows the vessels."""
+    images, lumen, boxes, percent, contrast, artery, view = batch
+    dense, frame = network(images)
+    size = images.shape[-1]
+    stenosis = ((percent >= LESION_PERCENT) & boxes.isfinite().all(dim=-1)).any(dim=1)
+    answers = torch.stack([contrast, stenosis], dim=1).float()
+    loss = dense_loss(dense, lumen_cells(lumen, size // 8), boxes, percent, network.trunk, size)
+    loss = loss + 0.5 * F.binary_cross_entropy_with_logits(frame[:, :2], answers)
+    if bool(contrast.any()):
+        left = F.binary_cross_entropy_with_logits(frame[contrast, 2], (artery[contrast] == 0).float())
+        loss = loss + 0.2 * left
+    named = contrast & (view >= 0)
+    if bool(named.any()):
+        loss = loss + 0.2 * F.cross_entropy(frame[named, 3:], view[named])
+    return loss
+
+
+def population_batches(train: Population, batch_size: int, augmentation: AugmentSettings) -> Batches:
+    """Training frames augmented together with their targets, for ``pretraining_loss``."""
+
+    def prepare(frames: Tensor, lumen: Tensor, boxes: Tensor, *rest: Any) -> Batch:
+        percent, contrast, artery, view, generator = rest
+        motion = draw_motion(len(frames), generator, augmentation)
+        images = change_grey(move(scale(frames), motion), generator, augmentation)
+        moved = move(lumen[:, None].float() / 255, motion, fill="zeros")[:, 0]
+        return images, moved, move_boxes(boxes, motion, frames.shape[-2:]), percent, contrast, artery, view
+
+    rows = (train.frames, train.lumen, train.boxes, train.percent, train.contrast, train.artery, train.view)
+    return Batches(rows, batch_size, prepare=prepare)
+
+
+def _for_json(values: dict[str, float]) -> dict[str, float | None]:
+    """JSON knows no NaN: what could not be measured is null."""
+    return {name: None if np.isnan(value) else value for name, value in values.items()}

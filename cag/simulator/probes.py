@@ -1,0 +1,137 @@
+"""What gives a simulated frame away: probes for shortcuts to the label, and for simulated against real."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from cag.metrics.realism import ridges
+from cag.networks.probe import ProbeNetwork
+from cag.networks.training import Batches, FitSettings, fit, predict
+from cag.networks.transforms import augment, scale
+from cag.simulator.phantom.branches import present_branches
+from cag.simulator.phantom.cohort import CohortPlan
+from cag.simulator.phantom.display import Display
+
+FOLDS = 5
+#: Side of the frames a probe sees, and of the patches around vessels, px; patches of one frame.
+FRAME_SIZE, PATCH, PATCHES = 112, 64, 4
+PROBE_FIT = FitSettings(epochs=12, batch_size=32, learning_rate=3e-3, weight_decay=0.01, schedule="one_cycle")
+
+
+def network_probe(
+    images: UInt8[Tensor, "n s s"],
+    labels: Bool[np.ndarray, " n"],
+    groups: Sequence[object],
+    *,
+    seed: int = 0,
+    settings: FitSettings = PROBE_FIT,
+) -> Float[np.ndarray, " n"]:
+    """Out-of-fold probability of the label by a small network; members of a group are never on both sides.
+
+    Parameters
+    ----------
+    images : uint8 [n, s, s]
+    labels : bool [n]
+    groups : sequence of n
+        Patients, or files.
+    """
+    scores = np.zeros(len(images))
+    splits = GroupKFold(FOLDS, shuffle=True, random_state=seed).split(scores, groups=np.asarray(groups))
+    targets = torch.as_tensor(labels, dtype=torch.float32)
+    for number, (train, test) in enumerate(splits):
+        generator = torch.Generator().manual_seed(1000 * seed + number)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1000 * seed + number)
+            network = ProbeNetwork()
+        rows = torch.as_tensor(train)
+        batches = Batches((images[rows], targets[rows]), settings.batch_size, prepare=_prepared)
+        fit(network, batches, _loss, settings, generator=generator, progress=False)
+        logits = predict(network, images[torch.as_tensor(test)], prepare=scale, batch_size=128)
+        scores[test] = logits.sigmoid().numpy()
+    return scores
+
+
+def _prepared(images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    return augment(scale(images), generator), targets
+
+
+def _loss(network: torch.nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    return binary_cross_entropy_with_logits(network(batch[0]).float(), batch[1])
+
+
+def vessel_patches(
+    frames: UInt8[np.ndarray, "n h w"], seed: int = 0
+) -> tuple[UInt8[np.ndarray, "m p p"], Int[np.ndarray, " m"]]:
+    """Patches around the strongest dark ridges of each frame, and the frame that each is from."""
+    rng = np.random.default_rng(seed)
+    half, patches, owners = PATCH // 2, [], []
+    for number, frame in enumerate(frames):
+        strength = ridges(frame.astype(float))[0]
+        strength[:half], strength[-half:], strength[:, :half], strength[:, -half:] = 0, 0, 0, 0
+        strong = np.argwhere(strength > np.percentile(strength, 99))
+        for row, column in strong[rng.choice(len(strong), PATCHES)] if len(strong) else []:
+            patches.append(frame[row - half : row + half, column - half : column + half])
+            owners.append(number)
+    return np.stack(patches), np.array(owners)
+
+
+def run_covariates(plan: CohortPlan) -> pd.DataFrame:
+    """What is decided about each run besides disease, with the artery's label; nothing is rendered.
+
+    Returns
+    -------
+    DataFrame
+        ``run_id, patient_id``, numbers and names, and ``diseased``: 25-99 % against below 25 %; runs of an
+        occluded artery are left out.
+    """
+    rows = []
+    for run in plan.runs:
+        patient = plan.patient(run.patient_id)
+        severity = patient.severity(run.artery)
+        if severity >= 100:
+            continue
+        display = Display.of(patient, run)
+        rows.append(
+            {
+                "run_id": run.run_id, "patient_id": run.patient_id, "artery": run.artery, "diseased": severity >= 25,
+                "brightness": display.brightness, "spread": display.spread, "noise": display.noise,
+                "frames": run.n_frames, "mixing": run.mixing, "injection": run.injection_s,
+                "start": -1.0 if run.injection_start_s is None else run.injection_start_s,
+                "heart rate": run.heart_rate, "panning": run.panning_mm, "breathing": run.breathing_mm,
+                "branches": len(present_branches(patient, run.artery)), "vessel scale": patient.vessel_scale,
+                "tortuosity": patient.tortuosity, "calcium": patient.calcium, "stents": float(patient.stents),
+                "view": run.view, "catheter": run.catheter, "look": run.look, "dominance": patient.dominance,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def covariate_auc(covariates: pd.DataFrame, seed: int = 0) -> float:
+    """Out-of-fold AUC with which everything but the picture tells disease, within each artery.
+
+    The arteries are taken apart, since they are diseased to different shares by design (Table 1).
+    """
+    values = covariates.drop(columns=["run_id", "patient_id", "artery", "diseased"])
+    names = list(values.select_dtypes(exclude="number"))
+    aucs = []
+    for rows in covariates.groupby("artery").groups.values():
+        encoder = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), names), remainder=StandardScaler())
+        probe = make_pipeline(encoder, LogisticRegression(C=0.1, max_iter=2000))
+        labels, groups = covariates.loc[rows, "diseased"].to_numpy(), covariates.loc[rows, "patient_id"]
+        split = GroupKFold(FOLDS, shuffle=True, random_state=seed)
+        scores = cross_val_predict(probe, values.loc[rows], labels, groups=groups, cv=split, method="predict_proba")
+        aucs.append(float(roc_auc_score(labels, scores[:, 1])))
+    return float(np.mean(aucs))

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cag.chapters.cohort import tables
+from cag.chapters.cohort.samples import view_examples
+from cag.data.cohort import Cohort
+from cag.data.frame_sources import FrameSource
+
+
+class DrawnFrames(FrameSource):
+    def frames(self, run, indices):
+        return torch.full((len(indices), 64, 64), 7, dtype=torch.uint8)
+
+
+@pytest.fixture
+def cohort():
+    manifest = pd.DataFrame(
+        {
+            "run_id": ["A1", "A2", "B1", "B2"],
+            "patient_id": ["A", "A", "B", "B"],
+            "artery": ["LCA", "RCA", "LCA", "RCA"],
+            "view": ["LCA LAO cranial", "RCA LAO", "no standard view", "RCA LAO"],
+            "contrast_begin": [10, 10, 10, np.nan],
+            "contrast_end": [40, 40, 40, np.nan],
+            "n_frames": 60,
+            "source": "simulated",
+        }
+    )
+    patients = pd.DataFrame({"patient_id": ["A", "B"], "age": [60, 70], "sex": ["M", "F"], "diabetes": [1, np.nan]})
+    lesions = pd.DataFrame(
+        {"patient_id": ["A", "B"], "artery": ["LCA", "RCA"], "segment": [13, 2], "percent_stenosis": [60.0, 100.0]}
+    )
+    boxes = pd.DataFrame(
+        {"run_id": ["A1"], "frame": [20], "x1": [4], "y1": [5], "x2": [9], "y2": [11], "percent_stenosis": [60.0]}
+    )
+    return Cohort(manifest, patients, lesions, boxes, None, source=DrawnFrames(), origin="drawn")
+
+
+def test_severity_counts_by_hand(cohort):
+    counts = tables.severity_counts(cohort, 5).set_index("level")
+    assert counts.loc["image: LCA LAO cranial"].tolist() == [0, 5, 0]
+    assert counts.loc["image: RCA"].tolist() == [5, 0, 0], "B2 has no contrast interval"
+    assert counts.loc["artery: RCA"].tolist() == [1, 0, 1]
+    assert counts.loc["patient"].tolist() == [0, 1, 1]
+
+
+def test_flow_loses_runs_for_named_reasons(cohort):
+    flow = tables.flow(cohort, 5)
+    assert flow["runs"].tolist() == [4, 3, 2, 2]
+    assert flow["frames"].tolist() == [240, 180, 120, 10]
+    assert flow["set_aside"].iloc[1] == "1 runs, 60 frames: other angles"
+
+
+def test_unknown_characteristics_are_left_out_of_the_share(cohort):
+    table = tables.characteristics(cohort.patients).set_index("characteristic")
+    assert table.loc["age, median (IQR), years", "value"] == "65 (62-68)"
+    assert table.loc["male", "value"] == "1 (50 %)"
+    assert table.loc["diabetes"].tolist() == ["1 (100 %)", 1]
+
+
+def test_one_frame_a_view_with_its_boxes(cohort):
+    examples = view_examples(cohort, 0)
+    assert examples.titles == ["LCA LAO cranial", "RCA LAO"]
+    assert examples.boxes[0].tolist() == [[4, 5, 9, 11]]
+    assert examples.boxes[1].shape == (0, 4)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cag.chapters import exploring
+from cag.chapters.store import Store
+from cag.metrics.matching import match_detections
+from cag.settings import InputError
+
+SETTINGS = exploring.ExploreSettings(box_minimum=0)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path)
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"patient_id": [f"P{i // 4}" for i in range(24)], "artery": ["LCA", "LCA", "RCA", "RCA"] * 6})
+    rows = rows.assign(run_id=rows.patient_id + "_R", frame=range(24), view="RCA LAO", redundant=False, part="outer")
+    rows = rows.assign(percent_stenosis=rng.choice([0.0, 60.0], 24), n_categories=2, redundancy=True, arm="clean")
+    p = rng.uniform(0.05, 0.95, 24)
+    rows = rows.assign(target=(rows.percent_stenosis > 0).astype(int), p_0=1 - p, p_1=p, p_redundant=0.0, fold=0)
+    store.publish("classification", rows)
+    return store
+
+
+@pytest.fixture
+def boxes(store):
+    images = pd.DataFrame({"image_id": ["a", "b"], "patient_id": ["P", "Q"], "width": 512, "height": 512})
+    store.publish("localization_images", images.assign(arm="clean", method="fpn"))
+    corners = ["x1", "y1", "x2", "y2"]
+    truth = pd.DataFrame([(0, 0, 10, 10), (50, 50, 60, 60), (0, 0, 20, 20)], columns=corners)
+    store.publish("localization_truth", truth.assign(image_id=["a", "a", "b"]))
+    found = pd.DataFrame([(0, 0, 10, 9), (1, 0, 11, 10), (80, 80, 90, 90), (0, 0, 20, 18)], columns=corners)
+    found = found.assign(image_id=["a", "a", "a", "b"], score=[0.9, 0.8, 0.3, 0.7], arm="clean", method="fpn")
+    store.publish("localization_detections", found)
+    return images, found, truth.assign(image_id=["a", "a", "b"])
+
+
+def test_groups_hold_every_level_beside_its_severity(store):
+    frames = pd.read_parquet(store.table("classification"))
+    worst = frames.groupby(["patient_id", "artery"], as_index=False)["percent_stenosis"].max()
+    cohort = SimpleNamespace(manifest=frames[["patient_id", "artery"]], lesions=worst)
+    groups = exploring.score_groups(store, cohort, SETTINGS)
+    assert {name: len(table) for name, table in groups.items()} == {
+        "Patients": 6,
+        "LCA, arteries": 6,
+        "LCA, frames": 12,
+        "RCA, arteries": 6,
+        "RCA, frames": 12,
+    }
+    assert groups["Patients"]["score"].tolist() == frames.groupby("patient_id")["p_1"].max().tolist()
+
+
+def test_overlaps_give_the_matches_of_the_metrics(store, boxes):
+    images, found, truth = boxes
+    (overlaps,) = exploring.box_overlaps(store, SETTINGS).values()
+    assert (overlaps.images, overlaps.lesions) == (2, 3)
+    taken: set[int] = set()
+    hits = []
+    for pairs in overlaps.boxes.sort_values("score", ascending=False)["pairs"]:
+        free = [pair for pair in pairs if pair[0] not in taken and pair[1] >= 0.5]
+        hits.append(bool(free))
+        taken |= {max(free, key=lambda pair: pair[1])[0]} if free else set()
+    assert hits == match_detections(images, found, truth, iou_threshold=0.5).detections["hit"].tolist()
+
+
+def test_errors_are_wrong_sure_and_one_a_patient(store):
+    errors = exploring.surest_errors(store, SETTINGS, each=2)
+    missed = errors["error"] == "missed"
+    assert (errors[missed]["percent_stenosis"] > 0).all() and (errors[missed]["score"] < 0.5).all()
+    assert (errors[~missed]["percent_stenosis"] == 0).all() and (errors[~missed]["score"] > 0.5).all()
+    assert not errors.duplicated(["error", "artery", "run_id"]).any() and len(errors) > 2
+
+
+def test_a_system_that_was_not_trained_is_refused_by_name(store):
+    with pytest.raises(InputError, match="n_categories: 3 categories, redundancy True: no such predictions"):
+        exploring.outer_frames(store, exploring.ExploreSettings(n_categories=3))
+
+
+def test_a_table_that_was_not_computed_is_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match=r"classification.parquet: was not computed yet"):
+        exploring.outer_frames(Store(tmp_path), SETTINGS)

@@ -1,0 +1,184 @@
+"""Fetching a public set from a local server: digest, resumption, safe unpacking, and the sentences where it fails."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cag.data.public import download as downloading
+from cag.data.public.fetch import RECORD, fetch
+from cag.data.public.sources import SOURCES, describe
+from cag.settings import InputError
+
+
+def danilov_zip(*, inner: bool = False, escape: bool = False) -> bytes:
+    """A set of two frames in the layout of Danilov et al."""
+    image = io.BytesIO()
+    Image.fromarray(np.full((16, 16), 90, np.uint8)).save(image, format="BMP")
+    box = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>5</xmax><ymax>6</ymax></bndbox>"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for frame in ("14_2_5_0001", "15_1_5_0001"):
+            archive.writestr(f"data/image_dir/{frame}.bmp", image.getvalue())
+            archive.writestr(f"data/xml_dir/{frame}.xml", f"<annotation><object>{box}</object></annotation>")
+        if escape:
+            archive.writestr("../evil", "x")
+    if not inner:
+        return buffer.getvalue()
+    outer = io.BytesIO()
+    with zipfile.ZipFile(outer, "w") as archive:
+        archive.writestr("published/set.zip", buffer.getvalue())
+    return outer.getvalue()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one file; breaks off after ``stop`` bytes where asked to."""
+
+    content = b""
+    etag: str | None = '"one"'
+    stop: int | None = None
+    status = 200
+    ranges: list[str | None]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        wanted, content = self.headers.get("Range"), self.server.content
+        self.server.ranges.append(wanted)
+        if self.server.status != 200:
+            self.send_error(self.server.status)
+            return
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        if wanted and self.headers.get("If-Range") != self.server.etag:
+            start = 0
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        if self.server.etag:
+            self.send_header("ETag", self.server.etag)
+        self.end_headers()
+        self.wfile.write(content[start : self.server.stop])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    server = Server(("127.0.0.1", 0), Handler)
+    server.content, server.ranges = danilov_zip(), []
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}/danilov.zip"
+    monkeypatch.setitem(SOURCES, "danilov", replace(SOURCES["danilov"], url=url))
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def knows(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    """From now on the set's digest is known."""
+    monkeypatch.setitem(SOURCES, "danilov", replace(SOURCES["danilov"], sha256=sha256(content).hexdigest()))
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_a_set_is_fetched_read_and_found_again(server: Server, tmp_path: Path, inner: bool) -> None:
+    server.content = danilov_zip(inner=inner)
+    folder, found = fetch("danilov", tmp_path, progress=False)
+    assert folder == tmp_path / "danilov" and (folder / "image_dir").is_dir()
+    assert found.tables.manifest.patient_id.tolist() == ["D14_2", "D15_1"] and len(found.tables.boxes) == 2
+    record = json.loads((tmp_path / "danilov" / RECORD).read_text())
+    assert record["sha256"] == sha256(server.content).hexdigest() and "Attribution 4.0" in record["license"]
+    fetch("danilov", tmp_path, progress=False)
+    assert server.ranges == [None], "not asked again"
+
+
+def test_a_broken_download_goes_on_where_it_stopped(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knows(monkeypatch, server.content)
+    monkeypatch.setattr(downloading, "_CHUNK", 100)
+    server.stop = 700
+    with pytest.raises(InputError, match=r"cannot be downloaded .* Run it again to go on"):
+        fetch("danilov", tmp_path, progress=False)
+    assert (tmp_path / "danilov.zip.part").stat().st_size == 700 and not (tmp_path / "danilov").exists()
+    server.stop = None
+    _, found = fetch("danilov", tmp_path, progress=False)
+    assert server.ranges == [None, "bytes=700-"] and len(found.tables.manifest) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"danilov.zip", "danilov"}
+
+
+def test_a_part_of_another_version_is_not_continued(server: Server, tmp_path: Path) -> None:
+    server.stop = 700
+    with pytest.raises(InputError):
+        fetch("danilov", tmp_path, progress=False)
+    server.stop, server.etag, server.content = None, '"two"', danilov_zip(inner=True)
+    assert len(fetch("danilov", tmp_path, progress=False)[1].tables.manifest) == 2
+
+
+def test_another_digest_is_refused(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    knows(monkeypatch, b"something else")
+    with pytest.raises(InputError, match="has not the digest"):
+        fetch("danilov", tmp_path, progress=False)
+    mine = tmp_path / "mine.zip"
+    mine.write_bytes(server.content)
+    with pytest.raises(InputError, match=r"mine.zip: SHA-256 is \w+ instead of"):
+        fetch("danilov", tmp_path, archive=mine, progress=False)
+    assert not (tmp_path / "danilov").exists()
+
+
+def test_an_archive_of_ones_own_needs_no_server(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.zip"
+    mine.write_bytes(danilov_zip())
+    assert len(fetch("danilov", tmp_path / "out", archive=mine)[1].tables.manifest) == 2
+    with pytest.raises(InputError, match="no zip or tar archive"):
+        fetch("cadica", tmp_path / "out", archive=tmp_path / "absent.zip")
+
+
+def test_what_is_not_the_set_is_refused(server: Server, tmp_path: Path) -> None:
+    for content, expected in (
+        (b"<html>Please log in</html>", "cannot be unpacked"),
+        (danilov_zip(escape=True), "leads out of the archive"),
+        (_zipped("readme.txt"), "known layout"),
+    ):
+        out = tmp_path / expected.replace(" ", "_")
+        server.content = content
+        with pytest.raises(InputError, match=expected):
+            fetch("danilov", out, progress=False)
+        assert [path.name for path in out.iterdir()] == ["danilov.zip"] and not (tmp_path / "evil").exists()
+
+
+def _zipped(name: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, "text")
+    return buffer.getvalue()
+
+
+def test_a_refusing_server_is_one_sentence_with_a_way_out(server: Server, tmp_path: Path) -> None:
+    server.status = 403
+    with pytest.raises(InputError, match=r"\(403\)\. .* --archive"):
+        fetch("danilov", tmp_path, progress=False)
+    with pytest.raises(InputError, match=r"'imagenet' is no known set\. Known: arcade, cadica, danilov"):
+        fetch("imagenet", tmp_path)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_license_and_address_are_told(name: str) -> None:
+    text = describe(SOURCES[name])
+    for part in (SOURCES[name].url, "Creative Commons", "doi 10.", "Can test:"):
+        assert part in text
+    assert SOURCES[name].archive.endswith(".zip")

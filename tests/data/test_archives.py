@@ -1,0 +1,138 @@
+"""Archives: what is in them is found, and nothing leaves them, links out of them, or grows without end."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cag.data.archives import ArchiveError, ArchiveLimits, leads_out, members, unpack
+
+CONTENT = {"a/one.txt": b"one", "../out.txt": b"evil", "/etc/absolute": b"evil", "b/two.txt": b"two" * 100}
+
+
+def write_tar(path: Path, mode: str) -> Path:
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for name, content in CONTENT.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        for name, kind in (("link", tarfile.SYMTYPE), ("hard", tarfile.LNKTYPE), ("pipe", tarfile.FIFOTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            archive.addfile(info)
+    return path
+
+
+def write_zip(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in CONTENT.items():
+            archive.writestr(name, content)
+        for name in ("link", "hard", "pipe"):
+            info = zipfile.ZipInfo(name)
+            info.external_attr = 0o120777 << 16
+            archive.writestr(info, "/etc/passwd")
+    return path
+
+
+KINDS: dict[str, Callable[[Path], Path]] = {
+    "a.zip": write_zip,
+    "a.tar": lambda path: write_tar(path, "w"),
+    "a.tar.gz": lambda path: write_tar(path, "w:gz"),
+    "a.TGZ": lambda path: write_tar(path, "w:gz"),
+    "a.tar.bz2": lambda path: write_tar(path, "w:bz2"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_plain_files_come_out_and_the_rest_is_told(tmp_path: Path, name: str) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    read = {}
+    for member in members(KINDS[name](tmp_path / name), scratch):
+        read[member.name] = member.path.read_bytes() if member.path else member.problem
+    assert read["a/one.txt"] == b"one" and read["b/two.txt"] == CONTENT["b/two.txt"]
+    outside = {key for key, value in read.items() if value == "its name leads out of the archive"}
+    assert outside == {"../out.txt", "/etc/absolute"}
+    assert all(read[key] == "is a link or no plain file" for key in ("link", "hard", "pipe"))
+    assert [path.name for path in scratch.iterdir()] == ["member"] and not (tmp_path / "out.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["../a", "a/../../b", "/a", "C:/a", "..\\a", "a\0b"])
+def test_names_that_lead_out(name: str) -> None:
+    assert leads_out(name) and not leads_out("a/b..c/d.dcm")
+
+
+def bomb(path: Path) -> Path:
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("zeros", bytes(2_000_000))
+        return path
+    with gzip.open(path, "wb") as file:
+        info = tarfile.TarInfo("zeros")
+        info.size = 2_000_000
+        file.write(info.tobuf() + bytes(2_000_896))
+    return path
+
+
+@pytest.mark.parametrize("name", ["bomb.zip", "bomb.tar.gz"])
+@pytest.mark.parametrize("limits", [ArchiveLimits(member_bytes=10**6), ArchiveLimits(total_bytes=10**6)])
+def test_bombs_stop_at_the_limit(tmp_path: Path, name: str, limits: ArchiveLimits) -> None:
+    with pytest.raises(ArchiveError, match="unpacks to more bytes"):
+        list(members(bomb(tmp_path / name), tmp_path, limits))
+    assert not (tmp_path / "member").exists() or (tmp_path / "member").stat().st_size <= 10**6
+
+
+def test_too_many_entries_and_absurd_headers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="more than 3 entries"):
+        list(members(write_zip(tmp_path / "a.zip"), tmp_path, ArchiveLimits(members=3)))
+    info = tarfile.TarInfo("x")
+    info.size, info.type = 10**9, tarfile.XHDTYPE
+    with gzip.open(tmp_path / "pax.tar.gz", "wb") as file:
+        file.write(info.tobuf(tarfile.USTAR_FORMAT) + bytes(10_000))
+    with pytest.raises(ArchiveError, match="header of absurd size"):
+        list(members(tmp_path / "pax.tar.gz", tmp_path))
+
+
+def test_encrypted_and_foreign_compressions_are_told(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("x", b"x" * 100)
+    assert [member.problem for member in members(tmp_path / "a.zip", tmp_path)] == [
+        "is compressed in a way that is not read"
+    ]
+    raw = bytearray(write_zip(tmp_path / "b.zip").read_bytes())
+    place = raw.find(b"PK\x01\x02")
+    raw[place + 8] |= 1
+    (tmp_path / "b.zip").write_bytes(raw)
+    assert next(members(tmp_path / "b.zip", tmp_path)).problem == "is encrypted"
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_damaged_archives_are_read_or_refused(tmp_path: Path, name: str) -> None:
+    whole, rng = KINDS[name](tmp_path / name).read_bytes(), np.random.default_rng(1)
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), rng.integers(1, 8)):
+            damaged[place] = rng.integers(256)
+        (tmp_path / name).write_bytes(damaged[: rng.integers(len(whole) // 2, len(whole) + 1)])
+        try:
+            list(members(tmp_path / name, tmp_path))
+        except ArchiveError as error:
+            assert str(error).startswith(name)
+            refused += 1
+    assert refused
+
+
+def test_unpacking_stops_at_what_is_not_safe(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(ArchiveError, match="member 2 its name leads out"):
+        unpack(write_zip(tmp_path / "a.zip"), out, tmp_path)
+    assert [path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()] == ["a/one.txt"]

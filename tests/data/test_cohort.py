@@ -1,0 +1,143 @@
+"""A cohort serves the same frames and labels, whatever its source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from cag.data.cohort import Cohort
+from cag.data.images import read_image, read_images
+from cag.data.manifest import build_manifest
+from cag.settings import DicomError, LabelError, ManifestError
+from cag.simulator.cohort import simulated_cohort
+from cag.simulator.phantom.cohort import CohortSettings
+
+
+@pytest.fixture
+def files(tmp_path: Path, write_run: Callable, key: bytes) -> tuple[Path, dict[str, np.ndarray]]:
+    """A manifest of two patients' DICOM runs, and the frames of each path."""
+    frames = {f"{name}.dcm": write_run(tmp_path / f"{name}.dcm", patient_id=name) for name in ("a", "b")}
+    build_manifest(tmp_path, tmp_path / "data_manifest.csv", key=key, progress=False)
+    return tmp_path / "data_manifest.csv", frames
+
+
+def test_frames_are_those_of_the_files(files: tuple[Path, dict[str, np.ndarray]]) -> None:
+    cohort = Cohort.from_manifest(files[0])
+    for _, run in cohort.manifest.iterrows():
+        found = cohort.frames(run.run_id)
+        assert found.dtype == torch.uint8
+        np.testing.assert_array_equal(found.numpy(), files[1][run.path])
+        np.testing.assert_array_equal(cohort.frames(run.run_id, [4, 1]).numpy(), files[1][run.path][[4, 1]])
+        with pytest.raises(DicomError, match="frame 7 does not exist"):
+            cohort.frames(run.run_id, [7])
+    assert cohort.simulated_or_real == "real angiograms (DICOM files)"
+    with pytest.raises(ManifestError, match="no run 'P9'"):
+        cohort.frames("P9")
+
+
+def test_other_bytes_and_missing_files_are_refused(
+    files: tuple[Path, dict[str, np.ndarray]], write_run: Callable
+) -> None:
+    cohort = Cohort.from_manifest(files[0])
+    run = cohort.manifest.iloc[0]
+    write_run(files[0].parent / run.path, patient_id="other")
+    with pytest.raises(ManifestError, match="bytes are not those of the manifest"):
+        cohort.frames(run.run_id)
+    (files[0].parent / run.path).unlink()
+    with pytest.raises(ManifestError, match="this file is missing"):
+        cohort.frames(run.run_id)
+
+
+def test_a_subset_keeps_its_labels_only(files: tuple[Path, dict[str, np.ndarray]]) -> None:
+    cohort = Cohort.from_manifest(files[0])
+    first = cohort.manifest.iloc[0]
+    for subset in (cohort.subset([first.patient_id]), cohort.subset(run_ids=[first.run_id])):
+        assert subset.manifest.run_id.tolist() == [first.run_id]
+        assert subset.patients.patient_id.tolist() == [first.patient_id]
+        assert subset.frames(first.run_id).shape == (5, 32, 40)
+        assert subset.digest() != cohort.digest()
+    assert cohort.subset().digest() == cohort.digest() == Cohort.from_manifest(files[0]).digest()
+
+
+def test_labels_are_required_by_name(files: tuple[Path, dict[str, np.ndarray]]) -> None:
+    cohort = Cohort.from_manifest(files[0])
+    cohort.require()
+    for label in ("contrast", "lesions", "boxes", "view", "artery"):
+        with pytest.raises(LabelError, match=f"{label}: this cohort has no such labels"):
+            cohort.require(label)
+
+
+def test_the_digest_follows_labels_and_files(files: tuple[Path, dict[str, np.ndarray]]) -> None:
+    cohort, path = Cohort.from_manifest(files[0]), files[0]
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.loc[0, ["contrast_begin", "contrast_end"]] = ["1", "2"]
+    table.to_csv(path, index=False)
+    labeled = Cohort.from_manifest(path)
+    labeled.require("contrast")
+    assert labeled.digest() != cohort.digest()
+    table.loc[0, "sha256"] = "0" * 64
+    table.to_csv(path, index=False)
+    real = Cohort.from_manifest(path)
+    assert real.digest() != labeled.digest()
+    digests = set()
+    for sha256 in ("0" * 64, "1" * 64):
+        table[["source", "sha256"]] = ["simulated", sha256]
+        table.to_csv(path, index=False)
+        digests.add(Cohort.from_manifest(path).digest())
+    assert len(digests) == 1
+
+
+def test_tables_alone_have_no_frames() -> None:
+    empty = pd.DataFrame()
+    manifest = pd.DataFrame({"run_id": ["R"], "patient_id": ["P"], "source": ["dicom"]})
+    cohort = Cohort(manifest=manifest, patients=empty, lesions=empty, boxes=empty, folder=None)
+    with pytest.raises(ManifestError, match="tables only"):
+        cohort.frames("R")
+
+
+def test_images_are_grey(tmp_path: Path, rng: np.random.Generator) -> None:
+    grey = rng.integers(0, 256, (4, 8, 6), dtype=np.uint8)
+    Image.fromarray(grey[0]).save(tmp_path / "1.png")
+    Image.fromarray(np.repeat(grey[1][..., None], 3, axis=2)).save(tmp_path / "2.bmp")
+    np.testing.assert_array_equal(read_images(tmp_path), grey[:2])
+    np.testing.assert_array_equal(read_images(tmp_path, [1]), grey[1:2])
+    np.testing.assert_array_equal(read_images(tmp_path / "1.png"), grey[:1])
+    with pytest.raises(ManifestError, match="frame 2 does not exist"):
+        read_images(tmp_path, [2])
+    color = tmp_path / "3.png"
+    Image.fromarray(rng.integers(0, 256, (8, 6, 3), dtype=np.uint8)).save(color)
+    with pytest.raises(ManifestError, match=r"3.png: is a color image"):
+        read_image(color)
+    for content in (b"text", color.read_bytes()[:60]):
+        color.write_bytes(content)
+        with pytest.raises(ManifestError, match="not a readable image"):
+            read_image(color)
+    Image.fromarray(grey[2, :4]).save(color)
+    with pytest.raises(ManifestError, match="different sizes"):
+        read_images(tmp_path)
+
+
+def test_runs_rendered_on_demand_are_the_same_frames_one_by_one_and_together() -> None:
+    cohort = simulated_cohort(CohortSettings(patients=2, seed=3, size=96, runs_per_patient=2))
+    runs = cohort.manifest["run_id"].tolist()
+    requests = [(runs[0], [5, 20]), (runs[1], [0]), (runs[3], [7, 7, 3])]
+    for (run_id, frames), found in zip(requests, cohort.frames_of_runs(requests), strict=True):
+        assert torch.equal(found, cohort.frames(run_id, frames))
+
+
+def test_frames_are_rendered_on_the_card_of_the_machine_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cag.simulator.rendered import PhantomFrames, _present
+
+    assert [_present(name) for name in ("cpu", "cuda")] == ["cpu", "cuda"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert _present("auto") == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    source = PhantomFrames.planned(CohortSettings(patients=1, size=96), "auto")
+    run = pd.Series({"run_id": next(iter(source.runs))})
+    assert source.frames(run, [3]).shape == (1, 96, 96)

@@ -1,0 +1,100 @@
+"""Runs in DICOM: what is written is read, bit for bit; real files of every syntax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from cag.data.dicom import read_cine, read_frames, read_header, write_cine
+from cag.settings import DicomError
+
+Change = Callable[..., Path]
+
+
+def test_what_is_written_is_read(run: tuple[Path, np.ndarray], key: bytes) -> None:
+    path, frames = run
+    cine = read_cine(path, key=key)
+    np.testing.assert_array_equal(cine.frames, frames)
+    assert (cine.fps, cine.primary_angle, cine.secondary_angle) == (15.0, -30.5, 2.25)
+    assert (cine.n_frames, cine.rows, cine.columns, cine.is_xa) == (5, 32, 40, True)
+    dataset = pydicom.dcmread(path)
+    assert dataset.SOPClassUID == "1.2.840.10008.5.1.4.1.1.12.1" and dataset.Modality == "XA"
+    assert dataset.CineRate == dataset.RecommendedDisplayFrameRate == 15
+    assert "Simulated" in dataset.ImageComments
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path, run: tuple[Path, np.ndarray]) -> None:
+    _, frames = run
+    for name in ("a.dcm", "b.dcm"):
+        write_cine(
+            tmp_path / name, frames, fps=15, primary_angle=1 / 3, secondary_angle=None, patient_id="P1", run_id="R1"
+        )
+    assert (tmp_path / "a.dcm").read_bytes() == (tmp_path / "b.dcm").read_bytes()
+    assert read_header(tmp_path / "a.dcm").secondary_angle is None
+    assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.parametrize("fps", [7.5, 12.5, 15, 29.97, 30])
+def test_rates_survive(tmp_path: Path, write_run: Callable, fps: float) -> None:
+    write_run(tmp_path / "run.dcm", fps=fps)
+    assert read_header(tmp_path / "run.dcm").fps == pytest.approx(fps, abs=1e-4)
+
+
+@pytest.mark.parametrize("n_frames, size", [(1, (3, 3)), (1, (5, 7)), (3, (5, 7))])
+def test_odd_sizes_survive(tmp_path: Path, write_run: Callable, n_frames: int, size: tuple[int, int]) -> None:
+    frames = write_run(tmp_path / "run.dcm", n_frames, size)
+    np.testing.assert_array_equal(read_frames(tmp_path / "run.dcm"), frames)
+
+
+def test_chosen_frames_come_in_the_order_asked_for(run: tuple[Path, np.ndarray], key: bytes) -> None:
+    path, frames = run
+    cine = read_cine(path, key=key, frames=[3, 0, 3])
+    np.testing.assert_array_equal(cine.frames, frames[[3, 0, 3]])
+    assert cine.indices == (3, 0, 3) and cine.n_frames == 5
+    assert read_cine(path, key=key, frames=[]).frames.shape == (0, 32, 40)
+    with pytest.raises(DicomError, match="frame 5 does not exist"):
+        read_cine(path, key=key, frames=[5])
+
+
+def test_patients_without_id_are_their_studies(
+    change: Change, run: tuple[Path, np.ndarray], key: bytes, tmp_path: Path
+) -> None:
+    known = read_header(run[0], key=key)
+    assert read_header(run[0]).patient_id is None
+    anonymous = read_header(change(run[0], lambda ds: setattr(ds, "PatientID", "")), key=key)
+    assert anonymous.patient_id != known.patient_id and anonymous.study_id == known.study_id
+
+
+def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    names = {"primary_angle": 0, "secondary_angle": 0, "patient_id": "P", "run_id": "R"}
+    with pytest.raises(DicomError, match="float64"):
+        write_cine(tmp_path / "a.dcm", np.zeros((1, 2, 2)), fps=15, **names)  # type: ignore[arg-type]
+    with pytest.raises(DicomError, match="0 frames a second"):
+        write_cine(tmp_path / "a.dcm", np.zeros((1, 2, 2), np.uint8), fps=0, **names)  # type: ignore[arg-type]
+
+
+def test_real_runs_are_read(cag_data: Path, key: bytes) -> None:
+    folder = cag_data / "dicom_xa"
+    rca = read_cine(folder / "rca_cine_jpeg_baseline.dcm", key=key)
+    assert rca.frames.shape == (96, 512, 512) and (rca.primary_angle, rca.secondary_angle) == (-32, 2)
+    assert rca.fps == pytest.approx(1000 / 33, abs=1e-3)
+    alone = read_cine(folder / "rca_cine_jpeg_baseline.dcm", key=key, frames=[40, 2])
+    np.testing.assert_array_equal(alone.frames, rca.frames[[40, 2]])
+    phantom = read_cine(folder / "phantom_im6_jpeg_lossless.dcm", key=key)
+    assert phantom.frames.shape == (9, 512, 512) and phantom.fps == 15
+    assert (phantom.primary_angle, phantom.secondary_angle) == (24, -18.8)
+
+
+def test_five_real_syntaxes_decode_alike(cag_data: Path, key: bytes) -> None:
+    files = sorted((cag_data / "dicom_xa").glob("xa1_*.dcm"))
+    with pytest.raises(DicomError, match="Secondary Capture Image Storage is not X-ray angiography"):
+        read_cine(files[0], key=key)
+    cines = [read_cine(file, key=key, allow_non_xa=True) for file in files]
+    assert len(cines) == 5 and {cine.bits_stored for cine in cines} == {10}
+    for cine in cines:
+        np.testing.assert_array_equal(cine.frames, cines[0].frames)
+        assert cine.primary_angle is None and not cine.is_xa and cine.fps is None

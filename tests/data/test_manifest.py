@@ -1,0 +1,223 @@
+"""Manifests and label tables: what is built, what is verified, what is refused and how it is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+
+from cag.data.dicom import read_frames
+from cag.data.fingerprint import file_digest, fingerprint, fingerprint_frames, same_picture
+from cag.data.labels import CohortTables, load_cohort_tables
+from cag.data.manifest import build_manifest, load_manifest, verify
+from cag.data.tables import COLUMNS, checked_table, save_table
+from cag.settings import ManifestError
+
+
+@pytest.fixture
+def cohort(tmp_path: Path, write_run: Callable, key: bytes) -> Path:
+    """Two simulated runs of one patient and one of another, with labels."""
+    rows = []
+    for name, patient in (("P1_R1", "P1"), ("P1_R2", "P1"), ("P2_R1", "P2")):
+        file = tmp_path / "runs" / f"{name}.dcm"
+        frames = write_run(file, patient_id=patient, primary_angle=40, secondary_angle=0)
+        row = {
+            **{"run_id": name, "patient_id": patient, "path": f"runs/{name}.dcm", "sha256": file_digest(file)},
+            **{"source": "simulated", "n_frames": 5, "rows": 32, "columns": 40, "fps": 15},
+            **{"primary_angle": 40, "secondary_angle": 0, "artery": "RCA", "view": "RCA LAO"},
+            **{"contrast_begin": 1, "contrast_end": 3, "end_censored": False},
+            "fingerprint": fingerprint(frames[fingerprint_frames(5)]),
+        }
+        rows.append(row)
+    rows[2] |= {"contrast_begin": None, "contrast_end": None}
+    lesions = pd.DataFrame({"patient_id": ["P1"], "artery": "RCA", "segment": 2, "percent_stenosis": 70.5})
+    boxes = pd.DataFrame({"run_id": ["P1_R1"], "frame": 2, "x1": 1, "y1": 2, "x2": 40, "y2": 32})
+    patients = pd.DataFrame({"patient_id": ["P1"], "sex": "F", "age": 61, "smoker": True})
+    return CohortTables.checked(pd.DataFrame(rows), patients, lesions, boxes).save(tmp_path / "data_manifest.csv")
+
+
+def edit(path: Path, /, **columns: object) -> None:
+    """Overwrite cells of the first row of a table."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for column, value in columns.items():
+        table.loc[0, column] = str(value)
+    table.to_csv(path, index=False)
+
+
+def test_tables_survive_writing(cohort: Path) -> None:
+    tables = load_cohort_tables(cohort)
+    assert list(tables.manifest) == list(COLUMNS["data_manifest"])
+    assert tables.manifest.contrast_begin.tolist()[:2] == [1, 1] and np.isnan(tables.manifest.contrast_begin[2])
+    assert tables.manifest.end_censored.dtype == bool and tables.manifest.n_frames.dtype == np.int64
+    assert tables.patients.patient_id.tolist() == ["P1", "P2"]
+    assert tables.patients.smoker.tolist()[0] is True and pd.isna(tables.patients.smoker[1])
+    assert tables.lesions.percent_stenosis.tolist() == [70.5] and tables.boxes.x2.tolist() == [40]
+    before = cohort.read_bytes()
+    tables.save(cohort)
+    assert cohort.read_bytes() == before and b"1.0" not in before
+
+
+def test_labels_may_stand_beside_the_files(cohort: Path) -> None:
+    for name in ("patients", "lesions", "boxes"):
+        (cohort.parent / f"{name}.csv").rename(cohort.parent / "runs" / f"{name}.csv")
+    assert len(load_cohort_tables(cohort).lesions) == 1
+
+
+@pytest.mark.parametrize(
+    "table, columns, expected",
+    [
+        ("data_manifest", {"n_frames": "many"}, "n_frames: line 2: 'many' is not a number"),
+        ("data_manifest", {"n_frames": 2.5}, "n_frames: line 2: '2.5' is not a whole number"),
+        ("data_manifest", {"n_frames": 0}, "line 2: 0 breaks greater_than_or_equal_to"),
+        ("data_manifest", {"run_id": ""}, "run_id: line 2: the cell is empty"),
+        ("data_manifest", {"run_id": "P1_R2"}, "run_id: line 3: 'P1_R2' stands there twice"),
+        ("data_manifest", {"sha256": "abc"}, "sha256: line 2: 'abc' breaks"),
+        ("data_manifest", {"view": "LCA from above"}, "view: line 2: 'LCA from above' breaks"),
+        ("data_manifest", {"end_censored": "perhaps"}, "'perhaps' is neither True nor False"),
+        ("data_manifest", {"contrast_end": ""}, "line 2: P1_R1 has only one end"),
+        ("data_manifest", {"contrast_end": 5}, "line 2: P1_R1 has no such contrast interval"),
+        ("data_manifest", {"path": "../elsewhere.dcm"}, "'../elsewhere.dcm' lies outside"),
+        ("data_manifest", {"path": "/etc/passwd"}, "'/etc/passwd' lies outside"),
+        ("patients", {"patient_id": "P9"}, "patients.csv, patient_id: line 2: 'P9' is not in the manifest"),
+        ("patients", {"age": 150}, "patients.csv, age: line 2: 150"),
+        ("lesions", {"patient_id": "P9"}, "lesions.csv, patient_id: line 2: 'P9' is not in the manifest"),
+        ("lesions", {"segment": 12}, "line 2: P1 has a lesion whose segment is not of its artery"),
+        ("lesions", {"percent_stenosis": 101}, "percent_stenosis: line 2: 101"),
+        ("boxes", {"run_id": "P9_R1"}, "boxes.csv, run_id: line 2: 'P9_R1' is not in the manifest"),
+        ("boxes", {"frame": 5}, "P1_R1, frame 5 does not exist but has a box"),
+        ("boxes", {"x1": 40}, "P1_R1, frame 2 has a box without area"),
+        ("boxes", {"x2": 41}, "P1_R1, frame 2 has a box that reaches outside the image"),
+        ("boxes", {"y1": -1}, "reaches outside"),
+        ("boxes", {"x2": "nan"}, "x2: line 2: 'nan' is not a number"),
+        ("boxes", {"x2": "inf"}, "x2: line 2: 'inf' is not a number"),
+    ],
+)
+def test_wrong_cells_are_refused_by_line_and_value(cohort: Path, table: str, columns: dict, expected: str) -> None:
+    edit(cohort.parent / f"{table}.csv", **columns)
+    with pytest.raises(ManifestError) as caught:
+        load_cohort_tables(cohort)
+    assert expected in str(caught.value) and caught.value.remedy and "\n" not in str(caught.value)
+
+
+def test_missing_columns_and_files_are_refused(cohort: Path) -> None:
+    pd.read_csv(cohort).drop(columns="patient_id").to_csv(cohort, index=False)
+    with pytest.raises(ManifestError, match=r"data_manifest.csv, patient_id: this column is missing"):
+        load_manifest(cohort)
+    with pytest.raises(ManifestError, match="no such table"):
+        load_manifest(cohort.with_name("other.csv"))
+    cohort.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ManifestError, match="not a readable table"):
+        load_manifest(cohort)
+
+
+def test_links_may_not_leave_the_folder(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "run.dcm"
+    file = cohort.parent / "runs" / "P1_R1.dcm"
+    file.rename(outside)
+    file.symlink_to(outside)
+    with pytest.raises(ManifestError, match="lies outside the manifest's folder"):
+        load_cohort_tables(cohort)
+
+
+def test_verify_tells_file_by_file(cohort: Path, write_run: Callable) -> None:
+    assert verify(cohort, progress=False) == []
+    runs = cohort.parent / "runs"
+    (runs / "P1_R2.dcm").unlink()
+    write_run(runs / "P2_R1.dcm", patient_id="P2", primary_angle=40, secondary_angle=0)
+    findings = {finding.path: finding for finding in verify(cohort, progress=False)}
+    assert findings["runs/P1_R2.dcm"].problem == "is missing"
+    assert findings["runs/P2_R1.dcm"].problem == "shows another picture"
+    assert all(finding.is_error for finding in findings.values()) and len(findings) == 2
+
+
+def test_last_bits_are_a_note(cohort: Path) -> None:
+    file = cohort.parent / "runs" / "P1_R1.dcm"
+    dataset = pydicom.dcmread(file)
+    pixels = bytearray(dataset.PixelData)
+    pixels[0] ^= 1
+    dataset.PixelData = bytes(pixels)
+    dataset.save_as(file)
+    (finding,) = verify(cohort, progress=False)
+    assert not finding.is_error and str(finding).startswith("note")
+    edit(cohort, source="dicom")
+    (finding,) = verify(cohort, progress=False)
+    assert finding.is_error and "SHA-256" in finding.problem
+
+
+def test_headers_are_compared(cohort: Path) -> None:
+    edit(cohort, n_frames=6, fps=12.5, primary_angle="")
+    problems = [finding.problem for finding in verify(cohort, progress=False)]
+    assert problems == [
+        "n_frames is 5 instead of 6",
+        "fps is 15 instead of 12.5",
+        "primary_angle is 40 instead of not given",
+    ]
+
+
+def test_fingerprints_bear_one_grey_level() -> None:
+    frames = np.full((3, 9, 10), 100, np.uint8)
+    assert fingerprint(frames) == "64" * 48
+    assert same_picture(fingerprint(frames), fingerprint(frames + 1))
+    assert not same_picture(fingerprint(frames), fingerprint(frames + 2))
+    assert not same_picture("64", "6464") and fingerprint_frames(1) == [0, 0, 0]
+
+
+def test_a_manifest_is_built_from_any_tree(tmp_path: Path, write_run: Callable, key: bytes) -> None:
+    study = tmp_path / "study"
+    frames = write_run(study / "a" / "1.dcm", primary_angle=41, secondary_angle=3)
+    write_run(study / "b" / "deep" / "2", patient_id="P0002", primary_angle=None, secondary_angle=None)
+    (study / "b" / "copy.dcm").write_bytes((study / "a" / "1.dcm").read_bytes())
+    (study / "notes.txt").write_text("no angiogram")
+    (study / "link.dcm").symlink_to(study / "a" / "1.dcm")
+    cut = (study / "a" / "1.dcm").read_bytes()
+    (study / "cut.dcm").write_bytes(cut[: len(cut) - 100])
+    (study / "runs.csv").write_text("file,artery\na/1.dcm,RCA\n")
+    report = build_manifest(study, tmp_path / "data_manifest.csv", key=key, progress=False)
+    reasons = {refusal.path: refusal.reason for refusal in report.refused}
+    assert set(reasons) == {"b/copy.dcm", "notes.txt", "link.dcm", "cut.dcm"}
+    assert reasons["notes.txt"] == "is not a DICOM file" and "truncated" in reasons["cut.dcm"]
+    assert "same object as study/a/1.dcm" in reasons["b/copy.dcm"] and reasons["link.dcm"].startswith("is a link")
+    known = report.manifest.set_index("path").loc[["study/a/1.dcm", "study/b/deep/2"]]
+    assert known["view"].tolist()[0] == "RCA LAO" and known["artery"].isna().tolist() == [False, True]
+    assert known["primary_angle"].isna().tolist() == [False, True] and known["patient_id"].nunique() == 2
+    assert verify(tmp_path / "data_manifest.csv", progress=False) == []
+    np.testing.assert_array_equal(read_frames(tmp_path / "study/a/1.dcm"), frames)
+
+
+def test_building_refuses_what_it_cannot_do(tmp_path: Path, write_run: Callable, key: bytes) -> None:
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "notes.txt").write_text("no angiogram")
+    with pytest.raises(ManifestError, match=r"1 files and no angiogram among them; notes.txt: is not a DICOM file"):
+        build_manifest(study, study / "m.csv", progress=False)
+    with pytest.raises(ManifestError, match="is not a folder"):
+        build_manifest(tmp_path / "none", tmp_path / "m.csv", key=key)
+    with pytest.raises(ManifestError, match="would not lie above"):
+        build_manifest(study, tmp_path / "other" / "m.csv", key=key)
+    write_run(study / "1.dcm")
+    for text, expected in (
+        ("file,artery\n9.dcm,RCA\n", "line 2: '9.dcm' is no file below study"),
+        ("file,artery\n1.dcm,LAD\n", "line 2: 'LAD' is neither LCA nor RCA"),
+        ("file\n1.dcm\n", "artery: this column is missing"),
+    ):
+        (study / "runs.csv").write_text(text)
+        with pytest.raises(ManifestError, match=expected):
+            build_manifest(study, study / "m.csv", key=key, progress=False)
+
+
+def test_further_columns_are_kept(tmp_path: Path) -> None:
+    table = checked_table(pd.DataFrame({"patient_id": ["P1"], "center": ["north"]}), "patients")
+    assert table.center.tolist() == ["north"] and table.low_quality.tolist() == [False]
+    assert save_table(table, tmp_path / "patients.csv").read_text().startswith("patient_id,sex,age")
+
+
+def test_real_files_build_a_manifest(cag_data: Path, tmp_path: Path, key: bytes) -> None:
+    for file in (cag_data / "dicom_xa").glob("*.dcm"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    report = build_manifest(tmp_path, tmp_path / "m.csv", key=key, progress=False)
+    assert len(report.manifest) == 3 and len(report.refused) == 5
+    assert all("Secondary Capture" in refusal.reason for refusal in report.refused)

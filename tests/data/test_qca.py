@@ -1,0 +1,139 @@
+"""From a DICOM tree and a QCA sheet to a cohort that trains; each common mistake is one sentence, told in the book."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cag.data.cohort import Cohort
+from cag.data.manifest import build_manifest
+from cag.data.pseudonyms import pseudonym
+from cag.data.qca import read_qca
+from cag.data.severity import artery_severity
+from cag.settings import ROOT, ManifestError
+
+PAGE = re.sub(r"\s+", " ", (ROOT / "book" / "use" / "own_dicom.md").read_text())
+HEAD = "patient,segment,percent_stenosis\n"
+PATIENTS = ("00417", "00982")
+
+
+@pytest.fixture
+def people(key: bytes) -> set[str]:
+    return {pseudonym(patient, "patient", key) for patient in PATIENTS}
+
+
+def sheet(tmp_path: Path, text: str, name: str = "qca.csv") -> Path:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path / name
+
+
+def test_a_sheet_becomes_lesions_by_pseudonym(tmp_path: Path, people: set[str], key: bytes) -> None:
+    text = "Patient;Artery;Segment;Percent_Stenosis\n00417;LAD;13;70,5 %\n00417;RCA;1;0\n00982;;12;55\n"
+    found = read_qca(sheet(tmp_path, "\ufeff" + text), people, key)
+    assert found.lesions.patient_id.tolist() == [
+        pseudonym(name, "patient", key) for name in (*PATIENTS[:1] * 2, "00982")
+    ]
+    assert found.lesions.artery.tolist() == ["LCA", "RCA", "LCA"]
+    assert found.lesions.percent_stenosis.tolist() == [70.5, 0, 55]
+    assert found.notes == ["1 patients have rows for one artery only; the other counts as without stenosis"]
+    one = read_qca(sheet(tmp_path, HEAD + "00417,13,70\n00417,1,0\n"), people, key)
+    assert "1 patients with runs have no row" in one.notes[0] and len(one.notes) == 1
+
+
+#: Mistake -> the sheet, and what is said. The book's page quotes each sentence.
+MISTAKES = {
+    "spreadsheet": ("", "qca.xlsx: is a spreadsheet, not a CSV file. Save it as CSV in your spreadsheet program"),
+    "no header": ("00417,13,70\n", "qca.csv, patient: this column is missing. Name the columns patient, segment,"),
+    "empty": (HEAD, "qca.csv: holds no lesion. Add a row for each lesion, and one with 0 for each artery without any"),
+    "zeros": (HEAD + "417,13,70\n", "Its leading zeros are lost: format the column as text before you save the sheet"),
+    "stranger": (HEAD + "MUELLER,13,70\n", "qca.csv, patient: line 2: no run in the folder is of this patient."),
+    "no name": (HEAD + ",13,70\n", "qca.csv, patient: line 2: is empty."),
+    "segment": (HEAD + "00417,40,70\n", "qca.csv, segment: line 2: '40' is no segment from 1 to 29."),
+    "artery": (
+        "patient,artery,segment,percent_stenosis\n00417,RCA,13,70\n",
+        "qca.csv, artery: line 2: segment 13 belongs to the LCA, and the row says RCA.",
+    ),
+    "range": (HEAD + "00417,13,>70\n", "qca.csv, percent_stenosis: line 2: '>70' is no percentage from 0 to 100."),
+    "fraction": (
+        HEAD + "00417,13,0.7\n00417,1,0.2\n",
+        "no value is larger than 1, so these are fractions. Write percent",
+    ),
+    "twice": (HEAD + "00417,13,70\n00417,13,70\n", "qca.csv, segment: line 3: repeats a row above it."),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_each_mistake_is_one_sentence_that_the_book_quotes(
+    mistake: str, tmp_path: Path, people: set[str], key: bytes
+) -> None:
+    text, expected = MISTAKES[mistake]
+    path = sheet(tmp_path, text, "qca.xlsx" if mistake == "spreadsheet" else "qca.csv")
+    with pytest.raises(ManifestError) as caught:
+        read_qca(path, people, key)
+    assert expected in str(caught.value) and "\n" not in str(caught.value)
+    assert f"`{caught.value}`" in PAGE, "the book says what the program says"
+
+
+def test_cells_that_may_hold_names_are_not_quoted(tmp_path: Path, people: set[str], key: bytes) -> None:
+    for row in ("00417,13,Mueller", "00417,Mueller,70", "Mueller,13,70"):
+        with pytest.raises(ManifestError) as caught:
+            read_qca(sheet(tmp_path, HEAD + row + "\n"), people, key)
+        assert "Mueller" not in str(caught.value)
+    with pytest.raises(ManifestError) as caught:
+        read_qca(sheet(tmp_path, "Mueller,13,70\n"), people, key)
+    assert "mueller" not in str(caught.value).lower(), "a sheet without header has identifiers in its first line"
+
+
+def test_unreadable_sheets_are_refused(tmp_path: Path, people: set[str], key: bytes) -> None:
+    (tmp_path / "qca.csv").write_bytes(b"\xff\xfe\x00bad")
+    with pytest.raises(ManifestError, match="is not a readable table"):
+        read_qca(tmp_path / "qca.csv", people, key)
+    with pytest.raises(ManifestError, match="is not a readable table"):
+        read_qca(tmp_path / "absent.csv", people, key)
+
+
+def test_a_tree_and_a_sheet_become_a_cohort(tmp_path: Path, write_run: Callable, key: bytes) -> None:
+    tree = tmp_path / "export"
+    rows = ["file,artery,contrast_begin,contrast_end"]
+    for patient in PATIENTS:
+        for artery, angles in (("LCA", (-20.0, -25.0)), ("RCA", (40.0, 0.0))):
+            file = tree / patient / f"{artery}.dcm"
+            write_run(file, 20, patient_id=patient, run_id=artery, primary_angle=angles[0], secondary_angle=angles[1])
+            rows.append(f"{patient}/{artery}.dcm,{artery},4,15")
+    (tree / "runs.csv").write_text("\n".join(rows))
+    table = sheet(tmp_path, HEAD + "00417,13,70\n00417,1,0\n00982,13,0\n00982,1,40\n")
+    report = build_manifest(tree, tmp_path / "data_manifest.csv", key=key, qca=table, progress=False)
+    assert report.notes == [] and report.refused == []
+    cohort = Cohort.from_manifest(tmp_path / "data_manifest.csv")
+    cohort.require("contrast", "view", "lesions", "artery")
+    worst = artery_severity(cohort).pivot(index="patient_id", columns="artery", values="percent_stenosis")
+    by_name = {name: worst.loc[pseudonym(name, "patient", key)].to_dict() for name in PATIENTS}
+    assert by_name == {"00417": {"LCA": 70, "RCA": 0}, "00982": {"LCA": 0, "RCA": 40}}
+    assert not re.search("00417|00982", (tmp_path / "lesions.csv").read_text())
+    assert cohort.manifest.contrast_begin.tolist() == [4] * 4
+
+
+@pytest.mark.parametrize(
+    "row, expected",
+    [
+        ("00417/LCA.dcm,LCA,first,15", "runs.csv, contrast_begin: line 2: 'first' is no frame number"),
+        ("00417/LCA.dcm,LCA,9,", "has only one end of its contrast interval"),
+        ("00417/LCA.dcm,LCA,9,40", "has no such contrast interval"),
+    ],
+)
+def test_wrong_intervals_are_refused(row: str, expected: str, tmp_path: Path, write_run: Callable, key: bytes) -> None:
+    write_run(tmp_path / "00417" / "LCA.dcm", 20, patient_id="00417")
+    (tmp_path / "runs.csv").write_text("file,artery,contrast_begin,contrast_end\n" + row + "\n")
+    with pytest.raises(ManifestError, match=re.escape(expected)):
+        build_manifest(tmp_path, tmp_path / "m.csv", key=key, progress=False)
+    assert not (tmp_path / "m.csv").exists()
+
+
+def test_lesions_are_read_back_as_they_were_written(tmp_path: Path, people: set[str], key: bytes) -> None:
+    lesions = read_qca(sheet(tmp_path, HEAD + "00417,13,70\n00982,12,55\n"), people, key).lesions
+    lesions.to_csv(tmp_path / "lesions.csv", index=False)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "lesions.csv"), lesions, check_dtype=False)

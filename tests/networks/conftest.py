@@ -1,0 +1,53 @@
+"""A trunk of a few channels with the three stages of the real one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cag.networks.trunk import Geometry, Trunk
+
+
+class TinyTrunk(Trunk):
+    """Three strided convolutions: stages at 1/8, 1/16 and 1/32."""
+
+    channels = {"mixed2": 8, "mixed7": 12, "mixed10": 16}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.blocks = nn.ModuleList(
+            [nn.Conv2d(3, 8, 8, stride=8), nn.Conv2d(8, 12, 2, stride=2), nn.Conv2d(12, 16, 2, stride=2)]
+        )
+        self.norm = nn.BatchNorm2d(16)
+        for block in self.blocks:
+            nn.init.kaiming_normal_(block.weight, generator=generator)
+            nn.init.zeros_(block.bias)
+
+    def stages(self, images: Tensor) -> dict[str, Tensor]:
+        x, maps = self.rgb(images), {}
+        for stage, block in zip(self.channels, self.blocks, strict=True):
+            x = block(x).relu()
+            maps[stage] = x
+        return maps | {"mixed10": self.norm(x)}
+
+    def geometry(self, stage: str, size: int, cells: int) -> Geometry:
+        return Geometry(size / cells, size / cells / 2)
+
+
+@pytest.fixture
+def tiny_trunk() -> TinyTrunk:
+    return TinyTrunk()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(3, 1, 96, 96, generator=torch.Generator().manual_seed(7)) * 2 - 1
+
+
+@pytest.fixture(autouse=True)
+def _same_weights_every_time():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield

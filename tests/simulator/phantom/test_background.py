@@ -1,0 +1,86 @@
+"""Background: moves as told, belongs to the patient, a frame does not depend on its batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cag.simulator.phantom.background import Background, shifted, texture
+from cag.simulator.phantom.bones import lung_vessels, ribs, vertebrae
+from cag.simulator.phantom.plan import PatientPlan, RunPlan
+from cag.simulator.phantom.projection import CArm
+
+PATIENT = PatientPlan("P0001", 5)
+RUN = RunPlan("R", "P0001", 3, "LCA", "LCA RAO caudal", -25, -25, rows=96, columns=128, pixel_mm=1.4)
+
+
+def background(run: RunPlan = RUN, patient: PatientPlan = PATIENT, panned: bool = False) -> Background:
+    return Background(patient, CArm.of(run, torch.tensor([4.0, -50.0, 29.0])), (12.0, 9.0), panned)
+
+
+def test_whole_pixel_shift_is_a_roll() -> None:
+    image = torch.rand(2, 20, 24, generator=torch.Generator().manual_seed(0))
+    for axis in (1, 2):
+        moved = shifted(image, torch.tensor([0.0, 3.0]), 6, axis)
+        torch.testing.assert_close(moved[0], image[0].narrow(axis - 1, 6, image.shape[axis] - 12))
+        torch.testing.assert_close(moved[1], image[1].narrow(axis - 1, 3, image.shape[axis] - 12))
+
+
+def test_fractional_shift_of_a_ramp_is_exact() -> None:
+    ramp = torch.arange(20.0).expand(1, 5, 20)
+    moved = shifted(ramp, torch.tensor([1.25]), 5, 2)
+    torch.testing.assert_close(moved[0, 0], torch.arange(10.0) + 5 - 1.25)
+
+
+def test_texture_has_unit_variance_and_the_asked_spectrum() -> None:
+    field = texture((256, 256), 1.4, torch.Generator().manual_seed(0))
+    assert float(field.std()) == pytest.approx(1.0, abs=1e-3)
+    power = torch.fft.rfft2(field).abs().square()
+    frequency = torch.hypot(torch.fft.fftfreq(256)[:, None], torch.fft.rfftfreq(256)[None])
+    bands = [power[(frequency > f * 0.8) & (frequency < f * 1.25)].mean().log() for f in (0.05, 0.2)]
+    slope = float(bands[1] - bands[0]) / torch.log(torch.tensor(4.0)).item()
+    assert slope == pytest.approx(-2.8, abs=0.3)
+
+
+def test_patients_chest_is_the_same_in_every_run_and_another_patients_is_not() -> None:
+    still = torch.zeros(1), torch.zeros(1), torch.zeros(1, 2)
+    one = background().attenuation(*still)
+    again = background(RunPlan("R2", "P0001", 99, "LCA", RUN.view, -25, -25, rows=96, columns=128, pixel_mm=1.4))
+    assert torch.equal(one, again.attenuation(*still))
+    assert not torch.equal(one, background(patient=PatientPlan("P0002", 6)).attenuation(*still))
+
+
+@pytest.mark.parametrize("panned", [False, True])
+def test_a_frame_alone_equals_that_frame_of_a_batch(panned: bool) -> None:
+    scene = background(panned=panned)
+    contraction, down = torch.linspace(0, 1, 7), torch.linspace(-2, 6, 7)
+    pan = torch.stack([torch.linspace(-4, 5, 7), torch.linspace(1, -3, 7)], 1) * panned
+    veil = torch.rand(7, 12, 16, generator=torch.Generator().manual_seed(1))
+    whole = scene.attenuation(contraction, down, pan, veil)
+    assert whole.shape == (7, 96, 128)
+    for k in range(7):
+        one = slice(k, k + 1)
+        assert torch.equal(whole[one], scene.attenuation(contraction[one], down[one], pan[one], veil[one]))
+
+
+def test_panning_carries_everything_along() -> None:
+    scene = background(panned=True)
+    rest = torch.zeros(1)
+    still = scene.attenuation(rest, rest, torch.zeros(1, 2))
+    moved = scene.attenuation(rest, rest, torch.tensor([[4.0, -2.0]]))
+    torch.testing.assert_close(moved[0, 10:80, 20:110], still[0, 12:82, 16:106], atol=2e-3, rtol=0)
+
+
+def test_heart_beats_and_diaphragm_descends() -> None:
+    scene = background()
+    rest = torch.zeros(1)
+    still = scene.attenuation(rest, rest, torch.zeros(1, 2))
+    assert (scene.attenuation(torch.ones(1), rest, torch.zeros(1, 2)) - still).abs().max() > 0.1
+    assert (scene.attenuation(rest, torch.full((1,), 8.0), torch.zeros(1, 2)) - still).abs().max() > 0.1
+
+
+def test_bones_are_clouds_of_their_patient() -> None:
+    for cloud in (ribs(PATIENT), vertebrae(PATIENT), lung_vessels(PATIENT)):
+        assert len(cloud.position) == len(cloud.radius) == len(cloud.weight) > 1000
+        assert (cloud.radius > 0).all() and torch.isfinite(cloud.position).all()
+    assert not torch.equal(ribs(PATIENT).position, ribs(PatientPlan("P", 6)).position)

@@ -1,0 +1,156 @@
+"""The cohort's margins are the paper's, and nothing else tells the diseased from the healthy."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from cag.anatomy import THREE_CATEGORIES, VIEWS, severity_category
+from cag.settings import SettingsError
+from cag.simulator.phantom.allocation import joint_severity, largest_remainder
+from cag.simulator.phantom.cohort import CohortPlan, CohortSettings, lesions_table, patients_table, plan_cohort
+from cag.simulator.phantom.tree import build_tree
+
+
+@pytest.fixture(scope="module")
+def paper() -> CohortPlan:
+    return plan_cohort(CohortSettings(patients=230, min_frames=60, max_frames=200))
+
+
+@pytest.fixture(scope="module")
+def demo() -> CohortPlan:
+    return plan_cohort(CohortSettings())
+
+
+def margins(plan: CohortPlan) -> dict[str, list[int]]:
+    """Patients and arteries of each category, counted from the lesion table."""
+    lesions = lesions_table(plan)
+    groups = {"patient": lesions, "LCA": lesions[lesions.artery == "LCA"], "RCA": lesions[lesions.artery == "RCA"]}
+    counts = {}
+    for name, table in groups.items():
+        worst = table.groupby("patient_id").percent_stenosis.max().reindex([p.patient_id for p in plan.patients])
+        category = severity_category(worst.fillna(0).to_numpy(), THREE_CATEGORIES)
+        counts[name] = np.bincount(category, minlength=3).tolist()
+    return counts
+
+
+def test_margins_of_table_1(paper: CohortPlan) -> None:
+    assert margins(paper) == {"patient": [46, 127, 57], "LCA": [57, 132, 41], "RCA": [84, 118, 28]}
+
+
+def test_margins_scale_by_largest_remainder(demo: CohortPlan) -> None:
+    assert margins(demo) == {"patient": [5, 13, 6], "LCA": [6, 14, 4], "RCA": [9, 12, 3]}
+
+
+def test_largest_remainder_by_hand() -> None:
+    assert largest_remainder((46, 127, 57), 24).tolist() == [5, 13, 6]
+    assert largest_remainder((1, 1, 1), 2).tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize("patients", [1, 2, 3, 4, 7, 12, 13, 50, 113, 230, 1000])
+def test_joint_table_is_feasible_and_whole(patients: int) -> None:
+    table = joint_severity(patients)
+    assert table.sum() == patients and (table >= 0).all()
+    if patients >= 12:
+        assert (table.sum(0) > 0).all() and (table.sum(1) > 0).all()
+        assert table.sum(1).tolist() == largest_remainder((57, 132, 41), patients).tolist()
+
+
+def test_characteristics_of_table_2(paper: CohortPlan) -> None:
+    table = patients_table(paper)
+    counts = {name: int(table[name].sum()) for name in ("hypertension", "diabetes", "dyslipidemia", "smoker")}
+    assert counts == {"hypertension": 188, "diabetes": 80, "dyslipidemia": 159, "smoker": 35}
+    assert int(table.family_history.sum()) == 88 and int(table.previous_cva.sum()) == 9
+    assert int(table.low_quality.sum()) == 36
+    assert table.sex.value_counts().to_dict() == {"M": 160, "F": 70}
+    assert table.race.value_counts().to_dict() == {"asian": 105, "white": 103, "black": 18, "other": 4}
+    assert np.percentile(table.age, [25, 50, 75]).tolist() == [55, 62, 69]
+    assert int((table.age >= 60).sum()) == 134
+    assert int((table.bmi >= 30).sum()) == 51
+
+
+def test_frame_selection_sets(paper: CohortPlan, demo: CohortPlan) -> None:
+    runs = pd.Series([run.frame_set for run in paper.runs]).value_counts()
+    assert (runs["frame_train"], runs["frame_test"]) == (146, 582)
+    sets = patients_table(paper)["set"].value_counts()
+    assert (sets["frame_train"], sets["frame_test"]) == (19, 175)
+    for plan in (paper, demo):
+        own = {patient.patient_id: patient.frame_set for patient in plan.patients}
+        assert all(run.frame_set in ("-", own[run.patient_id]) for run in plan.runs)
+    assert {run.frame_set for run in demo.runs} == {"frame_train", "frame_test", "-"}
+
+
+def test_one_patient_alone_equals_that_patient_in_the_cohort(demo: CohortPlan) -> None:
+    alone = plan_cohort(CohortSettings(), [7])
+    assert alone.patients == (demo.patient("P0007"),)
+    assert alone.runs == tuple(run for run in demo.runs if run.patient_id == "P0007")
+    assert plan_cohort(CohortSettings()) == demo
+    assert plan_cohort(CohortSettings(seed=1)).patients != demo.patients
+
+
+def test_every_planned_lesion_can_be_built(demo: CohortPlan) -> None:
+    for patient in demo.patients:
+        for artery in ("LCA", "RCA"):
+            tree = build_tree(patient, artery)
+            assert len(tree.lesions) == len(patient.artery_lesions(artery)) > 0
+
+
+def test_runs_are_standard_views_of_both_arteries(paper: CohortPlan) -> None:
+    own = [run for run in paper.runs if run.patient_id == "P0002"]
+    assert len(own) in (7, 8) and {run.view for run in own} <= set(VIEWS)
+    assert len({run.view for run in own}) == 7
+    assert [run.run_id for run in own[:2]] == ["P0002_R01", "P0002_R02"]
+    frames = [run.n_frames for run in paper.runs]
+    assert min(frames) >= 60 and max(frames) <= 200
+
+
+def test_injection_fits_the_run(demo: CohortPlan) -> None:
+    starts = [run.injection_start_s for run in demo.runs]
+    assert any(start is None for start in starts)
+    assert min(start for start in starts if start is not None) >= 8 / 15
+    fits = [r.injection_start_s + r.injection_s < r.n_frames / r.fps for r in demo.runs if r.injection_start_s]
+    assert 0.85 < np.mean(fits) < 1
+
+
+def test_nothing_but_lesions_depends_on_severity(paper: CohortPlan) -> None:
+    severe = np.array([patient.severity() >= 25 for patient in paper.patients])
+    for name in ("age", "bmi", "tortuosity", "vessel_scale", "heart_scale", "calcium"):
+        values = np.array([getattr(patient, name) for patient in paper.patients])
+        spread = values.std() * np.sqrt(1 / severe.sum() + 1 / (~severe).sum())
+        assert abs(values[severe].mean() - values[~severe].mean()) < 3.3 * spread
+
+
+def test_lesions_lie_where_lesions_lie(paper: CohortPlan) -> None:
+    lesions = lesions_table(paper)
+    diseased = lesions[lesions.percent_stenosis >= 25].segment
+    assert 0.38 < diseased.isin([12, 13, 14, 15, 16, 17, 29]).mean() < 0.47
+    assert 0.30 < diseased.le(10).mean() < 0.38
+    assert 0.14 < diseased.isin(range(18, 29)).mean() < 0.25
+    assert 10 <= lesions.length_mm.median() <= 15
+    assert lesions.percent_stenosis.between(10, 100).all()
+    assert not ((lesions.segment == 11) & (lesions.percent_stenosis == 100)).any()
+
+
+def test_smaller_studies_have_both_arteries() -> None:
+    plan = plan_cohort(CohortSettings(patients=3, runs_per_patient=2, size=128))
+    assert {run.artery for run in plan.runs} == {"LCA", "RCA"}
+    assert all(run.rows == run.columns == 128 for run in plan.runs)
+
+
+def test_impossible_settings_are_refused() -> None:
+    for wrong in ({"patients": 0}, {"size": 63}, {"min_frames": 80, "max_frames": 60}, {"fps": 0}):
+        with pytest.raises(SettingsError):
+            CohortSettings.checked(wrong)
+    with pytest.raises(ValidationError):
+        CohortSettings(unknown=1)
+    with pytest.raises(SettingsError, match="numbers"):
+        plan_cohort(CohortSettings(patients=3), [4])
+
+
+def test_plans_are_plain_values(demo: CohortPlan) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        demo.patients[0].seed = 1

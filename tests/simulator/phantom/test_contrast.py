@@ -1,0 +1,107 @@
+"""Contrast: it arrives in order, leaves, and its interval has a known answer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from cag.simulator.phantom.contrast import (
+    ContrastInterval,
+    FlowClock,
+    concentration,
+    contrast_interval,
+    injection,
+    opacification,
+)
+from cag.simulator.phantom.motion import frame_times
+from cag.simulator.phantom.plan import LesionPlan, PatientPlan, RunPlan
+from cag.simulator.phantom.tree import Tree, build_tree
+
+RUN = RunPlan(
+    "P0001_R01", "P0001", 7, "RCA", "RCA LAO", 40.0, 0.0, n_frames=90, injection_s=2.5, mixing=0.8, catheter="JR4"
+)
+
+
+@pytest.fixture(scope="module")
+def tree() -> Tree:
+    return build_tree(PatientPlan("P0001", 3), "RCA")
+
+
+def test_interval_of_a_hand_made_curve() -> None:
+    curve = np.array([0, 0.2, 0.6, 0.75, 1, 1, 0.8, 0.6, 0.51, 0.5, 0.2])
+    assert contrast_interval(curve) == ContrastInterval(3, 8, False)
+    assert contrast_interval(curve[:8]) == ContrastInterval(3, 7, True)
+    assert contrast_interval(0.69 * curve) == ContrastInterval(None, None, False)
+    assert contrast_interval(np.zeros(0)) == ContrastInterval(None, None, False)
+
+
+def test_contrast_arrives_first_where_the_delay_is_shortest() -> None:
+    delay = torch.tensor([0.0, 0.4, 0.8, 1.2])
+    level = concentration(RUN, delay, torch.zeros(4, dtype=torch.bool))
+    assert level.shape == (90, 4) and level.dtype == torch.float32
+    half = (level > 0.4).float().argmax(0)
+    assert (half.diff() > 3).all()
+    arrival = half / RUN.fps - RUN.injection_start_s
+    torch.testing.assert_close(arrival, delay, atol=0.25, rtol=0)
+    assert float(level.max()) <= RUN.mixing + 1e-6
+    assert float(level[0].max()) < 0.01 and float(level[-1].max()) < 0.25
+
+
+def test_flow_clock_inverts_itself() -> None:
+    clock, times = FlowClock.of(RUN), np.linspace(0, 5, 40)
+    torch.testing.assert_close(
+        clock.departure(times, torch.zeros(1))[:, 0], torch.tensor(times).float(), atol=5e-3, rtol=0
+    )
+    assert (np.diff(clock.passed) > 0).all()
+
+
+def test_a_frame_alone_equals_that_frame_of_the_run(tree: Tree) -> None:
+    delay, blocked = torch.tensor(tree.delay), torch.tensor(tree.blocked)
+    whole, alone = concentration(RUN, delay, blocked), concentration(RUN, delay, blocked, frame_times(RUN)[[31]])
+    assert torch.equal(whole[31], alone[0])
+
+
+def test_interval_of_a_run_follows_its_injection(tree: Tree) -> None:
+    interval = contrast_interval(opacification(RUN, tree))
+    assert interval.begin == pytest.approx(RUN.injection_start_s * RUN.fps, abs=9)
+    assert interval.end - interval.begin == pytest.approx(RUN.injection_s * RUN.fps, abs=12)
+    assert not interval.end_censored
+
+
+def test_weak_injections_have_the_same_interval(tree: Tree) -> None:
+    weak = dataclasses.replace(RUN, mixing=0.3)
+    assert contrast_interval(opacification(weak, tree)) == contrast_interval(opacification(RUN, tree))
+
+
+def test_run_without_injection_is_empty(tree: Tree) -> None:
+    run = dataclasses.replace(RUN, injection_start_s=None)
+    assert not opacification(run, tree).any()
+    assert not injection(run, frame_times(run)).any()
+    assert float(concentration(run, torch.tensor(tree.delay), torch.tensor(tree.blocked)).max()) == 0
+    assert contrast_interval(opacification(run, tree)) == ContrastInterval(None, None, False)
+
+
+def test_run_that_stops_first_is_censored(tree: Tree) -> None:
+    run = dataclasses.replace(RUN, n_frames=40, injection_s=4.0)
+    assert contrast_interval(opacification(run, tree)).end_censored
+
+
+def test_short_injection_fills_for_a_few_frames_at_most(tree: Tree) -> None:
+    run = dataclasses.replace(RUN, injection_s=0.22)
+    interval = contrast_interval(opacification(run, tree))
+    assert interval.begin is None or interval.end - interval.begin < 5
+
+
+def test_beyond_an_occlusion_contrast_is_faint_late_or_absent() -> None:
+    plan = PatientPlan("P0001", 3, lesions=(LesionPlan("RCA", 2, 0.5, 100.0, 12.0),))
+    tree = build_tree(plan, "RCA")
+    for seed in range(6):
+        run = dataclasses.replace(RUN, seed=seed)
+        level = concentration(run, torch.tensor(tree.delay), torch.tensor(tree.blocked))
+        beyond = level[:, torch.tensor(tree.blocked)]
+        assert float(beyond.max()) <= 0.35 * RUN.mixing + 1e-6
+        assert float(beyond[:40].max()) < 0.02
+    assert contrast_interval(opacification(RUN, tree)).begin is not None

@@ -1,0 +1,112 @@
+"""Detector and display: dark vessels, noise of its own for each frame, blades, filters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from cag.simulator.phantom.detector import NOISE_FALL, NOISE_RISE, Detector, blurred, filter_taps, noise_bank
+from cag.simulator.phantom.display import STYLES, WEDGE_DEPTH, Display, shutter, wedge
+from cag.simulator.phantom.plan import PatientPlan, RunPlan
+
+PATIENT = PatientPlan("P0001", 5)
+
+
+def plan(seed: int = 1, **changes: object) -> RunPlan:
+    values = {"rows": 96, "columns": 128, "n_frames": 9, **changes}
+    return RunPlan("R", "P0001", seed, "LCA", "LCA RAO caudal", -25, -25, **values)  # type: ignore[arg-type]
+
+
+def detector(run: RunPlan) -> Detector:
+    y, x = torch.meshgrid(torch.linspace(0, 1, run.rows), torch.linspace(0, 1, run.columns), indexing="ij")
+    return Detector(PATIENT, run, 4 + torch.sin(5 * x) * 0.5 + y)
+
+
+@pytest.mark.parametrize("look", list(STYLES))
+def test_filters_keep_the_mean_and_a_constant(look: str) -> None:
+    style = STYLES[look]  # type: ignore[index]
+    taps = filter_taps(style.blur, style.halo)
+    assert sum(w if offset == 0 else 2 * w for offset, w in taps) == pytest.approx(1.0)
+    flat = blurred(torch.ones(1, 40, 40), taps)
+    torch.testing.assert_close(flat[0, 12:28, 12:28], torch.ones(16, 16), atol=1e-5, rtol=0)
+
+
+def test_blur_spreads_a_point_by_its_standard_deviation() -> None:
+    point = torch.zeros(1, 31, 31)
+    point[0, 15, 15] = 1
+    row = blurred(point, filter_taps(1.0, 0.0))[0].sum(0)
+    place = torch.arange(31) - 15.0
+    assert float((row * place**2).sum() / row.sum()) == pytest.approx(1.0, abs=0.15)
+
+
+def test_noise_bank_has_unit_variance_and_the_asked_spectrum() -> None:
+    bank = noise_bank(128, 128, 0.2)
+    assert float(bank.std()) == pytest.approx(1.0, abs=1e-4)
+    power = torch.fft.rfft2(bank).abs().square().mean(0)
+    # along rows, where the columns' filter lets everything pass; and on the diagonal, where both filters act
+    frequency = torch.tensor([0.05, 0.1, 0.2, 0.4])
+    low = 1 + (frequency / 0.2) ** NOISE_FALL
+    rise = frequency**2 / (frequency**2 + NOISE_RISE**2)
+    along = torch.stack([power[:4, (f - 5) : (f + 6)].mean() for f in (frequency * 224).round().int().tolist()])
+    assert (along / along[1]).numpy() == pytest.approx((rise / low / (rise / low)[1]).numpy(), rel=0.2)
+    diagonal = 2**-0.5 * frequency
+    both = rise / (1 + (diagonal / 0.2) ** NOISE_FALL) ** 2
+    places = (diagonal * 224).round().int().tolist()
+    seen = torch.stack([power[(f - 3) : (f + 4), (f - 3) : (f + 4)].mean() for f in places])
+    assert (seen / seen[1]).numpy() == pytest.approx((both / both[1]).numpy(), rel=0.3)
+
+
+def test_thicker_contrast_is_darker() -> None:
+    run = plan(photons=9000.0)
+    device = detector(run)
+    thickness = torch.zeros(3, 96, 128)
+    thickness[1, 40:56, 40:80], thickness[2, 40:56, 40:80] = 1.0, 3.0
+    frames = device.expose(torch.full((3, 96, 128), 4.5), thickness, np.arange(3)).float()
+    inside = frames[:, 44:52, 50:70].mean((1, 2))
+    assert inside[0] > inside[1] + 10 > inside[2] + 10
+
+
+def test_a_frame_has_its_own_noise_whichever_frames_are_asked_for() -> None:
+    device = detector(plan())
+    every = device.noise(np.arange(9))
+    assert torch.equal(every[[7, 2]], device.noise(np.array([7, 2])))
+    assert not torch.equal(every[0], every[1])
+    attenuation, thickness = torch.full((9, 96, 128), 4.5), torch.rand(9, 96, 128)
+    whole = device.expose(attenuation.clone(), thickness.clone(), np.arange(9))
+    for k in range(9):
+        alone = device.expose(attenuation[k : k + 1].clone(), thickness[k : k + 1].clone(), np.array([k]))
+        assert torch.equal(whole[k : k + 1], alone)
+
+
+def test_more_photons_less_noise() -> None:
+    low, high = (Display.of(PATIENT, plan(photons=n)).noise for n in (100.0, 400.0))
+    assert low == pytest.approx(2 * high)
+
+
+def test_blades_shade_the_border_never_the_middle() -> None:
+    kinds = set()
+    for seed in range(60):
+        field, ground = shutter(plan(seed))
+        assert field.shape == (96, 128) and field.min() >= 0 and field.max() <= 1
+        assert field[40:56, 52:76].min() > 0.99 and 0 <= ground < 60
+        kinds.add(bool(field.min() < 0.5))
+    assert kinds == {True, False}
+
+
+def test_a_wedge_dims_one_side_of_some_fields_softly() -> None:
+    maps = np.stack([wedge(plan(seed=seed)) for seed in range(200)])
+    present = maps.max(axis=(1, 2)) > 0
+    assert 0.08 < present.mean() < 0.25
+    assert maps.min() >= 0
+    assert maps.max() <= WEDGE_DEPTH[1]
+    assert (maps[:, 48, 64] < 0.1).all()  # never in the middle
+    steps = np.abs(np.diff(maps[present], axis=1)).max(axis=(1, 2))
+    assert (steps < 0.05).all()
+    assert (maps[present][:, [0, 0, -1, -1], [0, -1, 0, -1]].max(axis=1) > 0.1).all()  # it reaches a corner
+
+
+def test_display_does_not_depend_on_disease_or_injection() -> None:
+    base = Display.of(PATIENT, plan(4))
+    assert base == Display.of(PATIENT, plan(4, injection_start_s=None))
+    assert base != Display.of(PATIENT, plan(5))

@@ -1,0 +1,89 @@
+"""A lesion narrows its vessel to exactly what was planned, where it was planned."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cag.settings import InputError
+from cag.simulator.phantom.lesions import LesionPlan, profile, shoulders
+from cag.simulator.phantom.plan import PatientPlan
+from cag.simulator.phantom.tree import build_tree
+
+
+def test_profile_is_one_at_the_throat_and_zero_at_the_shoulders() -> None:
+    lesion = LesionPlan("LCA", 13, 0.5, 60.0, 20.0, skew=0.1, plateau=0.2)
+    np.testing.assert_allclose(profile(lesion, np.array([-8.0, 0.0, 2.0, 12.0, 30.0])), [0, 1, 1, 0, 0], atol=1e-12)
+    assert shoulders(lesion, 50.0, 100.0) == (42.0, 62.0)
+    assert shoulders(lesion, 5.0, 10.0) == (0.0, 10.0)
+
+
+def test_profile_has_no_kink_or_rise() -> None:
+    depth = profile(LesionPlan("LCA", 13, 0.5, 60.0, 20.0, skew=-0.2), np.linspace(0, 20, 400))
+    assert (np.diff(depth) <= 1e-12).all()
+    assert np.abs(np.diff(depth, 2)).max() < 2e-3
+
+
+@pytest.mark.parametrize("percent", [10.0, 47.3, 80.0, 99.0])
+@pytest.mark.parametrize(("artery", "segment"), [("LCA", 12), ("LCA", 20), ("RCA", 2)])
+def test_throat_is_exact(percent: float, artery: str, segment: int) -> None:
+    lesion = LesionPlan(artery, segment, 0.5, percent, 12.0, eccentricity=0.6)
+    tree = build_tree(PatientPlan("P0001", 8, lesions=(lesion,)), artery)
+    (placed,) = tree.lesions
+    measured = 100 * (1 - placed.minimal_diameter_mm / placed.reference_diameter_mm)
+    assert measured == pytest.approx(percent, abs=1e-9)
+    assert tree.segment[placed.throat] == segment
+    assert 2 * tree.radius[placed.throat] == pytest.approx(placed.minimal_diameter_mm, rel=1e-6)
+    inside = np.zeros(len(tree.arc), dtype=bool)
+    inside[placed.first : placed.last] = True
+    assert (tree.branch[inside] == placed.branch).all()
+    np.testing.assert_array_equal(tree.radius[~inside], tree.reference_radius[~inside])
+    ratio = tree.radius[inside] / tree.reference_radius[inside]
+    assert ratio.min() == pytest.approx(1 - percent / 100, abs=1e-6)
+
+
+def test_position_runs_along_the_segment() -> None:
+    arcs = [
+        build_tree(PatientPlan("P0001", 8, lesions=(LesionPlan("LCA", 13, p, 50.0, 5.0),)), "LCA").lesions[0].arc_throat
+        for p in (0.0, 0.5, 1.0)
+    ]
+    assert arcs[1] - arcs[0] == pytest.approx(arcs[2] - arcs[1], abs=1.0)
+    assert arcs[2] > arcs[0] + 10
+
+
+def test_occlusion_blocks_the_bed_beyond_it_and_only_that() -> None:
+    occluded = LesionPlan("LCA", 13, 0.3, 100.0, 12.0)
+    tree = build_tree(PatientPlan("P0001", 8, lesions=(occluded,)), "LCA")
+    (placed,) = tree.lesions
+    own = tree.branch == placed.branch
+    np.testing.assert_array_equal(tree.blocked[own], tree.arc[own] >= np.float32(placed.arc_throat))
+    assert tree.radius[placed.throat] == 0
+    for branch, (parent, joint) in enumerate(zip(tree.parent, tree.parent_arc, strict=True)):
+        if parent == placed.branch:
+            beyond = joint >= placed.arc_throat
+            assert (tree.blocked[tree.branch == branch] == beyond).all()
+    assert not tree.blocked[np.isin(tree.segment, (11, 12, 18, 19, 20))].any()
+
+
+def test_lesions_leave_the_course_where_it_is() -> None:
+    healthy = build_tree(PatientPlan("P0001", 8), "LCA")
+    tandem = (LesionPlan("LCA", 13, 0.2, 70.0, 8.0), LesionPlan("LCA", 13, 0.8, 40.0, 8.0))
+    diseased = build_tree(PatientPlan("P0001", 8, lesions=tandem), "LCA")
+    np.testing.assert_array_equal(healthy.position, diseased.position)
+    np.testing.assert_array_equal(healthy.reference_radius, diseased.reference_radius)
+    assert len(diseased.lesions) == 2
+
+
+def test_flow_is_slow_beyond_a_tight_lesion() -> None:
+    healthy = build_tree(PatientPlan("P0001", 8), "RCA")
+    tight = build_tree(PatientPlan("P0001", 8, lesions=(LesionPlan("RCA", 2, 0.5, 95.0, 10.0),)), "RCA")
+    throat = tight.lesions[0].throat
+    end = int(np.flatnonzero(tight.branch == 0)[-1])
+    np.testing.assert_array_equal(healthy.delay[:throat], tight.delay[:throat])
+    assert tight.delay[end] - tight.delay[throat] > 1.5 * (healthy.delay[end] - healthy.delay[throat])
+
+
+def test_a_segment_the_patient_lacks_is_refused_with_those_there_are() -> None:
+    lesion = LesionPlan("RCA", 4, 0.5, 50.0, 10.0)
+    with pytest.raises(InputError, match=r"segment.*no segment 4.*1, 2, 10"):
+        build_tree(PatientPlan("P0001", 8, dominance="left", lesions=(lesion,)), "RCA")

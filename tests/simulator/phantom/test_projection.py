@@ -1,0 +1,138 @@
+"""C-arm geometry by hand-worked angles; chords, crossings and sums of the disk splat."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from cag.settings import SettingsError
+from cag.simulator.phantom.plan import RunPlan
+from cag.simulator.phantom.projection import CArm, splat, splat_labels
+
+CENTER = torch.tensor([4.0, -50.0, 29.0])
+
+
+def carm(primary: float = 0.0, secondary: float = 0.0, **changes: object) -> CArm:
+    values = {"run_id": "R", "patient_id": "P", "seed": 0, "artery": "RCA", "view": "RCA LAO", "catheter": "JR4"}
+    plan = RunPlan(**values, primary_angle=primary, secondary_angle=secondary, **changes)  # type: ignore[arg-type]
+    return CArm.of(plan, CENTER)
+
+
+def test_isocenter_is_the_middle_and_magnifies_by_the_distances() -> None:
+    arm = carm(33.0, -21.0, sid=1000.0, sod=750.0, pixel_mm=0.4)
+    x, y, scale = arm.project(CENTER)
+    assert (float(x), float(y)) == (256.0, 256.0)
+    assert float(scale) == pytest.approx(1000 / 750 / 0.4)
+    assert arm.magnification == pytest.approx(float(scale))
+
+
+def test_frontal_view_has_the_patients_left_on_the_right_and_the_head_up() -> None:
+    x, y, _ = carm().project(CENTER + torch.tensor([[10.0, 0.0, 0.0], [0.0, 10.0, 0.0], [0.0, 0.0, 10.0]]))
+    assert x[0] > 256 and y[0] == 256
+    assert y[1] < 256 and x[1] == 256
+    assert (x[2], y[2]) == (256, 256)
+
+
+def test_lao_moves_the_front_to_the_left_and_cranial_moves_it_down() -> None:
+    front = CENTER + torch.tensor([0.0, 0.0, 20.0])
+    x, y, _ = carm(40.0, 0.0).project(front)
+    assert x < 256 and y == pytest.approx(256.0)
+    x, y, _ = carm(0.0, 30.0).project(front)
+    assert y > 256 and x == pytest.approx(256.0)
+
+
+def test_axes_are_orthonormal_in_any_view() -> None:
+    for angles in ((45, -28), (-20, 33), (90, 0), (-90, 90)):
+        arm = carm(*angles)
+        axes = torch.stack([arm.right, arm.up, arm.beam])
+        torch.testing.assert_close(axes @ axes.T, torch.eye(3), atol=1e-6, rtol=0)
+
+
+def test_a_point_on_a_ray_is_projected_to_that_rays_pixel() -> None:
+    arm = carm(38.0, 27.0)
+    source, rays = arm.rays(512, 512)
+    x, y, _ = arm.project(source + 700.0 * rays[100, 37])
+    assert (float(x), float(y)) == pytest.approx((37.5, 100.5), abs=0.01)
+
+
+def test_margin_widens_the_grid_of_rays() -> None:
+    arm = carm(10.0, 5.0)
+    _, inner = arm.rays(64, 64)
+    _, outer = arm.rays(64, 64, (3, 5))
+    assert outer.shape == (70, 74, 3)
+    torch.testing.assert_close(outer[3:-3, 5:-5], inner)
+
+
+@pytest.mark.parametrize("angle", [90.5, -120.0, math.nan])
+def test_angles_beyond_a_right_angle_are_refused(angle: float) -> None:
+    with pytest.raises(SettingsError, match="primary_angle"):
+        CArm.of(SimpleNamespace(primary_angle=angle, secondary_angle=0.0), CENTER)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="secondary_angle"):
+        carm(0.0, angle)
+
+
+def tube(radius_mm: float, slope_deg: float, direction_deg: float = 27.0, scale: float = 4.1) -> torch.Tensor:
+    """Thickness of a straight tube whose axis meets the rays at ``slope_deg``."""
+    length, count = 60.0, 240
+    along = torch.linspace(-length / 2, length / 2, count) * math.sin(math.radians(slope_deg)) * scale
+    turn = math.radians(direction_deg)
+    x, y = 256 + along * math.cos(turn), 256 + along * math.sin(turn)
+    radius, weight = torch.full((count,), radius_mm * scale), torch.full((count,), length / count)
+    return splat(x[None], y[None], radius[None], weight[None], (512, 512))[0]
+
+
+@pytest.mark.parametrize(("radius", "slope"), [(2.0, 90), (1.0, 90), (0.6, 90), (2.0, 45), (1.5, 30)])
+def test_chord_of_a_tube_is_exact(radius: float, slope: float) -> None:
+    image = tube(radius, slope)
+    chord = 2 * radius / math.sin(math.radians(slope))
+    assert float(image[250:263, 250:263].max()) == pytest.approx(chord, rel=0.02)
+    # the area under a profile across the tube is that of its elliptic section
+    turned = tube(radius, slope, direction_deg=0.0)
+    area = math.pi * radius**2 / math.sin(math.radians(slope))
+    assert float(turned[:, 256].sum() / 4.1) == pytest.approx(area, rel=0.02)
+
+
+def test_crossing_tubes_add_up() -> None:
+    x = torch.cat([torch.linspace(100, 400, 300), torch.full((300,), 256.0)])
+    y = torch.cat([torch.full((300,), 256.0), torch.linspace(100, 400, 300)])
+    radius, weight = torch.full((600,), 5.0), torch.full((600,), 0.2)
+    both = splat(x[None], y[None], radius[None], weight[None], (512, 512))
+    parts = [
+        splat(x[None, k], y[None, k], radius[None, k], weight[None, k], (512, 512))
+        for k in (slice(0, 300), slice(300, 600))
+    ]
+    torch.testing.assert_close(both, parts[0] + parts[1], atol=1e-5, rtol=0)
+
+
+def random_samples(frames: int = 5, count: int = 300) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    u = torch.rand(4, frames, count, generator=generator)
+    return [u[0] * 140 - 10, u[1] * 110 - 10, u[2] ** 2 * 30 + 0.2, u[3]]
+
+
+def test_sums_do_not_depend_on_batch_or_order() -> None:
+    samples = random_samples()
+    together = splat(*samples, (96, 128))
+    alone = torch.cat([splat(*(s[k : k + 1] for s in samples), (96, 128)) for k in range(5)])
+    assert torch.equal(together, alone)
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(together, splat(*(s[:, order] for s in samples), (96, 128)))
+
+
+def test_nothing_to_draw_gives_an_empty_picture() -> None:
+    x, y, radius, weight = random_samples(2, 4)
+    assert splat(x, y, radius, torch.zeros_like(weight), (64, 64)).sum() == 0
+    assert splat(x + 1000, y, radius, weight, (64, 64)).sum() == 0
+    assert splat_labels(x, y, radius, torch.zeros(2, 4, dtype=torch.long), (64, 64)).sum() == 0
+
+
+def test_the_widest_disk_labels_a_pixel() -> None:
+    x, y = torch.tensor([[32.5, 36.5, 10.5]]), torch.tensor([[32.5, 32.5, 10.5]])
+    labels = splat_labels(x, y, torch.tensor([[4.0, 8.0, 0.1]]), torch.tensor([[7, 12, 3]]), (64, 64))[0]
+    assert labels[32, 32] == 12 and labels[32, 44] == 12 and labels[32, 45] == 0
+    assert labels[10, 10] == 3 and (labels == 3).sum() == 1
+    alone = splat_labels(x[:, :1], y[:, :1], torch.tensor([[4.0]]), torch.tensor([[7]]), (64, 64))[0]
+    assert (alone == 7).sum() == 49  # pixel middles within 4 px of the center

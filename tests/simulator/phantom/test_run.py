@@ -1,0 +1,187 @@
+"""A run as a whole: frame by frame equality, determinism, ground truth, refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cag.settings import SettingsError
+from cag.simulator.phantom.lesions import LesionPlan
+from cag.simulator.phantom.plan import PatientPlan, RunPlan
+from cag.simulator.phantom.run import RunRenderer, render_runs
+
+LESION = LesionPlan("RCA", 2, 0.4, 70.0, 14.0)
+PATIENT = PatientPlan("P0001", 8, lesions=(LESION,), calcium=0.5, clips=True, pacing_leads=True)
+RUN = RunPlan(
+    "P0001_R01", "P0001", 4, "RCA", "RCA LAO", 40, 0, n_frames=45, catheter="JR4", breathing_mm=5.0,
+    injection_start_s=0.8, injection_s=1.2, rows=160, columns=160, pixel_mm=0.33 * 3.2,
+)  # fmt: skip
+
+
+def test_any_frame_alone_equals_that_frame_of_the_whole_run() -> None:
+    whole = RunRenderer(PATIENT, RUN).render(batch=7)
+    assert whole.shape == (45, 160, 160) and whole.dtype == torch.uint8
+    for frames in ([0], [44], [17], [30, 2, 30]):
+        assert torch.equal(RunRenderer(PATIENT, RUN).render(frames), whole[frames])
+    renderer = RunRenderer(PATIENT, RUN)
+    for batch in (1, 4, 64):
+        assert torch.equal(renderer.render(batch=batch), whole)
+
+
+def test_runs_drawn_together_are_the_same_bytes() -> None:
+    others = [replace(RUN, run_id=f"X{n}", seed=50 + n, primary_angle=-20.0 + n) for n in range(3)]
+    requests = [(RunRenderer(PATIENT, run), frames) for run, frames in zip(others, ([4, 9], [], [12]), strict=True)]
+    alone = [renderer.render(frames) for renderer, frames in requests]
+    for batch in (1, 2, 16):
+        together = list(render_runs(requests, batch))
+        assert [part.shape[0] for part in together] == [2, 0, 1]
+        assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
+
+
+def test_runs_of_different_sizes_are_not_drawn_together() -> None:
+    pair = [(RunRenderer(PATIENT, run), [0]) for run in (RUN, replace(RUN, rows=64, columns=64))]
+    with pytest.raises(SettingsError, match="different sizes"):
+        list(render_runs(pair))
+
+
+def test_a_panning_run_is_the_same_frame_by_frame() -> None:
+    run = replace(RUN, panning_mm=20.0, panning_deg=70.0, n_frames=9)
+    whole = RunRenderer(PATIENT, run).render()
+    assert torch.equal(RunRenderer(PATIENT, run).render([5, 1]), whole[[5, 1]])
+
+
+def test_threads_change_nothing() -> None:
+    frames = [3, 20, 21]
+    one = RunRenderer(PATIENT, RUN).render(frames)
+    try:
+        torch.set_num_threads(3)
+        assert torch.equal(RunRenderer(PATIENT, RUN).render(frames), one)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_other_seeds_give_other_pictures() -> None:
+    one = RunRenderer(PATIENT, RUN).render([20])
+    assert not torch.equal(one, RunRenderer(PATIENT, replace(RUN, seed=5)).render([20]))
+    assert not torch.equal(one, RunRenderer(replace(PATIENT, seed=9), RUN).render([20]))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_cuda_frames_are_the_same_bytes_each_time_and_close_to_the_cpus() -> None:
+    first, again = (RunRenderer(PATIENT, RUN, "cuda").render([3, 20]) for _ in range(2))
+    assert torch.equal(first, again)
+    difference = first.cpu().float() - RunRenderer(PATIENT, RUN).render([3, 20]).float()
+    assert float(difference.abs().mean()) < 0.5
+
+
+def test_contrast_darkens_the_vessels_and_washes_out() -> None:
+    renderer = RunRenderer(PATIENT, RUN)
+    truth = renderer.truth
+    assert truth.contrast_begin is not None and truth.contrast_end is not None and not truth.end_censored
+    peak = (truth.contrast_begin + truth.contrast_end) // 2
+    mask = renderer.lumen_mask([peak])[0]
+    before, during = renderer.render([0])[0].float(), renderer.render([peak])[0].float()
+    assert 0.005 < float(mask.float().mean()) < 0.2
+    assert float(before[mask].mean() - during[mask].mean()) > 12
+    assert not renderer.lumen_mask([0]).any()
+    assert {1, 2, 3} <= set(truth.segments)
+
+
+def test_mask_and_segments_agree() -> None:
+    renderer = RunRenderer(PATIENT, RUN)
+    peak = renderer.truth.contrast_begin
+    assert peak is not None
+    mask, segments = renderer.lumen_mask([peak + 3])[0], renderer.segment_map([peak + 3])[0]
+    assert set(segments.unique().tolist()) <= set(range(11))
+    assert not segments[~mask].any()
+    assert torch.equal(mask, renderer.lumen_mask([0, peak + 3])[1])
+
+
+def test_a_run_without_injection_has_neither_contrast_nor_boxes() -> None:
+    renderer = RunRenderer(PATIENT, replace(RUN, injection_start_s=None))
+    assert renderer.truth.contrast_begin is None and renderer.truth.segments == ()
+    assert len(renderer.boxes()) == 0
+    assert not renderer.lumen_mask([10, 30]).any()
+    assert int(renderer.render([30]).max()) > 0
+
+
+@pytest.mark.parametrize("percent", [30.0, 50.0, 70.0, 90.0])
+@pytest.mark.parametrize(
+    ("artery", "segment", "view", "angles", "catheter"),
+    [("RCA", 2, "RCA LAO", (40, 0), "JR4"), ("LCA", 13, "LCA RAO cranial", (-20, 33), "JL4"),
+     ("LCA", 19, "LCA RAO caudal", (-25, -25), "JL4")],
+)  # fmt: skip
+def test_the_mask_shows_the_percent_stenosis(
+    artery: str, segment: int, view: str, angles: tuple[int, int], catheter: str, percent: float
+) -> None:
+    lesion = LesionPlan(artery, segment, 0.3, percent, 16.0, skew=0.0, plateau=0.2)  # type: ignore[arg-type]
+    run = RunPlan(
+        "R", "P0001", 4, artery, view, *angles, n_frames=30, catheter=catheter,  # type: ignore[arg-type]
+        injection_start_s=0.1, rows=1536, columns=1536, pixel_mm=0.11,
+    )  # fmt: skip
+    ill, healthy = (RunRenderer(replace(PATIENT, lesions=x), run) for x in ((lesion,), ()))
+    frame = 26
+    assert len(ill.boxes([frame])) == 1, "the lesion is to be visible"
+    throat = ill.scene.tree.lesions[0].throat
+    widths = [_width(renderer, frame, throat) for renderer in (ill, healthy)]
+    assert 100 * (1 - widths[0] / widths[1]) == pytest.approx(percent, abs=5)
+
+
+def _width(renderer: RunRenderer, frame: int, sample: int) -> float:
+    """Width (px) of the mask across the vessel: twice the nearer wall, so that side branches do not count."""
+    mask = renderer.lumen_mask([frame])[0].numpy()
+    where = renderer.scene.vessels(torch.tensor([frame]))
+    x, y = where.x[0].numpy(), where.y[0].numpy()
+    reach = np.arange(0, 60, 0.1)
+    widths = []
+    for k in range(sample - 2, sample + 3):
+        along = np.array([x[k + 4] - x[k - 4], y[k + 4] - y[k - 4]])
+        across = np.array([-along[1], along[0]]) / np.linalg.norm(along)
+        walls = []
+        for side in (-1, 1):
+            px, py = x[k] + side * reach * across[0], y[k] + side * reach * across[1]
+            inside = mask[py.astype(int), px.astype(int)]
+            walls.append(reach[int(np.argmin(inside))])
+        widths.append(2 * min(walls))
+    return float(np.mean(widths))
+
+
+def test_sizes_down_to_64_render_and_smaller_ones_are_refused() -> None:
+    small = replace(RUN, rows=64, columns=80, n_frames=3, pixel_mm=2.0)
+    assert RunRenderer(PATIENT, small).render([1]).shape == (1, 64, 80)
+    with pytest.raises(SettingsError, match="rows"):
+        replace(RUN, rows=63)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("primary_angle", 91), ("secondary_angle", -90.5), ("n_frames", 0), ("columns", 32)]
+)
+def test_impossible_runs_are_refused_by_name(field: str, value: float) -> None:
+    with pytest.raises(SettingsError, match=field):
+        replace(RUN, **{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("index", [-1, 45, 1000])
+def test_frames_outside_the_run_are_refused(index: int) -> None:
+    renderer = RunRenderer(PATIENT, RUN)
+    for ask in (renderer.render, renderer.boxes, renderer.lumen_mask, renderer.segment_map):
+        with pytest.raises(SettingsError, match=f"frame {index} is outside"):
+            ask([0, index])
+
+
+def test_no_frames_asked_no_frames_given() -> None:
+    renderer = RunRenderer(PATIENT, RUN)
+    assert renderer.render([]).shape == (0, 160, 160)
+    assert renderer.lumen_mask([]).shape == (0, 160, 160)
+    assert renderer.segment_map([]).shape == (0, 160, 160)
+    assert len(renderer.boxes([])) == 0
+
+
+def test_another_patients_run_and_an_empty_batch_are_refused() -> None:
+    with pytest.raises(SettingsError, match="patient_id"):
+        RunRenderer(PATIENT, replace(RUN, patient_id="P0002"))
+    with pytest.raises(SettingsError, match="batch"):
+        RunRenderer(PATIENT, RUN).render([0], batch=0)

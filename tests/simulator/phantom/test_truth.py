@@ -1,0 +1,100 @@
+"""Boxes of lesions by the visibility rules."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cag.simulator.phantom.lesions import LesionPlan
+from cag.simulator.phantom.plan import PatientPlan, RunPlan
+from cag.simulator.phantom.run import RunRenderer
+from cag.simulator.phantom.truth import COLUMNS, MOST_FORESHORTENING
+
+RUN = RunPlan(
+    "R", "P0001", 4, "RCA", "RCA LAO", 40, 0, n_frames=45, catheter="JR4", injection_start_s=0.8, injection_s=1.2
+)
+
+
+def renderer(*lesions: LesionPlan, **changes: object) -> RunRenderer:
+    return RunRenderer(PatientPlan("P0001", 8, lesions=lesions), replace(RUN, **changes))  # type: ignore[arg-type]
+
+
+def lesion(percent: float, segment: int = 2, length: float = 14.0) -> LesionPlan:
+    return LesionPlan("RCA", segment, 0.4, percent, length)
+
+
+def test_a_box_surrounds_the_throat_in_the_contrast_frames() -> None:
+    run = renderer(lesion(70))
+    boxes = run.boxes()
+    assert list(boxes.columns) == COLUMNS
+    truth = run.truth
+    assert truth.contrast_begin is not None and truth.contrast_end is not None
+    shown = set(boxes["frame"])
+    assert set(range(truth.contrast_begin + 2, truth.contrast_end - 1)) <= shown
+    assert 0 not in shown and min(shown) > 0.8 * 15
+    placed = run.scene.tree.lesions[0]
+    frames = torch.tensor(boxes["frame"].to_numpy())
+    where = run.scene.vessels(frames)
+    x, y = where.x[:, placed.throat].numpy(), where.y[:, placed.throat].numpy()
+    assert ((boxes["x1"] < x) & (x < boxes["x2"]) & (boxes["y1"] < y) & (y < boxes["y2"])).all()
+    assert boxes["minimal_mm"].iloc[0] == pytest.approx(0.3 * boxes["reference_mm"].iloc[0], rel=0.02)
+    sides = np.maximum(boxes["x2"] - boxes["x1"], boxes["y2"] - boxes["y1"])
+    assert 20 < sides.median() < 120
+
+
+def test_boxes_of_some_frames_are_those_of_the_whole_run() -> None:
+    run = renderer(lesion(60), lesion(30, 1))
+    every = run.boxes(batch=8)
+    some = run.boxes([20, 22])
+    expected = every[every["frame"].isin([20, 22])].reset_index(drop=True)
+    assert len(some) >= 2
+    pd.testing.assert_frame_equal(some, expected, check_exact=True)
+
+
+def test_below_one_percent_there_is_no_box() -> None:
+    assert len(renderer(lesion(0.5)).boxes([20])) == 0
+    assert len(renderer(lesion(1.0)).boxes([20])) == 1
+
+
+def test_an_occlusions_box_sits_at_the_stump() -> None:
+    run = renderer(lesion(100))
+    boxes = run.boxes([22])
+    assert len(boxes) == 1
+    placed = run.scene.tree.lesions[0]
+    where = run.scene.vessels(torch.tensor([22]))
+    box = boxes.iloc[0]
+    assert box.x1 <= where.x[0, placed.throat] <= box.x2 and box.y1 <= where.y[0, placed.throat] <= box.y2
+    beyond = placed.last + 60
+    inside = box.x1 <= where.x[0, beyond] <= box.x2 and box.y1 <= where.y[0, beyond] <= box.y2
+    assert not inside
+    assert box.minimal_mm == 0
+
+
+def test_foreshortened_lesions_have_no_box() -> None:
+    plan = lesion(60, 2, 10.0)
+    shown = 0
+    for primary in range(-80, 81, 20):
+        for secondary in (-40, 0, 40):
+            boxes = renderer(plan, primary_angle=primary, secondary_angle=secondary).boxes([22])
+            shown += len(boxes)
+            assert (boxes["foreshortening"] < MOST_FORESHORTENING).all()
+    assert 5 < shown < 27
+
+
+def test_lesions_outside_the_field_have_no_box() -> None:
+    assert len(renderer(lesion(60), rows=96, columns=96, pixel_mm=0.33).boxes([22])) == 0
+
+
+def test_no_lesions_give_an_empty_table() -> None:
+    boxes = renderer().boxes([20])
+    assert list(boxes.columns) == COLUMNS and len(boxes) == 0
+    assert boxes["frame"].dtype == np.int64
+
+
+def test_a_run_that_stops_in_contrast_is_censored() -> None:
+    truth = renderer(lesion(50), injection_s=10.0).truth
+    assert truth.end_censored and truth.contrast_end == 44

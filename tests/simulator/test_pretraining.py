@@ -1,0 +1,149 @@
+"""Pre-training on a drawn population: targets follow the images, it resumes, it writes its record."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cag.networks.training import FitSettings
+from cag.networks.trunk import Geometry, Trunk
+from cag.settings import Settings
+from cag.simulator import pretraining
+from cag.simulator.population import Population, PopulationSettings, _stack_boxes
+from cag.simulator.pretraining import PretrainingNetwork, PretrainingSettings, measure, pretrain
+
+
+class TinyTrunk(Trunk):
+    channels = {"mixed2": 4, "mixed7": 6, "mixed10": 8}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Conv2d(3, 4, 8, 8), nn.Conv2d(4, 6, 2, 2), nn.Conv2d(6, 8, 2, 2)])
+
+    def stages(self, images: Tensor) -> dict[str, Tensor]:
+        x, maps = self.rgb(images), {}
+        for stage, block in zip(self.channels, self.blocks, strict=True):
+            x = block(x).relu()
+            maps[stage] = x
+        return maps
+
+    def geometry(self, stage: str, size: int, cells: int) -> Geometry:
+        return Geometry(size / cells, size / cells / 2)
+
+
+def _drawn(patients: int = 10, frames: int = 4, size: int = 96) -> Population:
+    """A dark square on even patients, with its box."""
+    count = patients * frames
+    patient = torch.arange(patients).repeat_interleave(frames)
+    images, lumen = torch.full((count, size, size), 180), torch.zeros(count, size // 2, size // 2)
+    boxes, percent = torch.full((count, 8, 4), torch.nan), torch.full((count, 8), torch.nan)
+    for row in range(count):
+        if patient[row] % 2 == 0:
+            x, y = 16 + 4 * (row % 9), 20 + 3 * (row % 11)
+            images[row, y : y + 16, x : x + 16] = 20
+            lumen[row, y // 2 : y // 2 + 8, x // 2 : x // 2 + 8] = 255
+            boxes[row, 0], percent[row, 0] = torch.tensor([x, y, x + 16.0, y + 16.0]), 60
+    side = torch.zeros(count, dtype=torch.long)
+    return Population(
+        images.to(torch.uint8), lumen.to(torch.uint8), boxes, percent, torch.ones(count) > 0, side, side, patient
+    )
+
+
+@pytest.fixture
+def small(monkeypatch) -> PretrainingSettings:
+    monkeypatch.setattr(pretraining, "build_trunk", lambda weights, seed: TinyTrunk())
+    monkeypatch.setattr(pretraining, "render_population", lambda settings, cache, progress: _drawn())
+    return PretrainingSettings(
+        fit=FitSettings(epochs=2, batch_size=8, learning_rate=0.01, precision="fp32"), validation_share=0.3
+    )
+
+
+def test_settings_have_an_identity():
+    assert issubclass(PretrainingSettings, Settings)
+    assert PretrainingSettings().digest() != PretrainingSettings(seed=1).digest()
+
+
+def test_the_study_s_seeds_are_refused():
+    with pytest.raises(ValueError, match="seed"):
+        PopulationSettings(seed=0)
+
+
+def test_patients_are_split_never_frames():
+    train, held = _drawn().split(0.3, seed=0)
+    assert set(train.patient.tolist()).isdisjoint(held.patient.tolist())
+    assert len(train) + len(held) == 40
+    assert len(held.patient.unique()) == 3
+
+
+def test_boxes_are_scaled_worst_first_and_padded():
+    table = pd.DataFrame(
+        {"frame": [3, 3], "x1": [10, 20], "y1": [10, 20], "x2": [30, 40], "y2": [40, 60], "percent_stenosis": [30, 70]}
+    )
+    boxes, percent = _stack_boxes(table, [3, 5], 0.5, 0.25)
+    assert boxes[0, 0].tolist() == [10, 5, 20, 15]
+    assert percent[0, :2].tolist() == [70, 30]
+    assert boxes[1].isnan().all()
+    assert percent[0, 2:].isnan().all()
+
+
+def test_a_network_that_sees_the_square_measures_perfect():
+    held = _drawn()
+
+    class Oracle(PretrainingNetwork):
+        def forward(self, images: Tensor):
+            dense, frame = super().forward(images)
+            dark = nn.functional.avg_pool2d(-images, 8)
+            fine = torch.cat([dark.clamp(-0.5) * 20 - 2, dark * 20, dark], dim=1)
+            return dense._replace(fine=fine), torch.ones_like(frame)
+
+    quality = measure(Oracle(TinyTrunk()), held, FitSettings(precision="fp32"), "cpu")
+    assert quality["lesion_hit_rate"] == 1
+    assert quality["patient_auc"] == quality["frame_auc"] == 1
+    assert quality["contrast_accuracy"] == quality["artery_accuracy"] == 1
+
+
+def test_a_network_that_looks_away_measures_chance():
+    class Blind(PretrainingNetwork):
+        """Every image gets the same map, its peak in the first cell, where no square is ever drawn."""
+
+        def forward(self, images: Tensor):
+            dense, frame = super().forward(images)
+            fine = torch.zeros_like(dense.fine)
+            fine[..., 0, 0] = 1
+            return dense._replace(fine=fine), torch.zeros_like(frame)
+
+    quality = measure(Blind(TinyTrunk()), _drawn(), FitSettings(precision="fp32"), "cpu")
+    assert quality["lesion_hit_rate"] == 0
+    assert quality["patient_auc"] == quality["frame_auc"] == 0.5
+
+
+def test_it_trains_writes_shards_and_goes_on_from_its_checkpoint(small, tmp_path):
+    cache, folder = tmp_path, tmp_path / "weights"
+    result = pretrain(small, cache, folder, device="cpu", progress=False)
+    record = json.loads((folder / "xa.json").read_text())
+    assert record["settings"]["fit"]["epochs"] == 2
+    assert [row["epoch"] for row in record["history"]] == [0, 1]
+    assert 0 <= record["quality"]["lesion_hit_rate"] <= 1
+    assert list(folder.glob("xa-*.safetensors"))
+    again = pretrain(small, cache, folder, device="cpu", progress=False)
+    assert again.record["history"] == result.record["history"]
+    for a, b in zip(result.network.parameters(), again.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_targets_follow_the_augmented_image(small):
+    train = _drawn()
+    for images, lumen, boxes, *_ in pretraining.population_batches(
+        train, small.fit.batch_size, small.augmentation
+    ).epoch(torch.Generator().manual_seed(3), torch.device("cpu")):
+        for image, mask, box in zip(images[:, 0], lumen, boxes[:, 0], strict=True):
+            if box.isnan().any():
+                continue
+            rows, columns = torch.nonzero(mask > 0.5, as_tuple=True)
+            center = torch.stack([columns.float().mean(), rows.float().mean()]) * 2 + 1
+            torch.testing.assert_close(center, (box[:2] + box[2:]) / 2, rtol=0, atol=4.0)
+            assert image[int(center[1]), int(center[0])] < image.median()
