@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cag import files
+from cag.book import swap as files
 from cag.book import build as book
 from cag.book import publishing
 from cag.settings import InputError
