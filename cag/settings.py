@@ -167,6 +167,8 @@ class StudySettings(Settings):
     bootstrap : int
         Patient resamples behind every interval.
     device : {'auto', 'cpu', 'cuda'}
+    scheduler : str
+        Address of a Dask scheduler whose workers train; the notebook's own process by default.
     """
 
     profile: str = "demo"
@@ -175,6 +177,7 @@ class StudySettings(Settings):
     seed: int = 0
     bootstrap: int = 1000
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    scheduler: str = ""
     _section: str = PrivateAttr("")
 
     @property

@@ -1,16 +1,24 @@
-"""Where results live: one folder per piece of work, named by what it depends on.
+"""Stored work: a task is a plain function of settings that fills one folder, made once and found again by its key.
 
-A folder is complete only when its marker is written last; every file is written to a temporary
-name and renamed. A process killed at any moment leaves either a whole file or none.
+The key holds the settings, the cohort, the weights it starts from and the code that the task runs. A folder is
+moved into place when it is whole, so a process killed at any moment leaves the store as it was.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import fcntl
 import hashlib
+import importlib.util
 import json
+import os
 import shutil
-from collections.abc import Callable, Mapping
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,39 +26,88 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from tqdm import tqdm
 
+from cag.data.cohort import Cohort
 from cag.networks.weights import weights_digest
-from cag.settings import InputError, Settings, write_atomically
+from cag.settings import InputError, Settings, write_atomically, writing
 
-__all__ = ["RunFolder", "Store", "write_atomically"]
+Work = Callable[[Cohort, Any, "RunFolder"], None]
+
+#: Modules whose code decides what a task computes; readers, the simulator, figures and pages do not. The cohort's own
+#: digest stands for what was read or simulated.
+COUNTED = (
+    *("cag.anatomy", "cag.metrics", "cag.networks", "cag.chapters"),
+    *("cag.data.splits", "cag.data.image_splits", "cag.data.severity"),
+)
+#: Of these, what only keeps and sends work.
+NOT_COUNTED = ("cag.chapters.store", "cag.chapters.cluster", "cag.chapters.cluster_new", "cag.chapters.bundle")
 
 _MARKER = "complete.json"
-_TOOK = "took"
+#: Seconds between looks at the work that another process is doing.
+PAUSE = 0.5
+
+
+@dataclass(frozen=True)
+class Store:
+    """All stored work of one profile, below one folder, and where more of it is done.
+
+    Attributes
+    ----------
+    root : Path
+    device : {'auto', 'cpu', 'cuda'}
+        Where tasks compute; no part of their key.
+    scheduler : str
+        Address of a Dask scheduler whose workers do the tasks; this process where it is empty.
+    """
+
+    root: Path
+    device: str = "auto"
+    scheduler: str = ""
+    _used: list[str] = field(default_factory=list, compare=False, repr=False)
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Names of the published tables written or read so far, each once, in order."""
+        return tuple(name for name in dict.fromkeys(self._used) if (self.root / f"{name}.parquet").exists())
+
+    @property
+    def working(self) -> Path:
+        """Where unfinished work lies, out of sight of those who look for results."""
+        return self.root / ".working"
+
+    def folder(self, kind: str, settings: Settings, cohort_digest: str) -> RunFolder:  # TRANSITION: old key
+        parts = f"{settings.digest()}:{cohort_digest}:{trunk_digest(settings)}"
+        key = hashlib.sha256(parts.encode()).hexdigest()[:16]
+        return RunFolder(self.root / kind / key, self)
+
+    def table(self, name: str) -> Path:
+        """Path of a published table, ``<root>/<name>.parquet``."""
+        self._used.append(name)
+        return self.root / f"{name}.parquet"
+
+    def publish(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
+        """Store a table at the top of the profile, where figures, pages and readers find it."""
+        write_atomically(self.table(name), lambda p: table.to_parquet(p, index=False))
+        return table
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One piece of work on disk: tables, weights, settings."""
+    """One piece of work on disk: tables, weights, settings; ``store`` is where further work is found or done."""
 
     path: Path
+    store: Store = None  # type: ignore[assignment]  # TRANSITION
 
     @property
     def complete(self) -> bool:
         """Whether the work was finished and everything it stores is there."""
         return (self.path / _MARKER).exists()
 
-    def has(self, name: str) -> bool:
-        """Whether a file of this name (with suffix) is stored."""
-        return (self.path / name).exists()
-
     @property
-    def seconds(self) -> float | None:
-        """Seconds that the work took; None where that was not recorded."""
-        return float(self.load_json(_TOOK)["seconds"]) if self.has(f"{_TOOK}.json") else None
-
-    def save_seconds(self, seconds: float) -> None:
-        """Store how long the work took."""
-        self.save_json(_TOOK, {"seconds": round(seconds, 2)})
+    def seconds(self) -> float:
+        """Seconds that the work took."""
+        return float(self.load_json("complete").get("seconds", "nan"))
 
     def save_table(self, name: str, table: pd.DataFrame) -> None:
         """Store a table as Parquet."""
@@ -78,13 +135,17 @@ class RunFolder:
         """Load a stored state dictionary onto the CPU."""
         return self._load(f"{name}.safetensors", load_file)
 
-    def finish(self, settings: Settings) -> None:
-        """Mark the work complete, with the settings it was made with."""
-        self.save_json("settings", settings.model_dump(mode="json"))
-        self.save_json(Path(_MARKER).stem, {"files": sorted(p.name for p in self.path.iterdir())})
+    def has(self, name: str) -> bool:  # TRANSITION
+        return (self.path / name).exists()
 
-    def clear(self) -> None:
-        """Remove what an unfinished attempt left."""
+    def save_seconds(self, seconds: float) -> None:  # TRANSITION
+        self.save_json("took", {"seconds": round(seconds, 2)})
+
+    def finish(self, settings: Settings) -> None:  # TRANSITION
+        self.save_json("settings", settings.model_dump(mode="json"))
+        self.save_json("complete", {"files": sorted(p.name for p in self.path.iterdir())})
+
+    def clear(self) -> None:  # TRANSITION
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _load(self, name: str, read: Callable[[Path], Any]) -> Any:
@@ -96,49 +157,176 @@ class RunFolder:
             raise InputError(problem, file=f"{self.path.name}/{name}", remedy=remedy) from error
 
 
-@dataclass(frozen=True)
-class Store:
-    """All stored work of one profile, below one folder; it remembers which published tables were used."""
+def run_tasks(
+    kind: str, work: Work, settings: Sequence[Settings], cohort: Cohort, store: Store, *, progress: bool = True
+) -> list[RunFolder]:
+    """Do what is not stored yet, in order, and return the folder of each task.
 
-    root: Path
-    _used: list[str] = field(default_factory=list, compare=False, repr=False)
+    Several processes may work at one store: each takes what the others have not taken.
 
-    @property
-    def used(self) -> tuple[str, ...]:
-        """Names of the published tables written or read so far, each once, in order."""
-        return tuple(name for name in dict.fromkeys(self._used) if (self.root / f"{name}.parquet").exists())
+    Parameters
+    ----------
+    kind : str
+        Name of the tasks' folder in the store.
+    work : callable
+        ``work(cohort, settings, folder)`` stores all its results in ``folder``, an empty one. A named function of a
+        module; what several tasks share (frames, maps) belongs into cached functions of cohort and settings.
+    settings : sequence of Settings
+        One for each task: all that it depends on besides the cohort.
 
-    def folder(self, kind: str, settings: Settings, cohort_digest: str) -> RunFolder:
-        """The folder of a piece of work: its kind, its settings, the cohort and the trunk it starts from decide."""
-        parts = f"{settings.digest()}:{cohort_digest}:{trunk_digest(settings)}"
-        key = hashlib.sha256(parts.encode()).hexdigest()[:16]
-        return RunFolder(self.root / kind / key)
+    Raises
+    ------
+    InputError
+        If a task refuses its input, the results cannot be written, or the cluster is gone.
+    """
+    folders = [task_folder(kind, work, own, cohort, store) for own in settings]
+    waiting = [number for number, folder in enumerate(folders) if not folder.complete]
+    with tqdm(total=len(waiting), desc=kind, unit="task", disable=not progress or not waiting) as bar:
+        if store.scheduler and waiting:
+            from cag.chapters.cluster_new import run_on_cluster  # a study of one process needs no cluster
 
-    @property
-    def working(self) -> Path:
-        """Where unfinished work lies, out of sight of those who look for results."""
-        return self.root / ".working"
+            run_on_cluster(work, [(settings[n], folders[n]) for n in waiting], cohort, store, bar.update)
+            return folders
+        while waiting:
+            taken = []
+            for number in waiting:
+                if fill(work, cohort, settings[number], folders[number]):
+                    bar.update()
+                else:
+                    taken.append(number)
+            if len(taken) == len(waiting):
+                bar.set_postfix_str("another process is at the rest")
+                time.sleep(PAUSE)
+            waiting = taken
+    return folders
 
-    def table(self, name: str) -> Path:
-        """Path of a published table, ``<root>/<name>.parquet``."""
-        self._used.append(name)
-        return self.root / f"{name}.parquet"
 
-    def publish(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
-        """Store a table at the top of the profile, where figures, pages and readers find it."""
-        write_atomically(self.table(name), lambda p: table.to_parquet(p, index=False))
-        return table
+def run_task(kind: str, work: Work, settings: Settings, cohort: Cohort, store: Store) -> RunFolder:
+    """One task, done in this process where it is not stored yet: for work that other tasks build on."""
+    here = Store(store.root, store.device)
+    return run_tasks(kind, work, [settings], cohort, here, progress=False)[0]
+
+
+def task_folder(kind: str, work: Work, settings: Settings, cohort: Cohort, store: Store) -> RunFolder:
+    """The folder of a task, ``<root>/<kind>/<key>``, whether it was done or not."""
+    parts = (settings.digest(), cohort.digest(), trunk_digest(settings), code_digest(work.__module__))
+    key = hashlib.sha256(":".join(parts).encode()).hexdigest()[:16]
+    return RunFolder(store.root / kind / key, store)
+
+
+def fill(work: Work, cohort: Cohort, settings: Settings, folder: RunFolder) -> bool:
+    """Do a task in a folder of its own and move it into place; False while another process is at it.
+
+    Raises
+    ------
+    InputError
+        If the task refuses its input or the results folder cannot be written.
+    """
+    name = f"{folder.path.parent.name}-{folder.path.name}"
+    draft = RunFolder(folder.store.working / name, folder.store)
+    with _lock(folder.store.working / f"{name}.lock") as mine:
+        if not mine:
+            return False
+        if folder.complete:
+            return True
+        shutil.rmtree(draft.path, ignore_errors=True)  # what a killed process left
+        try:
+            start = time.monotonic()
+            work(cohort, settings, draft)
+            draft.save_json("settings", settings.model_dump(mode="json"))
+            draft.save_json("complete", {"seconds": round(time.monotonic() - start, 2)})
+            with writing(folder.path.name):
+                folder.path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(folder.path, ignore_errors=True)
+                draft.path.replace(folder.path)
+        finally:
+            shutil.rmtree(draft.path, ignore_errors=True)
+    return True
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[bool]:
+    """Hold a lock that the system lets go when the process ends, however it ends; False if another holds it."""
+    with writing(path.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        # The holder before may have removed the file after it was opened here: then this lock guards nothing.
+        if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def trunk_digest(settings: Settings) -> str:
-    """What identifies the ``xa`` weights where settings, or settings within them, start from them; else empty.
+    """What identifies the ``xa`` weights where settings, or settings within them, start from them; else empty."""
 
-    The weights are retrained now and then: what was computed from others must not be found again.
-    """
-    return weights_digest() if _names_xa(settings.model_dump(mode="json")) else ""
+    def names_xa(values: object) -> bool:
+        if isinstance(values, dict):
+            return values.get("weights") == "xa" or any(names_xa(value) for value in values.values())
+        return isinstance(values, list) and any(names_xa(value) for value in values)
+
+    return weights_digest() if names_xa(settings.model_dump(mode="json")) else ""
 
 
-def _names_xa(values: object) -> bool:
-    if isinstance(values, dict):
-        return values.get("weights") == "xa" or any(_names_xa(value) for value in values.values())
-    return isinstance(values, list) and any(_names_xa(value) for value in values)
+@lru_cache
+def code_digest(module: str) -> str:
+    """Digest of a module's code and of all counted modules it imports, without docstrings and comments."""
+    found: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            tree = ast.parse(_source(name))
+            waiting += [own for own in _imported(tree) if own.startswith(COUNTED) and own not in NOT_COUNTED]
+            found[name] = ast.dump(_without_docstrings(tree))
+    text = "\0".join(f"{name}\0{found[name]}" for name in sorted(found))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _source(module: str) -> str:
+    loaded = sys.modules.get(module)
+    path = getattr(loaded, "__file__", None) or getattr(importlib.util.find_spec(module), "origin", None)
+    return Path(str(path)).read_text(encoding="utf-8")
+
+
+def _imported(tree: ast.AST) -> set[str]:
+    """Modules that a module imports, wherever in its text; of ``from package import name``, a module by that name."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            below = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = {name for name in below if name.startswith("cag.") and _is_module(name)}
+            names |= modules or {node.module}
+    return names
+
+
+@lru_cache(maxsize=4096)
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:]
+    return tree

@@ -36,7 +36,7 @@ _IDENTITY = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cohort:
     """Runs, patients, labels and frames.
 
@@ -172,15 +172,27 @@ class Cohort:
                 remedy = "Add these labels, or run this experiment on a cohort that has them"
                 raise LabelError("this cohort has no such labels", file=file, field=label, remedy=remedy)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cohort) and self.digest() == other.digest()
+
+    def __hash__(self) -> int:
+        """By its digest: a cohort that a worker was sent serves the caches of the one it was before."""
+        return hash(self.digest())
+
     def digest(self) -> str:
         """Sixteen hexadecimal digits that identify the cohort: runs, what they show and how they are labeled."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         columns = [column for column in _IDENTITY if column in self.manifest]
         runs = self.manifest.sort_values("run_id")
         real = runs[runs["source"] != "simulated"] if "source" in runs else runs.iloc[:0]
         digests = real[["run_id", "sha256"]] if "sha256" in real else real.iloc[:0]
         # A column that says nothing identifies nothing, so that a new label leaves older cohorts what they are.
         boxes = self.boxes.dropna(axis="columns", how="all").round()
-        parts = [self.origin, _text(runs[columns]), _text(self.lesions), _text(boxes), _text(digests)]
+        quality = self.patients.reindex(columns=["patient_id", "low_quality"]).dropna()
+        parts = [self.origin, _text(runs[columns]), _text(self.lesions), _text(boxes), _text(digests), _text(quality)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     @property

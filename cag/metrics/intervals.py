@@ -46,6 +46,10 @@ class Estimate:
     p_value: float = float("nan")
     undefined: int = 0
 
+    def __format__(self, spec: str) -> str:
+        """``f"{auc}"`` is ``0.84 (0.79 to 0.88)``, ``f"{auc:.2f}"`` the value alone."""
+        return format(self.value, spec) if spec else interval_text(self)
+
 
 def interval_text(estimate: Estimate, digits: int = 2) -> str:
     """An estimate as readers expect it, such as ``0.84 (0.79 to 0.88)``."""

@@ -1,0 +1,163 @@
+"""What a notebook hands to its page: text with numbers, figures, tables, and values that other pages quote.
+
+Each is an output of its cell in two forms: HTML, which JupyterLab shows, and MyST Markdown, which the book
+places with a number and a label. Nothing is read from a side file but the figure's own picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from IPython.display import display
+from markdown_it import MarkdownIt
+from matplotlib.figure import Figure
+from myst_nb import glue
+
+from cag.book.exhibits import keep_figure, keep_table
+from cag.book.figures.style import apply_style
+from cag.book.figures.table_heads import with_heads
+from cag.chapters.store import Store
+from cag.data.cohort import Cohort
+from cag.metrics.intervals import Estimate, interval_text
+from cag.networks.runtime import Runtime
+from cag.settings import ROOT, StudySettings, write_atomically
+from cag.simulator.cohort import open_cohort
+
+#: Dots an inch of a figure inside the notebook; the book shows its vector drawing.
+SHOWN_DPI = 90
+#: MyST roles as JupyterLab's readers see them: ``{numref}`fig-roc``` is "fig-roc".
+_ROLE = re.compile(r"\{[\w:]+\}`(?:([^`<]+?)\s*<[^`>]*>|([^`]+))`")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A notebook's page: its cohort, the store of its profile, and the name under which its exhibits lie."""
+
+    cohort: Cohort
+    store: Store
+    section: str
+
+    @property
+    def exhibits(self) -> Path:
+        """Folder of this page's figures and tables."""
+        return self.store.root / "exhibits" / self.section
+
+    def text(self, markdown: str) -> None:
+        """Show a paragraph whose numbers were computed: ``page.text(f"The area is {auc}.")``."""
+        _show(markdown, MarkdownIt("commonmark").render(_without_roles(markdown)))
+
+    def figure(self, name: str, figure: Figure, caption: str, *, rows: tuple[str, ...] = ()) -> None:
+        """Show a figure with its caption, and keep its picture and record.
+
+        Parameters
+        ----------
+        name : str
+            Its label, ``fig-...``, by which prose refers to it.
+        caption : str
+            What it shows and what follows from it.
+        rows : tuple of str
+            Published tables that it was computed from, such as ``("classification",)``.
+        """
+        alt = keep_figure(self.exhibits, name, figure, None, rows).alt
+        picture = BytesIO()
+        figure.savefig(picture, format="png", dpi=SHOWN_DPI)
+        source = "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()
+        words = html.escape(f"{_without_roles(caption)} {alt}", quote=True)
+        shown = f'<figure><img src="{source}" alt="{words}"/><figcaption>{_inline(caption)}</figcaption></figure>'
+        path = f"/_exhibits/{self.section}/{name}.svg"
+        alt_line = " ".join(f"{_without_roles(caption)} {alt}".split())
+        _show(f"```{{figure}} {path}\n:name: {name}\n:alt: {alt_line}\n\n{caption}\n```\n", shown)
+
+    def table(
+        self, name: str, table: pd.DataFrame, caption: str, *, digits: int = 2, rows: tuple[str, ...] = ()
+    ) -> None:
+        """Show a table with its caption, numbers rounded to ``digits``; its CSV keeps them all.
+
+        ``name`` is its label, ``tab-...``; ``rows`` as for ``figure``.
+        """
+        keep_table(self.exhibits, name, table, rows)
+        shown = readable_table(table, digits)
+        lines = [
+            [str(head) for head in shown.columns],
+            ["---"] * shown.shape[1],
+            *shown.astype(str).to_numpy().tolist(),
+        ]
+        text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        grid = shown.to_html(index=False, escape=True, border=0)
+        _show(f"````{{table}} {caption}\n:name: {name}\n\n{text}\n````\n", f"<p>{_inline(caption)}</p>{grid}")
+
+    def keep(self, **values: Estimate | float | str) -> None:
+        """Keep values for other pages, by ``{glue:text}``: ``name``, and of estimates ``name_text`` as well."""
+        for name, value in values.items():
+            estimate = isinstance(value, Estimate)
+            glue(name, float(value.value) if isinstance(value, Estimate) else value, display=False)
+            if estimate:
+                glue(f"{name}_text", interval_text(value), display=False)  # type: ignore[arg-type]
+
+    def run_line(self, settings: StudySettings, *, image_size: int | None = None) -> None:
+        """Show and keep the line that says which run the page shows."""
+        runs = self.cohort.manifest
+        # ARCADE has no patient numbers: its reader groups images that are nearly the same.
+        single = runs["source"].eq("arcade").all()
+        units, films = ("groups of near-duplicates", "images") if single else ("patients", "runs")
+        size = f", {image_size} px" if image_size else ""
+        line = (
+            f"Run shown: profile {settings.profile}; {self.cohort.simulated_or_real}: "
+            f"{runs.patient_id.nunique()} {units}, {len(runs)} {films}{size}; initial weights {settings.weights}; "
+            f"clean arm unless said; {date.today().isoformat()}; cag {version('cag')}."
+        )
+        glue("run_line", line, display=False)
+        write_atomically(self.exhibits / "run_line.txt", lambda path: path.write_text(line))
+        self.text(line)
+
+
+def open_page(settings: StudySettings) -> Page:
+    """The page of a notebook, with the cohort that it works on and the store of its profile.
+
+    Raises
+    ------
+    InputError
+        If the cohort cannot be opened, or a card that was asked for is absent.
+    """
+    apply_style()
+    Runtime.choose(settings.device)  # told before anything is planned
+    cohort = open_cohort(settings.manifest_path, settings.device, ROOT / "results" / ".cohorts")
+    store = Store(settings.results, settings.device, settings.scheduler)
+    return Page(cohort, store, settings.section or "unnamed")
+
+
+def readable_table(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
+    """A table as people read it: words as heads, numbers rounded, missing values as a dash."""
+    shown = with_heads(table)
+    for column in shown.select_dtypes("number"):
+        whole = (shown[column].dropna() % 1 == 0).all()
+        shown[column] = shown[column].map(lambda x, whole=whole: _cell(x, 0 if whole else digits))
+    return shown.astype(object).where(shown.notna(), "–")
+
+
+def _cell(value: float, digits: int) -> str:
+    # Adding zero takes the sign from a zero that was rounded to.
+    return "–" if pd.isna(value) else f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def _show(markdown: str, shown: str) -> None:
+    data: Mapping[str, Any] = {"text/html": shown, "text/markdown": markdown, "text/plain": _without_roles(markdown)}
+    display(data, raw=True)
+
+
+def _without_roles(markdown: str) -> str:
+    return _ROLE.sub(lambda found: (found[1] or found[2]).split("/")[-1], markdown)
+
+
+def _inline(markdown: str) -> str:
+    return MarkdownIt("commonmark").renderInline(_without_roles(markdown))
