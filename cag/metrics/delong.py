@@ -58,19 +58,6 @@ def auc_covariance(
     return areas, covariance + cross + cross.T
 
 
-def auc_interval(
-    positive: Bool[np.ndarray, " n"],
-    score: Float[np.ndarray, " n"],
-    groups: Shaped[np.ndarray, " n"] | None = None,
-    level: float = 0.95,
-) -> Estimate:
-    """ROC area with a normal interval, cut off at 0 and 1; see ``auc_covariance``."""
-    areas, covariance = auc_covariance(positive, score[None], groups)
-    half = norm.ppf((1 + level) / 2) * np.sqrt(covariance[0, 0])
-    low, high = np.clip([areas[0] - half, areas[0] + half], 0, 1)
-    return Estimate(float(areas[0]), float(low), float(high), _n_groups(positive, groups))
-
-
 def delong_test(
     positive: Bool[np.ndarray, " n"],
     first: Float[np.ndarray, " n"],

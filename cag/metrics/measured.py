@@ -10,13 +10,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
-from cag.metrics import classification, frame_selection, localization, published, ranking
-from cag.metrics.boxes import Rule
+from cag.metrics import classification, frame_selection
 from cag.metrics.intervals import Metrics
-from cag.metrics.matching import match_detections
 from cag.settings import InputError
-
-FROC_NAMES = tuple(f"froc_{rate:g}" for rate in ranking.FROC_RATES)
 
 
 @dataclass(frozen=True)
@@ -92,52 +88,3 @@ def of_frame_selection(runs: pd.DataFrame) -> Measured:
     """Frame selection metrics of rows of ``frame_selection_runs``; see ``frame_selection``."""
     many = partial(frame_selection.metrics, frame_selection.run_errors(runs))
     return Measured(many, runs["patient_id"].to_numpy(), frame_selection.why_undefined)
-
-
-def of_localization(
-    images: pd.DataFrame,
-    detections: pd.DataFrame,
-    truth: pd.DataFrame,
-    *,
-    iou_threshold: float = 0.5,
-    score_threshold: float = 0.0,
-    box_minimum: float = 0.0,
-) -> Measured:
-    """Clean localization metrics of one method.
-
-    Those of ``localization.metrics`` at both thresholds; ``ap`` (at the IoU threshold), ``ap_coco``
-    (mean over IoU .5 to .95), ``froc_<rate>`` and their mean ``froc`` over all scores.
-    """
-    at = partial(match_detections, images, detections, truth, box_minimum=box_minimum)
-    matches, at_each = at(iou_threshold=iou_threshold), [at(iou_threshold=value) for value in ranking.IOU_THRESHOLDS]
-
-    def many(weights: Float[np.ndarray, "b n"]) -> dict[str, Float[np.ndarray, " b"]]:
-        result = localization.metrics(matches, weights, score_threshold=score_threshold)
-        result["ap"] = ranking.average_precision(matches, weights)
-        result["ap_coco"] = np.mean([ranking.average_precision(each, weights) for each in at_each], axis=0)
-        froc = ranking.froc_sensitivity(matches, weights)
-        return result | dict(zip(FROC_NAMES, froc.T, strict=True)) | {"froc": froc.mean(1)}
-
-    return Measured(many, matches.images["patient_id"].to_numpy(), _why_not_localized)
-
-
-def of_published(
-    images: pd.DataFrame,
-    detections: pd.DataFrame,
-    truth: pd.DataFrame,
-    *,
-    iou_threshold: float,
-    box_minimum: float,
-    rule: Rule = "as_published",
-) -> Measured:
-    """The four published localization numbers of one method; see ``published``."""
-    counts = published.image_counts(
-        images, detections, truth, iou_threshold=iou_threshold, box_minimum=box_minimum, rule=rule
-    )
-    return Measured(
-        partial(published.metrics, counts), counts["patient_id"].to_numpy(), published.UNDEFINED.__getitem__
-    )
-
-
-def _why_not_localized(metric: str) -> str:
-    return localization.UNDEFINED.get(metric, "no lesion")

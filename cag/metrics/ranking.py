@@ -9,6 +9,7 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.sparse import csr_array
 
+from cag.metrics import localization
 from cag.metrics.matching import Matches
 from cag.metrics.weighted import ratio
 
@@ -47,6 +48,25 @@ def average_precision(matches: Matches, weights: Float[np.ndarray, "b n"] | None
     recall = ratio(found, lesions[:, None])
     reached = [row_best[np.searchsorted(row, _RECALLS)] for row, row_best in zip(recall, best, strict=True)]
     return np.where(lesions > 0, np.mean(reached, axis=1), np.nan)
+
+
+def coco_metrics(
+    matches: Sequence[Matches], weights: Float[np.ndarray, "b n"] | None = None
+) -> dict[str, Float[np.ndarray, " b"]]:
+    """COCO's ``ap`` and ``ar`` (at most 100 detections an image) as means over matches at its ten overlaps.
+
+    Parameters
+    ----------
+    matches : sequence of Matches
+        At each of ``IOU_THRESHOLDS``; without any there is no result.
+    weights : array [b, n], optional
+        Over the images, the same in all of ``matches``.
+    """
+    if not matches:
+        return {}
+    precision = [average_precision(own, weights) for own in matches]
+    recall = [localization.metrics(own, weights)["recall"] for own in matches]
+    return {"ap": np.mean(precision, axis=0), "ar": np.mean(recall, axis=0)}
 
 
 def froc_sensitivity(

@@ -109,7 +109,7 @@ def bootstrap_table(
     table : DataFrame
         One row a sample.
     metrics : mapping of name to callable
-        ``metric(rows, weights [b, n]) -> [b]``; ``one_at_a_time`` makes one of a plain function.
+        ``metric(rows, weights [b, n]) -> [b]``.
     by : sequence of columns
         Strata, each resampled on its own.
 
@@ -126,16 +126,6 @@ def bootstrap_table(
         return Measured(many, rows[group].to_numpy(), lambda name: "not defined for these rows")
 
     return stratified_table(table, measure, by=by, n=n, rng=rng, level=level)
-
-
-def one_at_a_time(metric: Callable[[pd.DataFrame], float]) -> TableMetric:
-    """Lift a function of a table to the bootstrap, by repeating rows: slow, for what has no weighted form."""
-
-    def many(table: pd.DataFrame, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
-        rows = np.arange(len(table))
-        return np.array([metric(table.iloc[np.repeat(rows, row.astype(int))]) for row in weights], dtype=float)
-
-    return many
 
 
 def weighted_mean(column: str) -> TableMetric:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cag.book import swap as files
 from cag.book import build as book
 from cag.book import publishing
+from cag.book import swap as files
 from cag.settings import InputError
 
 

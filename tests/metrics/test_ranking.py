@@ -11,9 +11,15 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from cag.metrics.coco import coco_metrics, coco_scores
 from cag.metrics.matching import match_detections
-from cag.metrics.ranking import IOU_THRESHOLDS, average_precision, froc_curve, froc_sensitivity, score_at_rate
+from cag.metrics.ranking import (
+    IOU_THRESHOLDS,
+    average_precision,
+    coco_metrics,
+    froc_curve,
+    froc_sensitivity,
+    score_at_rate,
+)
 
 CORNERS = ["x1", "y1", "x2", "y2"]
 
@@ -86,21 +92,6 @@ def test_equal_scores_of_different_images_are_as_in_pycocotools():
     detections = detections.sort_values(["image_id", *CORNERS])
     ours = average_precision(match_detections(images, detections, truth))[0]
     assert ours == pytest.approx(by_pycocotools(images, detections, truth)[0][0], abs=1e-9)
-
-
-def test_coco_scores_are_the_same_by_torchmetrics():
-    images, detections, truth = draw(4)
-    scores = coco_scores(images, detections, truth)
-    # torchmetrics hands float32 boxes to pycocotools.
-    assert scores["ap50"] == pytest.approx(average_precision(match_detections(images, detections, truth))[0], abs=1e-6)
-    assert scores["ap"] == pytest.approx(by_pycocotools(images, detections, truth)[0].mean(), abs=1e-6)
-    assert scores["ar1"] <= scores["ar10"] <= scores["ar100"]
-
-
-def test_coco_scores_without_lesions_or_detections():
-    images, detections, truth = draw(5)
-    assert np.isnan(list(coco_scores(images, detections, truth.iloc[:0]).values())).all()
-    assert set(coco_scores(images, detections.iloc[:0], truth).values()) == {0.0}
 
 
 # Ten images, four lesions. By falling score: hit, miss, hit, miss, miss, hit; one lesion is never found.

@@ -13,10 +13,9 @@ from jaxtyping import Float
 from cag.data.image_splits import Arm
 from cag.metrics import localization, published
 from cag.metrics.boxes import Rule
-from cag.metrics.coco import coco_metrics
 from cag.metrics.intervals import Estimate, bootstrap_many, paired_difference
 from cag.metrics.matching import Matches, match_detections
-from cag.metrics.ranking import IOU_THRESHOLDS, average_precision, froc_sensitivity
+from cag.metrics.ranking import IOU_THRESHOLDS, average_precision, coco_metrics, froc_sensitivity
 
 #: Frames have this many pixels a side in the publication; distances are given in them.
 PUBLISHED_SIZE = 512
