@@ -1,0 +1,114 @@
+"""The bundle: a profile's trained networks and what must be known of them, in one folder that can be handed on.
+
+``results/<profile>/bundle/<part>`` holds ``part.json``, weights and tables. A trunk that stayed frozen is not stored:
+the settings name it (``weights``, ``seed``, ``backbone``). Facts of each part:
+
+* ``frames``: ``tested``, patients that no stage was trained on. Weights ``head``, ``sequence``; ``trunk`` if trained.
+* ``classification``: ``cells``, weights file -> settings of its cell; ``operating``, fields of the operating point;
+  ``folds``, patient -> fold whose networks have not seen him.
+* ``localization``: ``cells``, weights file -> settings of the clean arm's detector of a fold; ``thresholds``, the same
+  files -> score from which its boxes count.
+* ``triage``: none. Weights ``triage``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from cag.chapters.store import RunFolder, Store, trunk_digest
+from cag.data.cohort import Cohort
+from cag.networks.weights import weights_digest
+from cag.settings import InputError, Settings, writing
+
+#: Part -> what it holds, and the notebook that exports it.
+PARTS = {
+    "frames": ("frame selector", "02"),
+    "classification": ("classifiers", "03"),
+    "localization": ("detectors", "06"),
+    "triage": ("artery triage", "07"),
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a bundle: ``folder`` loads weights and tables, settings and facts are plain values.
+
+    ``cohort`` tells what it was trained on, as a piece of a sentence; ``trunk`` is the digest of a frozen ``xa``
+    trunk, else empty.
+    """
+
+    folder: RunFolder
+    settings: dict[str, Any]
+    facts: dict[str, Any]
+    cohort: str
+    cohort_digest: str
+    patients: int
+    runs: int
+    profile: str
+    version: str
+    trunk: str
+
+    @property
+    def trained_runs(self) -> pd.DataFrame:
+        """Runs of its cohort, by which a patient is recognized: ``run_id, patient_id, source, sha256``."""
+        return self.folder.load_table("runs")
+
+
+def export_part(
+    store: Store,
+    name: str,
+    *,
+    settings: Settings,
+    cohort: Cohort,
+    weights: Mapping[str, Mapping[str, Tensor]],
+    facts: Mapping[str, Any],
+    tables: Mapping[str, pd.DataFrame] | None = None,
+) -> Path:
+    """Write a part of the profile's bundle, in place of an earlier one; ``weights`` and ``tables`` by file name."""
+    draft, place = RunFolder(store.working / f"bundle-{name}", store), store.root / "bundle" / name
+    shutil.rmtree(draft.path, ignore_errors=True)
+    for file, state in weights.items():
+        draft.save_weights(file, state)
+    runs = cohort.manifest.reindex(columns=["run_id", "patient_id", "source", "sha256"])
+    for file, table in {**(tables or {}), "runs": runs}.items():
+        draft.save_table(file, table)
+    values = settings.model_dump(mode="json")
+    record: dict[str, Any] = {"settings": values, "facts": dict(facts), "cohort": cohort.simulated_or_real}
+    record |= {"cohort_digest": cohort.digest(), "patients": int(runs.patient_id.nunique()), "runs": len(runs)}
+    record |= {"trunk": trunk_digest(settings) if values.get("trainable") == "head" else ""}
+    draft.save_json("part", record | {"profile": store.root.name, "version": version("cag")})
+    with writing(name):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(place, ignore_errors=True)
+        return draft.path.replace(place)
+
+
+def load_part(folder: Path, name: str) -> Part:
+    """A part of a bundle, by a profile's results folder or by the bundle's own folder.
+
+    Raises
+    ------
+    InputError
+        If it is not there, with the notebook that exports it, or the frozen trunk is not that of the project now.
+    """
+    if not folder.is_dir():
+        remedy = "Run `make study`, or name the results folder of a study that was run"
+        raise InputError("is not a results folder", file=folder.name, remedy=remedy)
+    root, (what, notebook) = folder / "bundle" if (folder / "bundle").is_dir() else folder, PARTS[name]
+    own = RunFolder(root / name, Store(root))
+    if not (own.path / "part.json").is_file():
+        remedy = f"Execute notebook {notebook} with this profile first, or name another results folder"
+        raise InputError(f"holds no trained {what}", file=folder.name, remedy=remedy)
+    part = Part(own, **own.load_json("part"))
+    if part.trunk and part.trunk != weights_digest():
+        remedy = f"Execute notebook {notebook} with this profile again"
+        raise InputError("was trained on other xa weights", file=folder.name, field=what, remedy=remedy)
+    return part
