@@ -42,7 +42,7 @@ def reading(rng: np.random.Generator, tmp_path: Path) -> StudyReading:
 def networks(folder: Path) -> ReadingModels:
     """Networks of which only the record is asked."""
     settings = {"folds": 2, "seed": 0, "weights": "random", "trainable": "head", "image_size": 256}
-    rates = Called(12, Estimate(0.8, 0.5, 1.0, 12), Estimate(0.7, 0.4, 0.9, 12))
+    rates = Called(12, Estimate(0.8, 0.5, 1.0, 12), Estimate(0.7, 0.4, 0.9, 12), Estimate(0.5, 0.2, 0.8, 12))
     return ReadingModels(
         store=Store(folder / "demo"),
         selector=None,  # type: ignore[arg-type]

@@ -65,4 +65,14 @@ def test_rates_have_an_interval_over_patients_not_over_arteries() -> None:
     assert (one.count, two.count) == (4, 8)
     assert repr(one.sensitivity) == repr(two.sensitivity)
     assert (one.sensitivity.value, one.sensitivity.low, one.sensitivity.high) == (0.5, 0.0, 1.0)
-    assert pd.isna(one.specificity.value)
+    assert pd.isna(one.specificity.value) and not one.better_than_chance, "no healthy patient, no interval"
+
+
+def test_calls_that_follow_no_disease_are_no_better_than_chance() -> None:
+    names = [f"{letter}{number}" for letter in "ABCD" for number in range(10)]
+    right = {0: [(name, 0.2 + 0.6 * (name[0] < "C"), int(name[0] < "C")) for name in names]}
+    chance = {0: [(name, 0.2 + 0.6 * (name[0] < "C"), int(name[0] in "AC")) for name in names]}
+    inner = {0: [("Y", 0.2, 0), ("Z", 0.5, 1)]}
+    for outer, youden in ((right, 1.0), (chance, 0.0)):
+        called = operating_point(predictions(inner, outer)).patient
+        assert called.youden.value == pytest.approx(youden) and called.better_than_chance == (youden == 1.0)

@@ -28,11 +28,19 @@ class Called:
         Arteries or patients.
     sensitivity, specificity : Estimate
         Intervals resample patients.
+    youden : Estimate
+        Sensitivity plus specificity minus one: 0 is chance.
     """
 
     count: int
     sensitivity: Estimate
     specificity: Estimate
+    youden: Estimate
+
+    @property
+    def better_than_chance(self) -> bool:
+        """Whether the whole interval of ``youden`` lies above 0; not where no interval is defined."""
+        return self.youden.low > 0
 
 
 @dataclass(frozen=True)
@@ -128,10 +136,10 @@ def _measured(table: pd.DataFrame, of_folds: Mapping[int, float]) -> Called:
     """Sensitivity and specificity when each row is called by its own fold's threshold."""
     diseased = (table.target > 0).to_numpy(dtype=int)
     called = (table.score >= table.fold.map(dict(of_folds))).to_numpy(dtype=int)
-    rates = bootstrap_many(
-        lambda weights: confusion_metrics(confusion(diseased, called, 2, weights)),
-        table.patient_id.to_numpy(),
-        n=RESAMPLES,
-        rng=np.random.default_rng(0),
-    )
-    return Called(len(table), rates["sensitivity"], rates["specificity"])
+
+    def rates(weights: np.ndarray) -> dict[str, np.ndarray]:
+        own = confusion_metrics(confusion(diseased, called, 2, weights))
+        return own | {"youden": own["sensitivity"] + own["specificity"] - 1}
+
+    found = bootstrap_many(rates, table.patient_id.to_numpy(), n=RESAMPLES, rng=np.random.default_rng(0))
+    return Called(len(table), found["sensitivity"], found["specificity"], found["youden"])
