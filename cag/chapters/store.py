@@ -41,7 +41,7 @@ COUNTED = (
     *("cag.data.splits", "cag.data.image_splits", "cag.data.severity"),
 )
 #: Of these, what only keeps and sends work.
-NOT_COUNTED = ("cag.chapters.store", "cag.chapters.cluster", "cag.chapters.cluster_new", "cag.chapters.bundle")
+NOT_COUNTED = ("cag.chapters.store", "cag.chapters.cluster", "cag.chapters.mapped", "cag.chapters.bundle")
 
 _MARKER = "complete.json"
 #: Seconds between looks at the work that another process is doing.
@@ -183,7 +183,7 @@ def run_tasks(
     waiting = [number for number, folder in enumerate(folders) if not folder.complete]
     with tqdm(total=len(waiting), desc=kind, unit="task", disable=not progress or not waiting) as bar:
         if store.scheduler and waiting:
-            from cag.chapters.cluster_new import run_on_cluster  # a study of one process needs no cluster
+            from cag.chapters.mapped import run_on_cluster  # a study of one process needs no cluster
 
             run_on_cluster(work, [(settings[n], folders[n]) for n in waiting], cohort, store, bar.update)
             return folders

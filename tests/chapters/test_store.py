@@ -1,25 +1,51 @@
+"""Stored work: found again by its key, whole or not there, and a killed process leaves nothing behind."""
+
 from __future__ import annotations
 
 import errno
 import os
 import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
-from cag.chapters.store import RunFolder, Store, write_atomically
-from cag.settings import InputError, Settings
+from cag.chapters import store as module
+from cag.chapters.store import RunFolder, Store, code_digest, fill, run_tasks, task_folder
+from cag.data.cohort import Cohort
+from cag.settings import InputError, Settings, write_atomically
 
 
 class Example(Settings):
-    epochs: int = 1
+    number: int = 1
 
 
-def test_tables_weights_and_json_come_back_as_stored(tmp_path):
-    folder = RunFolder(tmp_path / "run")
-    table = pd.DataFrame({"run_id": ["a", "b"], "score": [0.25, 0.5]})
+@pytest.fixture
+def cohort() -> Cohort:
+    manifest = pd.DataFrame({"run_id": ["a"], "patient_id": ["p"], "source": "simulated"})
+    return Cohort(manifest, pd.DataFrame({"patient_id": ["p"]}), pd.DataFrame(), pd.DataFrame(), None, origin="drawn")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def keep(cohort: Cohort, settings: Example, folder: RunFolder) -> None:
+    folder.save_table("result", pd.DataFrame({"number": [settings.number]}))
+
+
+def fail(cohort: Cohort, settings: Example, folder: RunFolder) -> None:
+    folder.save_json("half", {})
+    raise ZeroDivisionError
+
+
+def test_tables_weights_and_json_come_back_as_stored(store: Store):
+    folder, table = RunFolder(store.root / "run", store), pd.DataFrame({"run_id": ["a", "b"], "score": [0.25, 0.5]})
     folder.save_table("scores", table)
     folder.save_weights("net", {"w": torch.arange(6.0).view(2, 3).T})
     folder.save_json("notes", {"epochs": 3})
@@ -28,31 +54,147 @@ def test_tables_weights_and_json_come_back_as_stored(tmp_path):
     assert folder.load_json("notes") == {"epochs": 3}
 
 
-def test_settings_and_cohort_decide_the_folder(tmp_path):
-    store = Store(tmp_path)
-    same = store.folder("kind", Example(), "cohort")
-    assert same.path == store.folder("kind", Example(), "cohort").path
-    assert same.path != store.folder("kind", Example(epochs=2), "cohort").path
-    assert same.path != store.folder("kind", Example(), "other").path
+def test_finished_work_is_found_again_and_broken_work_is_done_again(store: Store, cohort: Cohort):
+    calls: list[int] = []
+
+    def work(cohort, settings, folder):
+        calls.append(settings.number)
+        keep(cohort, settings, folder)
+        if settings.number == 2 and calls.count(2) == 1:
+            raise RuntimeError("killed")
+
+    settings = [Example(number=n) for n in (1, 2, 3)]
+    with pytest.raises(RuntimeError, match="killed"):
+        run_tasks("square", work, settings, cohort, store, progress=False)
+    folders = run_tasks("square", work, settings, cohort, store, progress=False)
+    assert calls == [1, 2, 2, 3]
+    assert [folder.load_table("result")["number"][0] for folder in folders] == [1, 2, 3]
+    assert folders[0].load_json("settings") == {"number": 1} and 0 <= folders[0].seconds < 5
+    assert run_tasks("square", work, [], cohort, store) == []
 
 
-def test_a_folder_is_complete_only_when_finished(tmp_path):
-    folder = RunFolder(tmp_path / "run")
-    folder.save_json("notes", {})
-    assert not folder.complete
-    folder.finish(Example())
-    assert folder.complete
-    assert folder.load_json("settings") == {"epochs": 1}
+def test_a_folder_appears_whole_and_replaces_a_broken_one(store: Store, cohort: Cohort):
+    folder = task_folder("kind", keep, Example(), cohort, store)
+    folder.save_json("old", {})
+    with pytest.raises(ZeroDivisionError):
+        fill(fail, cohort, Example(), folder)
+    assert not folder.complete and not list(store.working.iterdir())
+    assert fill(keep, cohort, Example(), folder) and folder.complete
+    assert not (folder.path / "old.json").exists() and not list(store.working.iterdir())
+    assert fill(fail, cohort, Example(), folder), "it is there already"
 
 
-def test_tables_that_were_asked_for_and_are_not_there_are_not_used(tmp_path):
-    store = Store(tmp_path)
+HOLDER = """
+import sys
+from pathlib import Path
+from cag.chapters.store import RunFolder, Store, fill
+from cag.settings import Settings
+store = Store(Path(sys.argv[1]))
+def work(cohort, settings, draft):
+    draft.save_json("half", {})
+    print("begun", flush=True)
+    sys.stdin.readline()
+fill(work, None, Settings(), RunFolder(Path(sys.argv[2]), store))
+"""
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_another_process_at_it_is_left_alone_and_one_killed_is_replaced(store: Store, cohort: Cohort, killed: bool):
+    folder = task_folder("kind", keep, Example(), cohort, store)
+    command = [sys.executable, "-c", HOLDER, str(store.root), str(folder.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None and other.stdout is not None
+        assert other.stdout.readline() == "begun\n"
+        assert not fill(keep, cohort, Example(), folder)
+        if killed:
+            os.kill(other.pid, signal.SIGKILL)
+        else:
+            other.stdin.write("go on\n")
+            other.stdin.flush()
+        other.wait(timeout=20)
+    assert folder.complete != killed
+    assert fill(keep, cohort, Example(), folder)
+    assert (folder.path / "result.parquet").exists() == killed
+    assert not list(store.working.iterdir())
+
+
+def test_settings_cohort_and_weights_decide_the_key(store: Store, cohort: Cohort, monkeypatch: pytest.MonkeyPatch):
+    class Inner(Settings):
+        weights: str = "xa"
+
+    class Outer(Settings):
+        parts: tuple[Inner, ...] = (Inner(),)
+
+    def places(people: Cohort) -> list[Path]:
+        every = (Example(), Example(number=2), Inner(), Outer(), Inner(weights="random"))
+        return [task_folder("kind", keep, one, people, store).path for one in every]
+
+    monkeypatch.setattr(module, "weights_digest", lambda: "old")
+    before = places(cohort)
+    assert before == places(cohort) and len(set(before)) == len(before)
+    other = Cohort(cohort.manifest, cohort.patients, cohort.lesions, cohort.boxes, None, origin="another")
+    assert not set(places(other)) & set(before)
+    monkeypatch.setattr(module, "weights_digest", lambda: "new")
+    assert [a == b for a, b in zip(before, places(cohort), strict=True)] == [True, True, False, False, True]
+
+
+TASK = '''"""A task."""
+from cag.book.page import Page
+from cag.metrics import weighted
+from cag.networks import training
+
+def loss(x):
+    """Its loss."""
+    return x ** 2  # squared
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ('"""A task."""', '"""Words about it."""', True),
+        ('    """Its loss."""\n', "", True),
+        ("  # squared", "  # to the power of two", True),
+        ("x ** 2", "abs(x)", False),
+        ("from cag.metrics import weighted\n", "", False),
+        ("from cag.book.page import Page\n", "from cag.book.page import readable_table\n", False),
+    ],
+)
+def test_an_edited_loss_gives_a_new_key_an_edited_docstring_does_not(monkeypatch, old, new, same):
+    original, digests = module._source, []
+    for text in (TASK, TASK.replace(old, new)):
+        monkeypatch.setattr(module, "_source", lambda name, text=text: text if name == "task" else original(name))
+        code_digest.cache_clear()
+        digests.append(code_digest("task"))
+    code_digest.cache_clear()
+    assert TASK.replace(old, new) != TASK and (digests[0] == digests[1]) == same
+
+
+def test_code_that_a_task_reaches_counts_and_figures_and_pages_do_not(monkeypatch: pytest.MonkeyPatch):
+    original, edited = module._source, ""
+
+    def source(name: str) -> str:
+        text = original(name)
+        return f"{text}\nedited = 1\n" if name == edited else text
+
+    monkeypatch.setattr(module, "_source", source)
+    task = "cag.chapters.classification.training"
+    digests = {}
+    for edited in ("", "cag.networks.classifier", "cag.data.splits", "cag.book.page", "cag.data.dicom"):
+        code_digest.cache_clear()
+        digests[edited] = code_digest(task)
+    code_digest.cache_clear()
+    assert digests["cag.book.page"] == digests["cag.data.dicom"] == digests[""]
+    assert len({digests[""], digests["cag.networks.classifier"], digests["cag.data.splits"]}) == 3
+
+
+def test_tables_that_were_asked_for_and_are_not_there_are_not_used(store: Store):
     store.table("missing")
     store.publish("there", pd.DataFrame({"x": [1]}))
     assert store.used == ("there",)
 
 
-def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path: Path):
     path = tmp_path / "table.csv"
     write_atomically(path, lambda p: p.write_text("whole"))
 
@@ -62,31 +204,23 @@ def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write_atomically(path, breaks_off)
-    assert path.read_text() == "whole"
-    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
-
-
-def test_a_full_disk_is_a_sentence(tmp_path):
-    def full(temporary):
-        raise OSError(28, os.strerror(28))
-
-    with pytest.raises(InputError, match=r"table.csv: cannot be written \(No space left"):
-        write_atomically(tmp_path / "table.csv", full)
+    assert path.read_text() == "whole" and [p.name for p in tmp_path.iterdir()] == ["table.csv"]
 
 
 @pytest.mark.parametrize("load", ["load_table", "load_json", "load_weights"])
-def test_a_torn_file_is_refused_with_the_remedy(tmp_path, load):
-    folder = RunFolder(tmp_path)
+def test_a_torn_file_is_refused_with_the_remedy(store: Store, load: str):
+    folder = RunFolder(store.root, store)
+    folder.path.mkdir()
     for suffix in ("parquet", "json", "safetensors"):
-        (tmp_path / f"x.{suffix}").write_bytes(b"{torn")
+        (folder.path / f"x.{suffix}").write_bytes(b"{torn")
     with pytest.raises(InputError, match="Delete its folder and run again"):
         getattr(folder, load)("x")
 
 
 @pytest.mark.parametrize("save", ["save_table", "save_weights", "save_json"])
-def test_a_write_that_the_system_stops_half_way_is_a_sentence_and_leaves_the_old_file(tmp_path, save):
+def test_a_write_that_the_system_stops_half_way_is_a_sentence_and_leaves_the_old_file(store: Store, save: str):
     """A limit on file size stops the writers of all three formats as a full disk does."""
-    folder = RunFolder(tmp_path / "run")
+    folder = RunFolder(store.root / "run", store)
     small, large = (
         {
             "save_table": pd.DataFrame({"x": torch.rand(count).numpy()}),
@@ -107,28 +241,11 @@ def test_a_write_that_the_system_stops_half_way_is_a_sentence_and_leaves_the_old
     assert before == {path.name: path.read_bytes() for path in folder.path.iterdir()}
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT])
-def test_a_folder_that_may_not_be_written_is_a_sentence(tmp_path, monkeypatch, number):
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT, errno.ENOSPC])
+def test_a_folder_that_may_not_be_written_is_a_sentence(store: Store, monkeypatch, number: int):
     def refused(*_, **__):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(InputError, match=rf"notes.json: cannot be written \({os.strerror(number)}\)"):
-        RunFolder(tmp_path).save_json("notes", {})
-
-
-def test_other_xa_weights_are_other_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Inner(Settings):
-        weights: str = "xa"
-
-    class Outer(Settings):
-        parts: tuple[Inner, ...] = (Inner(),)
-
-    class Other(Settings):
-        weights: str = "random"
-
-    places = {}
-    for digest in ("old", "new"):
-        monkeypatch.setattr("cag.chapters.store.weights_digest", lambda digest=digest: digest)
-        places[digest] = [Store(tmp_path).folder("kind", made(), "cohort").path for made in (Inner, Outer, Other)]
-    assert [a == b for a, b in zip(places["old"], places["new"], strict=True)] == [False, False, True]
+        RunFolder(store.root, store).save_json("notes", {})

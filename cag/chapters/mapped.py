@@ -40,7 +40,7 @@ def run_on_cluster(
             futures = client.map(
                 _fill_there, tasks, work=work, cohort=held, retries=RETRIES, resources=resources, pure=False
             )
-            for _, refused in as_completed(futures, with_results=True):
+            for _, refused in as_completed(futures, with_results=True, loop=client.loop):
                 if refused is not None:
                     raise refused
                 done()

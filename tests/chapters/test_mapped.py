@@ -1,0 +1,100 @@
+"""Tasks on a real local cluster of worker processes: the same results, whatever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from distributed import LocalCluster
+
+from cag.chapters import mapped
+from cag.chapters.store import Store, run_tasks
+from cag.data.cohort import Cohort
+from cag.settings import InputError, LabelError
+from tests.chapters.cluster_tasks import Number, count, die_once, refuse, twice, wait
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Dask warns of what happens here on purpose
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture
+def cohort() -> Cohort:
+    manifest = pd.DataFrame({"run_id": ["a", "b", "c"], "patient_id": ["p", "p", "q"], "source": "simulated"})
+    lesions = pd.DataFrame({"patient_id": ["p"], "percent_stenosis": [70.0]})
+    return Cohort(manifest, pd.DataFrame({"patient_id": ["p", "q"]}), lesions, pd.DataFrame(), None, origin="drawn")
+
+
+def numbers(*values: int) -> list[Number]:
+    return [Number(number=value) for value in values]
+
+
+@pytest.mark.parametrize(("work", "factor"), [(count, 1), (twice, 2)])
+def test_workers_give_the_same_tables_and_load_what_they_share_once(work, factor, address, cohort, tmp_path):
+    def results(store: Store) -> list[int]:
+        folders = run_tasks("kind", work, numbers(*range(8)), cohort, store, progress=False)
+        assert all(folder.complete for folder in folders)
+        return [int(folder.load_table("result").value[0]) for folder in folders]
+
+    there = Store(tmp_path / "there", scheduler=address)
+    assert results(Store(tmp_path / "here")) == results(there) == [factor * (3 * n + 1) for n in range(8)]
+    processes = (tmp_path / "there.log").read_text().split()
+    assert len(processes) == len(set(processes)) and str(os.getpid()) not in processes
+    stamps = {path: path.stat().st_mtime_ns for path in there.root.rglob("*.parquet")}
+    assert results(there) and stamps == {path: path.stat().st_mtime_ns for path in there.root.rglob("*.parquet")}
+
+
+def test_a_worker_killed_in_the_middle_of_a_task_loses_nothing(address: str, cohort: Cohort, tmp_path: Path):
+    store = Store(tmp_path / "store", scheduler=address)
+    folders = run_tasks("die", die_once, numbers(0, 1, 2, 3), cohort, store, progress=False)
+    assert (store.root / "mark").exists()
+    assert [int(folder.load_table("result").value[0]) for folder in folders] == [0, 1, 2, 3]
+    assert not list(store.working.iterdir())
+
+
+def test_a_refused_input_is_its_own_sentence(address: str, cohort: Cohort, tmp_path: Path):
+    with pytest.raises(LabelError, match=r"boxes: there is none. Add some"):
+        run_tasks("refuse", refuse, numbers(1), cohort, Store(tmp_path, scheduler=address), progress=False)
+
+
+def test_machines_that_do_not_share_the_folder_are_told(address: str, cohort: Cohort, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(mapped, "_fill_there", _elsewhere)
+    with pytest.raises(InputError, match="a worker does not see the results folder"):
+        run_tasks("count", count, numbers(1), cohort, Store(tmp_path, scheduler=address), progress=False)
+
+
+def _elsewhere(task, **_):
+    return None
+
+
+def test_a_scheduler_that_is_gone_is_told_and_the_work_resumes(cohort: Cohort, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(mapped, "PATIENCE", 3.0)
+    script = (
+        "import sys; from distributed import LocalCluster\n"
+        "with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as c:\n"
+        "    print(c.scheduler_address, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", f"if __name__ == '__main__':\n    exec({script!r})"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        store = Store(tmp_path, scheduler=process.stdout.readline().strip())
+        begun = f"until ls {tmp_path}/begun-* >/dev/null 2>&1; do sleep 0.1; done; kill -9 {process.pid}"
+        killer, start = subprocess.Popen(["sh", "-c", begun]), time.monotonic()
+        with pytest.raises(InputError, match=r"does not answer, or is gone .*finished work is kept"):
+            run_tasks("wait", wait, numbers(0, 1, 2), cohort, store, progress=False)
+        assert time.monotonic() - start < 90
+        assert killer.wait(timeout=5) == 0 and process.wait(timeout=5) == -signal.SIGKILL
+    (tmp_path / "go").touch()
+    folders = run_tasks("wait", wait, numbers(0, 1, 2), cohort, Store(tmp_path), progress=False)
+    assert [int(folder.load_table("result").value[0]) for folder in folders] == [0, 1, 2]
