@@ -227,7 +227,7 @@ def bench(
 ) -> None:
     """Measure the simulator against its acceptance list; ARCADE below CAG_DATA serves as the real frames."""
     from cag.simulator.acceptance import PARTS, Bench, real_angiograms
-    from cag.simulator.rendered import simulator_digest
+    from cag.simulator.tables import simulator_digest
 
     if what != "simulator":
         raise InputError(f"{what!r} is not measured here", field="bench", remedy="Use: bench simulator")

@@ -6,19 +6,15 @@ moved into place when it is whole, so a process killed at any moment leaves the 
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import fcntl
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cag.data.cohort import Cohort
+from cag.data.fingerprint import code_digest
 from cag.networks.weights import weights_digest
 from cag.settings import InputError, Settings, write_atomically, writing
 
@@ -209,7 +206,8 @@ def run_task(kind: str, work: Work, settings: Settings, cohort: Cohort, store: S
 
 def task_folder(kind: str, work: Work, settings: Settings, cohort: Cohort, store: Store) -> RunFolder:
     """The folder of a task, ``<root>/<kind>/<key>``, whether it was done or not."""
-    parts = (settings.digest(), cohort.digest(), trunk_digest(settings), code_digest(work.__module__))
+    code = code_digest(work.__module__, COUNTED, NOT_COUNTED)
+    parts = (settings.digest(), cohort.digest(), trunk_digest(settings), code)
     key = hashlib.sha256(":".join(parts).encode()).hexdigest()[:16]
     return RunFolder(store.root / kind / key, store)
 
@@ -275,58 +273,3 @@ def trunk_digest(settings: Settings) -> str:
         return isinstance(values, list) and any(names_xa(value) for value in values)
 
     return weights_digest() if names_xa(settings.model_dump(mode="json")) else ""
-
-
-@lru_cache
-def code_digest(module: str) -> str:
-    """Digest of a module's code and of all counted modules it imports, without docstrings and comments."""
-    found: dict[str, str] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            tree = ast.parse(_source(name))
-            waiting += [own for own in _imported(tree) if own.startswith(COUNTED) and own not in NOT_COUNTED]
-            found[name] = ast.dump(_without_docstrings(tree))
-    text = "\0".join(f"{name}\0{found[name]}" for name in sorted(found))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _source(module: str) -> str:
-    loaded = sys.modules.get(module)
-    path = getattr(loaded, "__file__", None) or getattr(importlib.util.find_spec(module), "origin", None)
-    return Path(str(path)).read_text(encoding="utf-8")
-
-
-def _imported(tree: ast.AST) -> set[str]:
-    """Modules that a module imports, wherever in its text; of ``from package import name``, a module by that name."""
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            below = {f"{node.module}.{alias.name}" for alias in node.names}
-            modules = {name for name in below if name.startswith("cag.") and _is_module(name)}
-            names |= modules or {node.module}
-    return names
-
-
-@lru_cache(maxsize=4096)
-def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:]
-    return tree

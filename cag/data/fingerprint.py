@@ -1,9 +1,13 @@
-"""What tells one file, or one run's grey levels, from another."""
+"""What tells one file, one run's grey levels or one version of the code from another."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import importlib.util
+import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +63,68 @@ def path_digest(path: Path, images: Sequence[Path] = ()) -> str:
     for image in images:
         whole.update(f"{image.name}\0{file_digest(image)}\n".encode())
     return whole.hexdigest()
+
+
+@lru_cache
+def code_digest(module: str, counted: tuple[str, ...], left_out: tuple[str, ...] = ()) -> str:
+    """Digest of a module's code and of the counted modules it imports, without docstrings and comments.
+
+    Parameters
+    ----------
+    module : str
+        Dotted name.
+    counted : tuple of str
+        Beginnings of the names of modules that decide a result.
+    left_out : tuple of str
+        Of these, names of modules that do not.
+    """
+    found: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            tree = ast.parse(_source(name))
+            waiting += [own for own in _imported(tree) if own.startswith(counted) and own not in left_out]
+            found[name] = ast.unparse(_without_docstrings(tree))
+    text = "\0".join(f"{name}\0{found[name]}" for name in sorted(found))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _source(module: str) -> str:
+    loaded = sys.modules.get(module)
+    path = getattr(loaded, "__file__", None) or getattr(importlib.util.find_spec(module), "origin", None)
+    return Path(str(path)).read_text(encoding="utf-8")
+
+
+def _imported(tree: ast.AST) -> set[str]:
+    """Modules that a module imports, wherever in its text; of ``from package import name``, a module by that name."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            below = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = {name for name in below if name.startswith("cag.") and _is_module(name)}
+            names |= modules or {node.module}
+    return names
+
+
+@lru_cache(maxsize=4096)
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:]
+    return tree

@@ -23,7 +23,7 @@ from cag.settings import LabelError, Settings
 from cag.simulator.population import MAX_BOXES, PopulationSettings, render_population
 from cag.simulator.pretraining import PretrainingNetwork, population_batches, pretraining_loss
 from cag.simulator.pretraining_quality import measure, recall_by_severity
-from cag.simulator.rendered import simulator_digest
+from cag.simulator.tables import simulator_digest
 
 #: Weight of lesion cells in the loss on real frames, and by how many pixels their boxes are widened.
 POSITIVE_WEIGHT, MARGIN = 10.0, 2.0

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from cag.data.dicom_write import write_cine
 from cag.data.fingerprint import file_digest, fingerprint, fingerprint_frames, same_picture
 from cag.data.labels import CohortTables
 from cag.data.tables import COLUMNS, load_table
-from cag.settings import InputError, ManifestError
+from cag.networks.runtime import cores
+from cag.settings import ManifestError, write_atomically, writing
+from cag.simulator.cohort import save_plan
 from cag.simulator.phantom.cohort import CohortSettings, plan_cohort
 from cag.simulator.phantom.plan import PatientPlan, RunPlan
 from cag.simulator.phantom.run import RunRenderer
-from cag.simulator.rendered import (
+from cag.simulator.tables import (
     cohort_tables,
+    in_processes,
     plan_digest,
     relative_path,
     rounded_angle,
     run_boxes,
     run_row,
-    save_plan,
     simulator_digest,
 )
 
@@ -77,22 +74,14 @@ def write_simulated(
         remedy = "Write it in the files' folder or a folder above"
         raise ManifestError("would not lie above its runs", file=manifest_path.name, remedy=remedy)
     plan, simulator = plan_cohort(settings), simulator_digest()
-    jobs = [(plan.patient(run.patient_id), run, out, simulator) for run in plan.runs]
-    records: dict[str, dict] = {}
-    waiting = []
-    for job in jobs:
-        record = _stored(*job)
-        if record is None:
-            waiting.append(job)
-        else:
-            records[job[1].run_id] = record
-    try:
-        finished = _rendered(waiting, workers)
-        done = tqdm(finished, total=len(waiting), desc="Simulating", unit="run", disable=not progress)
-        records |= {record["row"]["run_id"]: record for record in done}
-    except OSError as error:
-        remedy = "Free some space or choose a folder you may write to, and run again: finished runs are kept"
-        raise InputError(f"cannot be written ({error.strerror})", file=out.name, remedy=remedy) from None
+    jobs = {run.run_id: (plan.patient(run.patient_id), run, out, simulator) for run in plan.runs}
+    stored = {run_id: _stored(*job) for run_id, job in jobs.items()}
+    records = {run_id: record for run_id, record in stored.items() if record is not None}
+    waiting = [job for run_id, job in jobs.items() if run_id not in records]
+    with writing(out.name):
+        finished = in_processes(_write_run, waiting, workers or cores(), ordered=False)
+        for record in tqdm(finished, total=len(waiting), desc="Simulating", unit="run", disable=not progress):
+            records[record["row"]["run_id"]] = record
     ordered = [records[run.run_id] for run in plan.runs]
     boxes = [pd.DataFrame(record["boxes"], columns=list(COLUMNS["boxes"])) for record in ordered]
     tables = cohort_tables(plan, [dict(record["row"]) for record in ordered], boxes)
@@ -100,22 +89,6 @@ def write_simulated(
     save_plan(settings, out)
     tables.manifest["path"] = [(prefix / path).as_posix() for path in tables.manifest.path]
     return _save(tables, manifest_path, out)
-
-
-def _rendered(jobs: Sequence[tuple], workers: int) -> Iterator[dict]:
-    """Records of the jobs as they are finished."""
-    workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
-    if workers <= 1:
-        yield from (_write_run(*job) for job in jobs)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        futures = [pool.submit(_write_run, *job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _write_run(patient: PatientPlan, run: RunPlan, out: Path, simulator: str) -> dict:
@@ -132,15 +105,15 @@ def _write_run(patient: PatientPlan, run: RunPlan, out: Path, simulator: str) ->
         patient_id=run.patient_id,
         run_id=run.run_id,
     )
-    row = run_row(run, renderer, file_digest(file), fingerprint(frames[fingerprint_frames(run.n_frames)]))
-    boxes = run_boxes(run, renderer).astype(object).where(lambda table: table.notna(), None)
+    row = run_row(renderer, file_digest(file), fingerprint(frames[fingerprint_frames(run.n_frames)]))
+    boxes = run_boxes(renderer).astype(object).where(lambda table: table.notna(), None)
     record = {
         "plan": f"{plan_digest(patient, run)}:{simulator}",
         "file": [file.stat().st_size, file.stat().st_mtime_ns],
         "row": row,
         "boxes": boxes.to_numpy().tolist(),
     }
-    _write_text(out / _RECORDS / f"{run.run_id}.json", json.dumps(record))
+    write_atomically(out / _RECORDS / f"{run.run_id}.json", lambda path: path.write_text(json.dumps(record)))
     return record
 
 
@@ -175,10 +148,3 @@ def _equivalent(known: pd.DataFrame, new: pd.DataFrame) -> bool:
     if len(known) != len(new) or not known[exact].equals(new[exact]) or known["fingerprint"].isna().any():
         return False
     return all(map(same_picture, known["fingerprint"], new["fingerprint"]))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text)
-    temporary.replace(path)

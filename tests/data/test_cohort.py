@@ -132,11 +132,12 @@ def test_runs_rendered_on_demand_are_the_same_frames_one_by_one_and_together() -
 
 
 def test_frames_are_rendered_on_the_card_of_the_machine_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cag.simulator.rendered import PhantomFrames, _present
+    from cag.simulator.cohort import PhantomFrames
+    from cag.simulator.tables import present
 
-    assert [_present(name) for name in ("cpu", "cuda")] == ["cpu", "cuda"]
+    assert [present(name) for name in ("cpu", "cuda")] == ["cpu", "cuda"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert _present("auto") == "cuda"
+    assert present("auto") == "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     source = PhantomFrames.planned(CohortSettings(patients=1, size=96), "auto")
     run = pd.Series({"run_id": next(iter(source.runs))})

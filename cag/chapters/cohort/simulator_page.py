@@ -17,7 +17,7 @@ from cag.settings import ROOT
 from cag.simulator.acceptance import real_angiograms
 from cag.simulator.measures import REAL
 from cag.simulator.measures import row as measured
-from cag.simulator.rendered import simulator_digest
+from cag.simulator.tables import simulator_digest
 
 #: Where ``python -m cag bench simulator --out`` keeps the measurements that the book shows.
 STORED = ROOT / "results" / "published" / "simulator_acceptance.csv"

@@ -139,13 +139,13 @@ def proximal_samples(tree: Tree) -> Bool[np.ndarray, " n"]:
     return np.isin(tree.segment, PROXIMAL_SEGMENTS[tree.artery]) & ~tree.blocked & (tree.arc < PROXIMAL_ARC)
 
 
-def opacification(run: RunPlan, tree: Tree) -> Float[np.ndarray, " f"]:
+def opacification(run: RunPlan, tree: Tree, clock: FlowClock | None = None) -> Float[np.ndarray, " f"]:
     """Mean proximal contrast of every frame, as a share of the injection's plateau."""
     chosen = proximal_samples(tree)
     if run.injection_start_s is None or run.mixing == 0 or not chosen.any():
         return np.zeros(run.n_frames)
     delay = torch.as_tensor(tree.delay[chosen])
-    mean = concentration(run, delay, torch.zeros(len(delay), dtype=torch.bool)).mean(1)
+    mean = concentration(run, delay, torch.zeros(len(delay), dtype=torch.bool), clock=clock).mean(1)
     return mean.double().numpy() / run.mixing
 
 

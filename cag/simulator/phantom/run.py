@@ -130,8 +130,7 @@ class RunRenderer:
 
     def boxes(self, indices: Sequence[int] | None = None, batch: int = 16) -> pd.DataFrame:
         """Boxes of the visible lesions of frames (``cag.simulator.phantom.truth.lesion_boxes``)."""
-        tables = [lesion_boxes(self.scene, part) for part in self._batches(indices, batch)]
-        return pd.concat(tables, ignore_index=True)
+        return lesion_boxes(self.scene, self.chosen(indices), batch)
 
     def _labels(self, frames: Int[Tensor, " f"]) -> Int[Tensor, "f h w"]:
         """Segment number plus one where a filled lumen is projected, 0 elsewhere; the widest vessel wins."""

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cag.anatomy import Artery
 from cag.simulator.phantom.contrast import FlowClock, concentration, injection
-from cag.simulator.phantom.devices import devices
+from cag.simulator.phantom.devices import Devices, devices
+from cag.simulator.phantom.display import shutter
 from cag.simulator.phantom.motion import Motion, contraction_field, deform, frame_times, run_motion
 from cag.simulator.phantom.plan import PatientPlan, RunPlan, stream
 from cag.simulator.phantom.projection import CArm, Disks, splat
 from cag.simulator.phantom.tree import Tree, build_tree
-from cag.simulator.phantom.veil import draw_veil
+from cag.simulator.phantom.veil import Veil, draw_veil
 
 #: Length of an X-ray pulse, s: the heart moves within it.
 PULSE_S = 0.008
@@ -50,7 +51,7 @@ class Scene:
     """A run's geometry, motion and contrast.
 
     What depends on time is computed for the whole run at once: a frame's numbers do not depend on
-    which other frames are asked for, to the last bit.
+    which other frames are asked for, to the last bit. What only rendering needs is made when it is first used.
 
     Parameters
     ----------
@@ -59,31 +60,59 @@ class Scene:
     """
 
     def __init__(self, patient: PatientPlan, run: RunPlan, device: torch.device | str) -> None:
-        self.run = run
-        self.tree = cached_tree(patient, run.artery)
+        self.patient, self.run = patient, run
+        self.tree = tree = cached_tree(patient, run.artery)
         self.device = torch.device(device)
-        tree = self.tree
         self.position, self.radius, self.step, self.delay = (
             torch.as_tensor(a, device=device) for a in (tree.position, tree.radius, tree.step, tree.delay)
         )
-        base, apex = torch.as_tensor(tree.base, device=device), torch.as_tensor(tree.apex, device=device)
-        self.center = 0.5 * (base + apex)
-        self.opacity = self.step * self.radius / (self.radius + WALL_LAYER)
-        self.devices = devices(patient, run, tree).to(device)
-        self.field = contraction_field(self.position, base, apex)
-        self.device_field = contraction_field(self.devices.anchor, base, apex)
+        self.base, self.apex = torch.as_tensor(tree.base, device=device), torch.as_tensor(tree.apex, device=device)
+        self.center = 0.5 * (self.base + self.apex)
+        self.field = contraction_field(self.position, self.base, self.apex)
         aim = (1 - AIM_SHARE) * np.median(tree.position, axis=0) + AIM_SHARE * np.array(AIM)
         aim = aim + stream(run.seed, _AIM).normal(0, AIM_SD, 3)
         self.carm = CArm.of(run, torch.as_tensor(aim, dtype=torch.float32, device=device))
-        times = frame_times(run)
-        self.motion = run_motion(run, times, device)
-        ahead, behind = (run_motion(run, times + s * 0.5 * PULSE_S, device).contraction for s in (1, -1))
-        self.travel = ahead - behind
+        self.times = frame_times(run)
+        self.motion = run_motion(run, self.times, device)
         self.clock = FlowClock.of(run)
         blocked = torch.as_tensor(tree.blocked, device=device)
-        self.contrast: Float[Tensor, "f n"] = concentration(run, self.delay, blocked, times, self.clock)
-        self.injected = torch.as_tensor(injection(run, times), dtype=torch.float32, device=device)
-        self.veil = draw_veil(run, tree, self.clock).to(device)
+        self.contrast: Float[Tensor, "f n"] = concentration(run, self.delay, blocked, self.times, self.clock)
+
+    @cached_property
+    def lit(self) -> Bool[Tensor, "h w"]:
+        """Where the collimator lets at least half of the beam through."""
+        return torch.as_tensor(shutter(self.run)[0] > 0.5, device=self.device)
+
+    @cached_property
+    def opacity(self) -> Float[Tensor, " n"]:
+        """What a ray through a sample's middle gains from full contrast, mm, the wall's layer of blood left out."""
+        return self.step * self.radius / (self.radius + WALL_LAYER)
+
+    @cached_property
+    def travel(self) -> Float[Tensor, " f"]:
+        """How far contraction goes within a pulse."""
+        ahead, behind = (run_motion(self.run, self.times + s * 0.5 * PULSE_S, self.device).contraction for s in (1, -1))
+        return ahead - behind
+
+    @cached_property
+    def injected(self) -> Float[Tensor, " f"]:
+        """Share of full flow out of the catheter."""
+        return torch.as_tensor(injection(self.run, self.times), dtype=torch.float32, device=self.device)
+
+    @cached_property
+    def devices(self) -> Devices:
+        """What is opaque besides the vessels."""
+        return devices(self.patient, self.run, self.tree).to(self.device)
+
+    @cached_property
+    def device_field(self) -> Float[Tensor, "n 3"]:
+        """How contraction moves what the devices follow, mm."""
+        return contraction_field(self.devices.anchor, self.base, self.apex)
+
+    @cached_property
+    def veil(self) -> Veil:
+        """Faint contrast around the vessels."""
+        return draw_veil(self.run, self.tree, self.clock).to(self.device)
 
     def panning(self, frames: Int[Tensor, " f"]) -> Float[Tensor, "f 2"]:
         """Travel of the picture along columns and rows, px."""
