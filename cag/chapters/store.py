@@ -204,10 +204,11 @@ def run_task(kind: str, work: Work, settings: Settings, cohort: Cohort, store: S
     return run_tasks(kind, work, [settings], cohort, here, progress=False)[0]
 
 
-def task_folder(kind: str, work: Work, settings: Settings, cohort: Cohort, store: Store) -> RunFolder:
-    """The folder of a task, ``<root>/<kind>/<key>``, whether it was done or not."""
+def task_folder(kind: str, work: Work, settings: Settings, cohort: Cohort | str, store: Store) -> RunFolder:
+    """The folder of a task by its cohort or the cohort's digest, ``<root>/<kind>/<key>``, done or not."""
+    digest = cohort if isinstance(cohort, str) else cohort.digest()
     code = code_digest(work.__module__, COUNTED, NOT_COUNTED)
-    parts = (settings.digest(), cohort.digest(), trunk_digest(settings), code)
+    parts = (settings.digest(), digest, trunk_digest(settings), code)
     key = hashlib.sha256(":".join(parts).encode()).hexdigest()[:16]
     return RunFolder(store.root / kind / key, store)
 

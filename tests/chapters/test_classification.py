@@ -11,7 +11,6 @@ from sklearn.metrics import roc_auc_score
 from cag.anatomy import VIEWS
 from cag.chapters.classification import tables
 from cag.chapters.classification import training as experiment
-from cag.chapters.classification.material import Material
 from cag.chapters.classification.samples import (
     classification_samples,
     contrast_frames,
@@ -128,7 +127,7 @@ def test_arms_pick_the_epoch_by_the_part_they_claim():
 
 def test_a_stored_classifier_gives_the_stored_probabilities(drawn_cohort, grid_settings, grid_store, grid_predictions):
     cell = experiment.grid(grid_settings)[0]
-    model = experiment.load_classifier(grid_store, drawn_cohort.digest(), cell)
+    model = experiment.trained_classifier(cell, drawn_cohort, grid_store)
     rows = grid_predictions.query("n_categories == 2 and redundancy and arm == 'clean' and part == 'outer'")
     row = rows[(rows["model_view"] == cell.model_view) & (rows["fold"] == cell.fold)].iloc[0]
     image = drawn_cohort.frames(row["run_id"], [row["frame"]])
@@ -204,14 +203,15 @@ def test_networks_of_other_weights_are_not_taken_for_these(
     first, second = experiment.grid(xa)[0], experiment.grid(xa)[0]
     assert first.digest() != second.digest()
     with pytest.raises(InputError, match="other xa weights"):
-        experiment.load_classifier(grid_store, drawn_cohort.digest(), first)
+        experiment.load_classifier(first, experiment.cell_folder(first, drawn_cohort, grid_store))
     assert experiment.grid(grid_settings)[0].trunk == "", "random weights have no shards"
 
 
 def test_dealt_labels_spare_the_outer_fold_and_stay_with_their_run(drawn_cohort, grid_settings):
-    material = Material(drawn_cohort, experiment.grid(grid_settings)[0], "cpu")
-    samples = material.samples[material.samples["model_view"] == "RCA"]
-    parts = material.parts(samples, 0)
+    cell = experiment.grid(grid_settings)[0]
+    samples = experiment.samples_of(drawn_cohort, experiment.frames_of(cell))
+    samples = samples[samples["model_view"] == "RCA"]
+    parts = experiment.parts_of(drawn_cohort, cell, samples)
     dealt = experiment._dealt_anew(samples, parts, np.random.default_rng(1))
     outer = parts.eq("outer")
     assert dealt.loc[outer, "percent_stenosis"].equals(samples.loc[outer, "percent_stenosis"])
@@ -221,16 +221,27 @@ def test_dealt_labels_spare_the_outer_fold_and_stay_with_their_run(drawn_cohort,
     assert first == second
 
 
-def test_a_smaller_material_takes_its_frames_from_the_larger_one(drawn_cohort, grid_settings):
-    cells = experiment.grid(grid_settings)
-    whole = Material(drawn_cohort, cells[0], "cpu")
-    part = Material(drawn_cohort, cells[0].model_copy(update={"seed": 5}), "cpu", views=("RCA",), parent=whole)
-    rows = whole.samples["model_view"].eq("RCA").to_numpy()
-    assert torch.equal(part.images, whole.images[torch.from_numpy(rows.copy())])
-    assert part.trunk is not whole.trunk, "another seed draws other random weights"
+def test_frames_of_one_view_are_those_of_all_views(drawn_cohort, grid_settings):
+    cell = experiment.grid(grid_settings)[0]
+    frames = experiment.frames_of(cell)
+    own = frames._replace(views=("RCA",))
+    rows = experiment.samples_of(drawn_cohort, frames)["model_view"].eq("RCA").to_numpy()
+    assert len(experiment.samples_of(drawn_cohort, own)) == rows.sum()
+    every = experiment.images_of(drawn_cohort, frames)
+    assert torch.equal(experiment.images_of(drawn_cohort, own), every[torch.from_numpy(rows.copy())])
+
+
+def test_trunks_are_shared_where_they_start_alike(grid_settings):
+    cell = experiment.grid(grid_settings)[0]
+    other = cell.model_copy(update={"seed": 5})
+    trunk = experiment.new_classifier(cell).trunk
+    assert experiment.new_classifier(cell.model_copy(update={"fold": 1})).trunk is trunk
+    assert experiment.new_classifier(other).trunk is not trunk, "another seed draws other random weights"
+    xa = {"weights": "xa", "trunk": "digest"}
+    assert experiment.start_of(cell.model_copy(update=xa)) == experiment.start_of(other.model_copy(update=xa))
 
 
 def test_a_view_without_frames_is_refused(drawn_cohort, grid_settings, tmp_path):
     cell = experiment.grid(grid_settings)[0].model_copy(update={"model_view": "LCA RAO caudal"})
     with pytest.raises(LabelError, match="no frame to train on"):
-        experiment.train_cell(drawn_cohort, cell, RunFolder(tmp_path), material=Material(drawn_cohort, cell, "cpu"))
+        experiment.train_cell(drawn_cohort, cell, RunFolder(tmp_path, Store(tmp_path)))

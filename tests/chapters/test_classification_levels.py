@@ -7,7 +7,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from cag.chapters.bundle import load_part
 from cag.chapters.classification import levels, tables
+from cag.chapters.classification.settings import CellSettings
+from cag.chapters.classification.training import new_classifier
+from cag.chapters.store import Store
 from cag.metrics.operating import youden_threshold
 
 
@@ -77,3 +81,18 @@ def test_panels_of_the_curves(grid_predictions, reference):
     assert list(panels) == ["LCA, images", "RCA, images", "LCA, arteries", "RCA, arteries", "Patients"]
     assert list(panels["LCA, images"]) == ["2-CAT + redundancy", "2-CAT", "3-CAT + redundancy", "3-CAT"]
     assert all(len(table) == 12 for table in panels["Patients"].values())
+
+
+def test_the_bundle_holds_the_classifiers_that_read_a_study(drawn_cohort, grid_settings, grid_store, grid_predictions):
+    levels.export_classifiers(drawn_cohort, grid_settings, grid_store, grid_predictions)
+    part = load_part(grid_store.root, "classification")
+    cells = {name: CellSettings.checked(own) for name, own in part.facts["cells"].items()}
+    assert len(cells) == 2 * 2 * 2 and all(cell.redundancy for cell in cells.values())
+    assert set(part.facts["folds"]) == set(drawn_cohort.manifest["patient_id"])
+    assert 0 <= part.facts["operating"]["threshold"] <= 1
+    for name, cell in cells.items():
+        new_classifier(cell).head.load_state_dict(part.folder.load_weights(name))
+    lone = grid_settings.model_copy(update={"redundancy": (False,), "profile": "lone"})
+    elsewhere = Store(grid_store.root / "lone")
+    levels.export_classifiers(drawn_cohort, lone, elsewhere, grid_predictions)
+    assert not elsewhere.root.exists()

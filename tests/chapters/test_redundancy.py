@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
-from cag.chapters.redundancy import redundancy as ablation
+from cag.chapters import redundancy as ablation
 from cag.settings import LabelError, SettingsError
 
 
@@ -27,7 +28,7 @@ def test_both_trainings_look_at_the_same_frames(drawn_cohort, grid_settings, gri
     keys = ["run_id", "frame", "fold"]
     pairs = mass.groupby(keys)["training"].apply(sorted)
     assert all(pair == ["with", "without"] for pair in pairs)
-    assert len(examples.frames) == len(examples.titles) == 2
+    assert {example.title[:3] for example in examples} == {"LCA", "RCA"} and len(examples) == 2
     summary = ablation.mass_summary(mass, bootstrap=5, seed=0)
     assert set(summary["training"]) == {"with", "without", "share of the area"}
     area = summary.query("training == 'share of the area' and metric == 'lumen'")["value"].iloc[0]
@@ -57,6 +58,28 @@ def test_background_calls_add_up_and_only_redundancy_training_knows_redundant(gr
     assert without["value"].eq(0).all() and calls["low"].notna().all()
 
 
-def test_one_training_alone_has_nothing_to_compare(grid_settings):
+def test_one_training_alone_has_nothing_to_compare(drawn_cohort, grid_settings, grid_store):
     with pytest.raises(SettingsError, match="redundancy"):
-        ablation.contrasted_cells(grid_settings.model_copy(update={"redundancy": (True,)}))
+        alone = grid_settings.model_copy(update={"redundancy": (True,)})
+        ablation.activation_mass(drawn_cohort, alone, grid_store)
+
+
+def test_rank_correlation_is_scipy_s_and_undefined_without_any_order(rng):
+    first, second = rng.random((2, 3, 4, 5))
+    expected = [spearmanr(a.ravel(), b.ravel()).statistic for a, b in zip(first, second, strict=True)]
+    np.testing.assert_allclose(ablation.rank_correlation(first, second), expected)
+    np.testing.assert_allclose(ablation.rank_correlation(first, first**3), 1)
+    assert np.isnan(ablation.rank_correlation(first, second * 0)).all()
+
+
+def test_maps_change_when_weights_are_drawn_anew(drawn_cohort, grid_settings, grid_store, grid_predictions):
+    check = ablation.randomization_check(drawn_cohort, grid_settings, grid_store)
+    assert check.groupby("drawn").size().nunique() == 1
+    summary = ablation.randomization_summary(check, bootstrap=5, seed=0)
+    assert summary["drawn"].drop_duplicates().tolist() == list(ablation.STAGES_DRAWN)
+    correlation = summary[summary["metric"] == "correlation"].set_index("drawn")["value"]
+    assert correlation["nothing"] == pytest.approx(1)
+    assert correlation.drop("nothing").min() < 0.99
+    bare = dataclasses.replace(drawn_cohort, boxes=drawn_cohort.boxes.iloc[:0])
+    with pytest.raises(LabelError, match="boxes"):
+        ablation.randomization_check(bare, grid_settings, grid_store)

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import cohen_kappa_score
 
-from cag.chapters.classification.epochs import targets_of
 from cag.chapters.classification.samples import LabelRule, classification_samples
 from cag.chapters.classification.settings import ClassificationSettings
 from cag.chapters.classification.tables import labeled_frames, outputs_of
+from cag.chapters.classification.training import targets_of
 from cag.data.cohort import Cohort
 from cag.metrics.measured import of_scores
 from cag.metrics.tables import bootstrap_table, interval_table, weighted_mean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Literal
 
@@ -10,7 +11,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from cag.chapters.classification.settings import ClassificationSettings
+from cag.anatomy import THREE_CATEGORIES, TWO_CATEGORIES
+from cag.chapters.bundle import export_part
+from cag.chapters.classification.settings import ClassificationSettings, grid
 from cag.chapters.classification.tables import (
     SYSTEM,
     labeled_frames,
@@ -20,6 +23,9 @@ from cag.chapters.classification.tables import (
     system_name,
     systems,
 )
+from cag.chapters.classification.training import cell_folder
+from cag.chapters.reading.operating import operating_point
+from cag.chapters.store import Store
 from cag.data.cohort import Cohort
 from cag.data.severity import artery_severity
 from cag.metrics.aggregation import HOWS, How, aggregate
@@ -32,6 +38,31 @@ LEVELS: tuple[Level, ...] = ("artery", "patient")
 #: From which score on disease is called: one half, or the inner patients' best or safest score.
 Point = Literal["half", "youden", "rule_out"]
 POINTS: tuple[Point, ...] = ("half", "youden", "rule_out")
+
+
+def export_classifiers(cohort: Cohort, settings: ClassificationSettings, store: Store, table: pd.DataFrame) -> None:
+    """Export the classifiers with redundancy training of two and of three categories, with their operating point.
+
+    Without those of two categories, by which a study is read, nothing is exported.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See ``run_grid``.
+    """
+    systems = (TWO_CATEGORIES, THREE_CATEGORIES)
+    cells = [cell for cell in grid(settings) if cell.redundancy and cell.cut_points in systems]
+    if not any(cell.cut_points == TWO_CATEGORIES for cell in cells):
+        return
+    named = {f"{cell.n_categories}-{cell.model_view}-{cell.fold}".replace(" ", "_"): cell for cell in cells}
+    weights = {name: cell_folder(cell, cohort, store).load_weights("classifier") for name, cell in named.items()}
+    folds = labeled_frames(table).drop_duplicates("patient_id").set_index("patient_id")["fold"]
+    facts = {
+        "cells": {name: cell.model_dump(mode="json") for name, cell in named.items()},
+        "operating": asdict(operating_point(table)),
+        "folds": {str(patient): int(fold) for patient, fold in folds.items()},
+    }
+    export_part(store, "classification", settings=settings, cohort=cohort, weights=weights, facts=facts)
 
 
 def reference_standard(cohort: Cohort, settings: ClassificationSettings) -> pd.DataFrame:

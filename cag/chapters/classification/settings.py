@@ -42,7 +42,7 @@ class ClassificationSettings(StudySettings):
     backbone : str
         ``inception_v3``, or another convolutional classifier of torchvision by name.
     further_seeds : sequence of int
-        Seeds with which the leading system is trained again (``classification_variants``).
+        Seeds with which the leading system is trained again (``run_variants``).
     compare_weights : sequence of str
         Initial weights that are compared with ``weights``.
     variant_views : sequence of str
@@ -84,15 +84,17 @@ class ClassificationSettings(StudySettings):
         """Percent stenosis from which on a patient counts as diseased."""
         return self.cut_points[0][0]
 
+    @property
+    def fit(self) -> FitSettings:
+        """How each network is trained."""
+        return FitSettings.checked(self.model_dump(include=set(FitSettings.model_fields)))
+
 
 class CellSettings(Settings):
     """All that one cell of the grid depends on besides the cohort.
 
-    Attributes
-    ----------
-    trunk : str
-        Digest of the ``xa`` weights; empty where the trunk starts otherwise. Networks of an earlier
-        trunk are therefore never taken for those of this one.
+    Its digest is the seed of the cell's training. ``trunk`` is the digest of the ``xa`` weights, empty where the
+    trunk starts otherwise.
     """
 
     cut_points: tuple[float, ...]
@@ -120,11 +122,10 @@ class CellSettings(Settings):
 def grid(settings: ClassificationSettings) -> list[CellSettings]:
     """Every cell of the experiment, the most valuable first: fewest categories with redundancy training."""
     own = set(CellSettings.model_fields) - {"cut_points", "redundancy", "fit"}
-    shared = settings.model_dump(include=own) | {"trunk": trunk_digest(settings.weights)}
-    training = FitSettings.checked(settings.model_dump(include=set(FitSettings.model_fields)))
+    shared = settings.model_dump(include=own) | {"trunk": trunk_digest(settings.weights), "fit": settings.fit}
     systems = sorted(product(settings.cut_points, settings.redundancy), key=lambda cell: (len(cell[0]), not cell[1]))
     return [
-        CellSettings(**shared, cut_points=cuts, redundancy=redundant, model_view=view, fold=fold, fit=training)
+        CellSettings(**shared, cut_points=cuts, redundancy=redundant, model_view=view, fold=fold)
         for (cuts, redundant), fold, view in product(systems, range(settings.folds), settings.model_views)
     ]
 

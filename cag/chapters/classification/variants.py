@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from cag.chapters.classification.comparisons import difference
-from cag.chapters.classification.epochs import select_epochs
 from cag.chapters.classification.levels import level_scores
-from cag.chapters.classification.material import Material
 from cag.chapters.classification.settings import CellSettings, ClassificationSettings, leading_cells, trunk_digest
 from cag.chapters.classification.tables import labeled_frames, outputs_of
-from cag.chapters.classification.training import train_cell
-from cag.chapters.store import RunFolder, Store
-from cag.chapters.tasks import Task, run_tasks
+from cag.chapters.classification.training import KIND, chosen_epochs, frames_of, start_of, train_cell, train_on
+from cag.chapters.store import RunFolder, Store, run_tasks
 from cag.data.cohort import Cohort
 from cag.metrics.intervals import Estimate, interval_text
 from cag.metrics.measured import of_scores
@@ -36,22 +32,17 @@ class VariantSettings(Settings):
     ----------
     permuted : bool
         Whether the labels are dealt anew before training.
+    views : sequence of str
+        Model views whose maps are computed together; all where there are none.
     """
 
     cell: CellSettings
     permuted: bool = False
+    views: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Variants:
-    """Predictions of every variant that could be trained, and why the others could not.
-
-    Attributes
-    ----------
-    predictions : DataFrame
-        The columns of ``select_epochs`` and ``variant``.
-    refused : dict of str to str
-    """
+class Variants(NamedTuple):
+    """Predictions of every variant (columns of ``select_epochs`` and ``variant``), and why others were refused."""
 
     predictions: pd.DataFrame
     refused: dict[str, str]
@@ -72,56 +63,42 @@ def variants(settings: ClassificationSettings) -> dict[str, dict[str, object]]:
     return named | {PERMUTED: {}}
 
 
-def run_variants(
-    cohort: Cohort, settings: ClassificationSettings, store: Store, material: Material | None = None
-) -> Variants:
+def run_variants(cohort: Cohort, settings: ClassificationSettings, store: Store) -> Variants:
     """Train the leading system of some views in every other way, and publish ``classification_variants``.
 
     Variants are stored apart from the grid, so that no later stage takes one for a network of the study.
     One whose weights or labels cannot be had is left out, with the reason.
 
-    Parameters
-    ----------
-    material : Material, optional
-        Frames and maps that are in memory already.
+    Raises
+    ------
+    InputError
+        If none of ``variant_views`` is trained.
     """
     cells = [cell for cell in leading_cells(settings) if cell.model_view in settings.variant_views]
     if not cells:
         remedy = f"Name some of {', '.join(settings.model_views)}"
         raise InputError("none of these views is trained", field="variant_views", remedy=remedy)
-    base = material or Material(cohort, cells[0], settings.device)
-    study = run_tasks(
-        [Task("classification", cell, partial(train_cell, material=base)) for cell in cells], cohort, store
-    )
-    tables, refused = [_chosen(study).assign(variant=STUDY)], {}
+    views = tuple(dict.fromkeys(cell.model_view for cell in cells))
+    study = chosen_epochs(run_tasks(KIND, train_cell, cells, cohort, store))
+    tables, refused = [study.assign(variant=STUDY)], {}
     for name, changes in variants(settings).items():
         changed = [cell.model_copy(update=changes) for cell in cells]
+        own = () if start_of(changed[0]) == start_of(cells[0]) else views
+        wanted = [VariantSettings(cell=cell, permuted=name == PERMUTED, views=own) for cell in changed]
         try:
-            rows = _train_again(cohort, changed, name == PERMUTED, store, base)
+            folders = run_tasks("classification_variant", train_variant, wanted, cohort, store)
         except InputError as error:
             refused[name] = str(error)
             continue
-        tables.append(rows.assign(variant=name))
+        tables.append(chosen_epochs(folders).assign(variant=name))
     predictions = store.publish("classification_variants", pd.concat(tables, ignore_index=True))
     return Variants(predictions, refused)
 
 
-def _train_again(
-    cohort: Cohort, cells: list[CellSettings], permuted: bool, store: Store, base: Material
-) -> pd.DataFrame:
-    views = tuple(dict.fromkeys(cell.model_view for cell in cells))
-    own = Material(cohort, cells[0], base.device, views=views, parent=base)
-    wanted = [VariantSettings(cell=cell, permuted=permuted) for cell in cells]
-    tasks = [Task("classification_variant", variant, partial(_train, material=own)) for variant in wanted]
-    return _chosen(run_tasks(tasks, cohort, store))
-
-
-def _chosen(folders: list[RunFolder]) -> pd.DataFrame:
-    return pd.concat([select_epochs(folder.load_table("predictions")) for folder in folders], ignore_index=True)
-
-
-def _train(cohort: Cohort, variant: VariantSettings, folder: RunFolder, *, material: Material) -> None:
-    train_cell(cohort, variant.cell, folder, material=material, permuted=variant.permuted)
+def train_variant(cohort: Cohort, variant: VariantSettings, folder: RunFolder) -> None:
+    """Train one cell in another way; stores what ``train_cell`` stores."""
+    frames = frames_of(variant.cell)._replace(views=variant.views)
+    train_on(cohort, variant.cell, folder, frames, permuted=variant.permuted)
 
 
 def variant_table(found: Variants, reference: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
@@ -169,6 +146,11 @@ def readable_variants(table: pd.DataFrame) -> pd.DataFrame:
 
 def seed_spread(table: pd.DataFrame) -> dict[str, float]:
     """Lowest and highest area over the seeds at either level, and how many seeds there are.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``variant, level, value``; see ``analysis.variant_table``.
 
     Returns
     -------

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from cag.anatomy import TWO_CATEGORIES
-from cag.chapters.classification.training import CellSettings, load_classifier
+from cag.chapters.classification.training import CellSettings, cell_folder, load_classifier
 from cag.chapters.store import Store
 from cag.networks.classifier import StenosisClassifier
 from cag.settings import InputError
@@ -46,7 +46,7 @@ class FoldClassifiers:
         trained: dict[str, dict[tuple[int, str], tuple[float, CellSettings]]] = {}
         for path in sorted((store.root / "classification").glob("*/settings.json")):
             cell = _cell_of(path)
-            if cell is None or store.folder("classification", cell, cohort_digest).path.name != path.parent.name:
+            if cell is None or cell_folder(cell, cohort_digest, store).path.name != path.parent.name:
                 continue
             if (cell.cut_points, cell.redundancy, cell.folds, cell.seed) != (TWO_CATEGORIES, True, folds, seed):
                 continue
@@ -75,7 +75,8 @@ class FoldClassifiers:
 
     def load(self, fold: int, view: str) -> StenosisClassifier:
         """The classifier of a fold and view, in evaluation mode on the CPU."""
-        return load_classifier(self.store, self.cohort_digest, self.cells[fold, view])
+        cell = self.cells[fold, view]
+        return load_classifier(cell, cell_folder(cell, self.cohort_digest, self.store))
 
     def parts(self, fold: int) -> dict[str, str]:
         """``inner`` or ``outer`` for each patient that no classifier of the fold was trained on.
@@ -84,7 +85,7 @@ class FoldClassifiers:
         """
         parts: dict[str, str] = {}
         for view in self.views:
-            folder = self.store.folder("classification", self.cells[fold, view], self.cohort_digest)
+            folder = cell_folder(self.cells[fold, view], self.cohort_digest, self.store)
             rows = folder.load_table("predictions")[["patient_id", "part"]].drop_duplicates()
             parts |= dict(zip(rows.patient_id, rows.part, strict=True))
         return parts

@@ -13,6 +13,7 @@ from cag.anatomy import THREE_CATEGORIES, TWO_CATEGORIES
 from cag.chapters.classification.training import (
     CellSettings,
     ClassificationSettings,
+    cell_folder,
     grid,
     load_classifier,
 )
@@ -144,12 +145,12 @@ class ReadingModels:
         """A classifier in evaluation mode; small ones on a shared frozen trunk are kept, whole networks are not."""
         cell = self.cells[key]
         if cell.trainable == "all":
-            return load_classifier(self.store, self.stage.cohort_digest, cell)
+            return load_classifier(cell, cell_folder(cell, self.stage.cohort_digest, self.store))
         if key not in self._heads:
             trunk = frozen_trunk(cell.weights, cell.seed, cell.backbone)
             outputs = len(cell.cut_points) + 1 + int(cell.redundancy)
             model = StenosisClassifier(trunk, outputs, head=cell.head, trainable="head")
-            folder = self.store.folder("classification", cell, self.stage.cohort_digest)
+            folder = cell_folder(cell, self.stage.cohort_digest, self.store)
             model.head.load_state_dict(folder.load_weights("classifier"))
             self._heads[key] = model.eval()
         return self._heads[key]
@@ -198,7 +199,7 @@ def _cells(store: Store, settings: ClassificationSettings, digest: str) -> dict[
     """Trained classifiers with redundancy training; all of 2-CAT must be there."""
     both = settings.model_copy(update={"cut_points": tuple(SYSTEMS.values()), "redundancy": (True,)})
     cells = {(len(cell.cut_points) + 1, cell.model_view, cell.fold): cell for cell in grid(both)}
-    trained = {key for key, cell in cells.items() if store.folder("classification", cell, digest).complete}
+    trained = {key for key, cell in cells.items() if cell_folder(cell, digest, store).complete}
     for system, view, fold in cells.keys() - trained:
         if system == 2:
             problem = f"holds no trained 2-CAT classifier with redundancy training for {view}, fold {fold + 1}"

@@ -1,0 +1,285 @@
+"""What redundancy training does to where the networks look: heatmap mass on lumen, lesions and the rest.
+
+Beside it the heatmaps' sanity check: do they depend on what the network learned? Weights are drawn anew, head first
+(Adebayo et al. 2018).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, UInt8
+from scipy.stats import rankdata
+from torch import Tensor
+
+from cag.chapters.classification.comparisons import difference
+from cag.chapters.classification.settings import CellSettings, ClassificationSettings, leading_cells
+from cag.chapters.classification.tables import systems
+from cag.chapters.classification.training import (
+    frames_of,
+    images_of,
+    new_classifier,
+    parts_of,
+    samples_of,
+    trained_classifier,
+)
+from cag.chapters.store import Store
+from cag.data.cohort import Cohort
+from cag.metrics.measured import Measured
+from cag.metrics.tables import bootstrap_table, weighted_mean
+from cag.metrics.weighted import ratio
+from cag.networks.cam import activation_from_maps, class_activation, enlarge_activation
+from cag.networks.classifier import StenosisClassifier
+from cag.networks.inception import build_trunk
+from cag.networks.transforms import scale
+from cag.networks.trunk import Trunk
+from cag.settings import LabelError, SettingsError
+
+#: Frames of each classifier and fold, the tightest visible stenoses first.
+FRAMES_PER_CELL = 8
+REGIONS = ("lumen", "lesion", "background")
+#: What is drawn anew: nothing, the head, the head and every layer of the trunk.
+STAGES_DRAWN = ("nothing", "head", "head and trunk")
+_SEED_OF_DRAWN = 10_007
+
+
+class Seen(NamedTuple):
+    """Frames of a cell's outer fold with a visible stenosis, tightest first, and what is known of their pixels."""
+
+    rows: pd.DataFrame
+    images: UInt8[Tensor, "n s s"]
+    lumen: Bool[np.ndarray, "n s s"]
+    lesion: Bool[np.ndarray, "n s s"]
+
+
+class Example(NamedTuple):
+    """A frame to show, with its heatmaps without and with redundancy training."""
+
+    title: str
+    frame: UInt8[np.ndarray, "s s"]
+    without: Float[np.ndarray, "s s"]
+    with_: Float[np.ndarray, "s s"]
+
+
+def activation_mass(
+    cohort: Cohort, settings: ClassificationSettings, store: Store
+) -> tuple[pd.DataFrame, list[Example]]:
+    """Share of each heatmap on lumen, lesion boxes and background, for the leading networks of every fold.
+
+    The frames are of the outer fold, with a visible box of at least the first cut-point. The logits of all
+    categories with stenosis are explained together. Heatmap cells are put where the network's unpadded
+    convolutions look.
+
+    Returns
+    -------
+    DataFrame
+        ``run_id, patient_id, frame, model_view, fold, training, lumen, lesion, background`` and the shares
+        of the image's area, ``lumen_area, lesion_area``.
+    list of Example
+        The tightest stenosis of each classifier.
+
+    Raises
+    ------
+    SettingsError
+        If the run trains only with or only without redundancy frames.
+    LabelError
+        If the cohort has no lumen masks (only simulated ones do) or no such frame.
+    """
+    if len(set(settings.redundancy)) < 2:
+        remedy = "Set redundancy to [False, True] and run again"
+        raise SettingsError("one training alone cannot be compared", field="redundancy", remedy=remedy)
+    rows: list[pd.DataFrame] = []
+    examples: dict[str, tuple[float, Example]] = {}
+    for cell, seen in _seen_by(cohort, settings):
+        maps = {}
+        for training in (False, True):
+            model = trained_classifier(cell.model_copy(update={"redundancy": training}), cohort, store)
+            maps[training] = class_activation(model, scale(seen.images), range(1, cell.n_categories), aligned=True)
+            name, shares = "with" if training else "without", shares_of(maps[training], seen.lumen, seen.lesion)
+            rows.append(seen.rows.assign(fold=cell.fold, training=name, **shares))
+        percent = float(seen.rows["visible"].iloc[0])
+        if percent > examples.get(cell.model_view, (0.0, None))[0]:
+            title = f"{cell.model_view}\n{percent:.0f} %"
+            shown = Example(title, seen.images[0].numpy(), maps[False][0], maps[True][0])
+            examples[cell.model_view] = percent, shown
+    ordered = sorted(examples.values(), key=lambda entry: -entry[0])
+    return pd.concat(rows, ignore_index=True), [example for _, example in ordered]
+
+
+def mass_summary(mass: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
+    """Mean shares with patient-bootstrap intervals, for each training and for the image's area."""
+    metrics = {name: weighted_mean(name) for name in REGIONS}
+    rng = np.random.default_rng(seed)
+    tables = [bootstrap_table(mass, metrics, n=bootstrap, rng=rng, by=("training",))]
+    area = mass[mass["training"] == "with"].assign(
+        lumen=lambda t: t["lumen_area"], lesion=lambda t: t["lesion_area"], training="share of the area"
+    )
+    area["background"] = 1 - area["either_area"]
+    tables.append(bootstrap_table(area, metrics, n=bootstrap, rng=rng, by=("training",)))
+    return pd.concat(tables, ignore_index=True)
+
+
+def mass_difference(mass: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
+    """Shares with minus without redundancy training, on the same frames of the same resampled patients."""
+
+    def measured(rows: pd.DataFrame) -> Measured:
+        means = {name: weighted_mean(name) for name in REGIONS}
+        return Measured(
+            lambda weights: {name: mean(rows, weights) for name, mean in means.items()},
+            rows["patient_id"].to_numpy(),
+            lambda name: "no map has any mass",
+        )
+
+    first, second = (measured(mass[mass["training"].eq(name)]) for name in ("with", "without"))
+    return difference(first, second, bootstrap, seed)
+
+
+def background_calls(predictions: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
+    """What the networks of the fewest categories (clean arm) call frames without contrast.
+
+    Returns
+    -------
+    DataFrame
+        ``artery, training, n_rows, metric`` (shares called ``normal``, ``diseased`` and ``redundant``, and the mean
+        probability ``p_stenosis``), ``value, low, high``.
+    """
+    k = systems(predictions)[0][0]
+    rows = predictions.query("redundant and part == 'outer' and arm == 'clean' and n_categories == @k")
+    outputs = rows[[*(f"p_{index}" for index in range(k)), "p_redundant"]].to_numpy()
+    calls = outputs.argmax(axis=1)
+    table = rows[["patient_id", "artery"]].assign(
+        training=np.where(rows["redundancy"], "with redundancy", "without redundancy"),
+        normal=calls == 0,
+        diseased=(calls > 0) & (calls < k),
+        redundant=calls == k,
+        p_stenosis=outputs[:, 1:k].sum(axis=1),
+    )
+    metrics = {name: weighted_mean(name) for name in ("normal", "diseased", "redundant", "p_stenosis")}
+    return bootstrap_table(table, metrics, n=bootstrap, rng=np.random.default_rng(seed), by=("artery", "training"))
+
+
+def randomization_check(cohort: Cohort, settings: ClassificationSettings, store: Store) -> pd.DataFrame:
+    """Heatmaps of the leading networks on unseen frames with stenosis, as trained and with weights drawn anew.
+
+    Returns
+    -------
+    DataFrame
+        ``run_id, patient_id, frame, model_view, fold, drawn, correlation`` (Spearman's, between a map and that
+        of the trained network on the map's cells) and ``lumen, lesion, background`` (shares of the mass).
+        A map without evidence anywhere gives NaN.
+
+    Raises
+    ------
+    LabelError
+        If the cohort has no lumen masks or no such frame.
+    """
+    drawn = build_trunk("random", _SEED_OF_DRAWN, settings.backbone).eval()
+    tables = []
+    for cell, seen in _seen_by(cohort, settings):
+        trained = trained_classifier(cell, cohort, store)
+        coarse = _redrawn_maps(trained, drawn, cell, scale(seen.images))
+        for name, maps in coarse.items():
+            full = enlarge_activation(maps, settings.image_size, settings.image_size, trained.trunk)
+            similar = {"correlation": rank_correlation(coarse["nothing"], maps)}
+            shares = shares_of(full, seen.lumen, seen.lesion)
+            tables.append(seen.rows.assign(fold=cell.fold, drawn=name, **similar, **shares))
+    return pd.concat(tables, ignore_index=True)
+
+
+def randomization_summary(check: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
+    """Mean correlation and mean share on the lumen for each stage, with patient-bootstrap intervals."""
+    metrics = {name: weighted_mean(name) for name in ("correlation", "lumen", "lesion")}
+    table = check.assign(drawn=pd.Categorical(check["drawn"], STAGES_DRAWN, ordered=True))
+    return bootstrap_table(table, metrics, n=bootstrap, rng=np.random.default_rng(seed), by=("drawn",))
+
+
+def rank_correlation(first: Float[np.ndarray, "n y x"], second: Float[np.ndarray, "n y x"]) -> Float[np.ndarray, " n"]:
+    """Spearman's correlation of the cells of each pair of maps; NaN where a map is the same everywhere."""
+    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
+    a, b = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
+    return ratio((a * b).sum(axis=1), np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1)))
+
+
+def seen_frames(cohort: Cohort, cell: CellSettings) -> Seen:
+    """Labeled outer frames of a cell with a box of at least its first cut-point, one a run, tightest first.
+
+    Raises
+    ------
+    LabelError
+        If the cohort has no boxes or no lumen masks.
+    """
+    samples = samples_of(cohort, frames_of(cell), cell.label_rule)
+    own = samples[samples["model_view"].eq(cell.model_view) & ~samples["redundant"]]
+    own = own[parts_of(cohort, cell, own).eq("outer")]
+    boxes = cohort.boxes[cohort.boxes["percent_stenosis"] >= cell.cut_points[0]]
+    worst = boxes.groupby(["run_id", "frame"])["percent_stenosis"].max()
+    rows = own.merge(worst.rename("visible"), how="left", left_on=["run_id", "frame"], right_index=True)
+    rows = rows.dropna(subset=["visible"]).sort_values(["visible", "run_id", "frame"], ascending=[False, True, True])
+    rows = rows.drop_duplicates("run_id").head(FRAMES_PER_CELL)
+    images = images_of(cohort, frames_of(cell))[torch.as_tensor(rows.index.to_numpy(copy=True))]
+    masks = [
+        _masks(cohort, boxes, str(run_id), int(frame), cell.image_size)
+        for run_id, frame in zip(rows["run_id"], rows["frame"], strict=True)
+    ]
+    empty = np.zeros((0, cell.image_size, cell.image_size), dtype=bool)
+    lumen, lesion = (np.stack(own) for own in zip(*masks, strict=True)) if masks else (empty, empty)
+    return Seen(rows, images, lumen, lesion)
+
+
+def shares_of(
+    maps: Float[np.ndarray, "n s s"], lumen: Bool[np.ndarray, "n s s"], lesion: Bool[np.ndarray, "n s s"]
+) -> dict[str, Float[np.ndarray, " n"]]:
+    """Share of each map's mass on each region; a map of zeros has no mass and gives NaN."""
+    total = maps.sum(axis=(1, 2))
+    total = np.where(total > 0, total, np.nan)
+    either = lumen | lesion
+    return {
+        "lumen": (maps * lumen).sum(axis=(1, 2)) / total,
+        "lesion": (maps * lesion).sum(axis=(1, 2)) / total,
+        "background": (maps * ~either).sum(axis=(1, 2)) / total,
+        "lumen_area": lumen.mean(axis=(1, 2)),
+        "lesion_area": lesion.mean(axis=(1, 2)),
+        "either_area": either.mean(axis=(1, 2)),
+    }
+
+
+def _seen_by(cohort: Cohort, settings: ClassificationSettings) -> list[tuple[CellSettings, Seen]]:
+    """The leading cells that see a frame with stenosis in their outer fold, with these frames."""
+    found = [(cell, seen_frames(cohort, cell)) for cell in leading_cells(settings)]
+    found = [(cell, seen) for cell, seen in found if len(seen.rows)]
+    if not found:
+        problem = f"no frame of an outer fold shows a stenosis of at least {settings.disease_from:g} %"
+        raise LabelError(problem, field="boxes", remedy="Raise the patients of the cohort")
+    return found
+
+
+def _masks(
+    cohort: Cohort, boxes: pd.DataFrame, run_id: str, frame: int, size: int
+) -> tuple[Bool[np.ndarray, "s s"], Bool[np.ndarray, "s s"]]:
+    """Lumen mask and filled lesion boxes of a frame at the working size."""
+    full = cohort.lumen_mask(run_id, [frame])[None].float()
+    lumen = torch.nn.functional.adaptive_max_pool2d(full, size)[0, 0].bool().numpy()
+    lesion = np.zeros((size, size), dtype=bool)
+    here = boxes[boxes["run_id"].eq(run_id) & boxes["frame"].eq(frame)]
+    for x1, y1, x2, y2 in here[["x1", "y1", "x2", "y2"]].to_numpy() * size / full.shape[-1]:
+        lesion[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = True
+    return lumen, lesion
+
+
+def _redrawn_maps(
+    trained: StenosisClassifier, drawn: Trunk, cell: CellSettings, images: Tensor
+) -> dict[str, Float[np.ndarray, "n y x"]]:
+    """Class activation on cells, as trained and at each stage of drawing anew."""
+    other = cell.model_copy(update={"seed": cell.seed + _SEED_OF_DRAWN})
+    head = new_classifier(other, trained.trunk).head.eval()
+    diseased = range(1, cell.n_categories)
+    with torch.no_grad():
+        own, foreign = trained.maps(images).float(), drawn(images).float()
+    return {
+        "nothing": activation_from_maps(trained.head, own, diseased),
+        "head": activation_from_maps(head, own, diseased),
+        "head and trunk": activation_from_maps(head, foreign, diseased),
+    }

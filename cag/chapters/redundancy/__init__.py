@@ -1,1 +1,0 @@
-"""What redundancy training does."""
