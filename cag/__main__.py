@@ -71,8 +71,8 @@ def fetch(
     yes: Annotated[bool, typer.Option("--yes", help="The license is accepted; do not ask")] = False,
 ) -> None:
     """Download a public set of angiograms after showing its license, and read it once; goes on where it stopped."""
+    from cag.data.public.fetch import SOURCES, describe
     from cag.data.public.fetch import fetch as fetch_set
-    from cag.data.public.sources import SOURCES, describe
 
     if name not in SOURCES:
         raise InputError(f"{name!r} is no known set", field="fetch", remedy=f"Known: {', '.join(SOURCES)}")

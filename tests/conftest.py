@@ -39,7 +39,7 @@ def cag_data() -> Path:
 @pytest.fixture
 def write_run(rng: np.random.Generator) -> Callable[..., np.ndarray]:
     """Write a tiny run as DICOM and return its frames: ``write_run(path, n_frames=5, fps=15, ...)``."""
-    from cag.data.dicom import write_cine
+    from cag.data.dicom_write import write_cine
 
     def write(path: Path, n_frames: int = 5, size: tuple[int, int] = (32, 40), **options: object) -> np.ndarray:
         frames = rng.integers(0, 256, (n_frames, *size), dtype=np.uint8)

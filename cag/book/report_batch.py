@@ -21,11 +21,10 @@ from cag.chapters.reading.words import NOT_A_DEVICE
 from cag.chapters.stages import load_stage
 from cag.chapters.store import RunFolder, Store, write_atomically
 from cag.chapters.tasks import Task, run_tasks
-from cag.data.archives import is_archive
+from cag.data.archives import is_archive, tree_entries
 from cag.data.cohort import Cohort
 from cag.data.fingerprint import file_digest
 from cag.data.pseudonyms import pseudonym
-from cag.data.study_tree import tree_entries
 from cag.data.tables import empty_table
 from cag.settings import InputError, Settings
 

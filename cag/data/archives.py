@@ -1,38 +1,39 @@
-"""Zip and tar archives of unknown origin: their files one by one, within limits, never written by their own names."""
+"""The files of a folder or of an archive of unknown origin: within limits, and nothing outside is reached."""
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import io
+import os
 import stat
 import tarfile
+import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from cag.settings import InputError
 
 #: Files are taken for archives by their names; other compressions may ask for gigabytes to open one byte.
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2")
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+#: A folder with more files is no study; walking it would only look like hanging.
+MAX_FILES = 100_000
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 _CHUNK = 2**20
 _AGAIN = "Unpack it yourself with a tool you trust, or export the study again"
+_STUDY = "Give the folder, or the zip or tar archive, that holds a patient's DICOM files"
+
+#: Name of an entry, why it is not read, and how to open it (None for a folder).
+_Entries = Iterator[tuple[str, str, Callable[[], Any] | None]]
 
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """What an archive may hold at most; counted while it is unpacked, since its own table may lie.
-
-    Attributes
-    ----------
-    members : int
-    member_bytes, total_bytes : int
-        Unpacked.
-    """
+    """Entries and unpacked bytes an archive may hold; counted while it is unpacked, since its own table may lie."""
 
     members: int = 20_000
     member_bytes: int = 2**31
@@ -40,25 +41,29 @@ class ArchiveLimits:
 
 
 @dataclass(frozen=True)
-class Member:
-    """A file of an archive, copied to ``path``, or not, and why.
+class FoundFile:
+    """A file of a folder or an archive.
 
     Attributes
     ----------
     name : str
-        As the archive has it; never used as a path without `inside`.
+        Below the study, with slashes; of an archive as the archive has it, never to be used as a path by itself.
     path : Path or None
-        Where the copy lies until the next member is asked for.
+        Where to read it (of an archive: until the next is asked for); None where it must not be read.
     problem : str
+        Why not.
     """
 
     name: str
     path: Path | None
-    problem: str
+    problem: str = ""
 
 
 class ArchiveError(InputError):
     """An archive that cannot be read or holds more than it may."""
+
+    def __init__(self, problem: str, archive: Path) -> None:
+        super().__init__(problem, file=archive.name, remedy=_AGAIN)
 
 
 def is_archive(path: Path) -> bool:
@@ -66,7 +71,68 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def members(archive: Path, scratch: Path, limits: ArchiveLimits | None = None) -> Iterator[Member]:
+def tree_entries(source: Path) -> list[FoundFile]:
+    """Files of a folder at any depth, sorted by name; archives are single entries, links and devices refused.
+
+    Raises
+    ------
+    InputError
+        If it is neither a folder nor an archive, holds no file, or more than `MAX_FILES`.
+    """
+    if source.is_file() and is_archive(source):
+        return [FoundFile(source.name, source)]
+    if not source.is_dir():
+        raise InputError("is neither a folder nor an archive", field="study", remedy=_STUDY)
+    paths = []
+    for place, folders, names in os.walk(source, followlinks=False):
+        paths += [Path(place) / name for name in names]
+        paths += [Path(place) / name for name in folders if (Path(place) / name).is_symlink()]
+        if len(paths) > MAX_FILES:
+            raise InputError(f"holds more than {MAX_FILES} files", field="study", remedy=_STUDY)
+    if not paths:
+        raise InputError("holds no file", field="study", remedy=_STUDY)
+    return [_entry(name, path) for name, path in sorted((path.relative_to(source).as_posix(), path) for path in paths)]
+
+
+def _entry(name: str, path: Path) -> FoundFile:
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return FoundFile(name, None, "is a link, and links are not followed")
+    return FoundFile(name, path) if stat.S_ISREG(mode) else FoundFile(name, None, "is no plain file")
+
+
+def opened(entries: Sequence[FoundFile], limits: ArchiveLimits | None = None) -> Iterator[FoundFile]:
+    """The entries, with archives replaced by their files; an archive within an archive is refused.
+
+    Unpacked is one file at a time, in a temporary folder; an archive that breaks ends there, with the reason.
+    """
+    for entry in entries:
+        if entry.path is None or not is_archive(entry.path):
+            yield entry
+            continue
+        try:
+            with tempfile.TemporaryDirectory(prefix="cag-") as scratch:
+                for member in members(entry.path, Path(scratch), limits):
+                    name = f"{entry.name}/{member.name}"
+                    if member.path is not None and is_archive(Path(member.name)):
+                        yield FoundFile(name, None, "is an archive within an archive")
+                    else:
+                        yield FoundFile(name, member.path, member.problem)
+        except InputError as error:
+            yield FoundFile(entry.name, None, error.problem)
+
+
+def unpack(archive: Path, folder: Path, scratch: Path, limits: ArchiveLimits | None = None) -> None:
+    """Unpack into a folder; a member that is a link, encrypted or named outside the archive is an `ArchiveError`."""
+    for count, member in enumerate(members(archive, scratch, limits), start=1):
+        if member.path is None:
+            raise ArchiveError(f"member {count} {member.problem}", archive)
+        target = folder / PurePosixPath(member.name.replace("\\", "/"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        member.path.replace(target)
+
+
+def members(archive: Path, scratch: Path, limits: ArchiveLimits | None = None) -> Iterator[FoundFile]:
     """The files of an archive, one after another, each copied to the same file in ``scratch``.
 
     Links, devices, encrypted files and names that lead out of the archive are not copied but reported.
@@ -76,27 +142,24 @@ def members(archive: Path, scratch: Path, limits: ArchiveLimits | None = None) -
     ArchiveError
         If it is damaged, or holds more files or bytes than ``limits``.
     """
-    limits, total, count = limits or ArchiveLimits(), 0, 0
-    copy = scratch / "member"
+    limits, total, copy = limits or ArchiveLimits(), 0, scratch / "member"
+    entries = _zip_entries(archive) if archive.name.lower().endswith(".zip") else _tar_entries(archive, limits)
     try:
-        with _opened(archive, limits) as opened:
-            for name, problem, content in opened.files():
-                count += 1
+        with closing(entries):  # type: ignore[type-var]  # both are generators
+            for count, (name, problem, content) in enumerate(entries, start=1):
                 if count > limits.members:
-                    raise ArchiveError(f"holds more than {limits.members} entries", file=archive.name, remedy=_AGAIN)
+                    raise ArchiveError(f"holds more than {limits.members} entries", archive)
                 problem = problem or ("its name leads out of the archive" if leads_out(name) else "")
-                if content is None:
-                    continue
-                if problem:
-                    yield Member(name, None, problem)
-                    continue
-                total += _copy(content(), copy, min(limits.member_bytes, limits.total_bytes - total), archive)
-                yield Member(name, copy, "")
+                if content is not None and problem:
+                    yield FoundFile(name, None, problem)
+                elif content is not None:
+                    total += _copy(content(), copy, min(limits.member_bytes, limits.total_bytes - total), archive)
+                    yield FoundFile(name, copy)
     except InputError:
         raise
     except Exception as error:  # both libraries raise nearly every built-in exception on broken archives
         problem = f"cannot be unpacked ({type(error).__name__}); it is damaged or no such archive"
-        raise ArchiveError(problem, file=archive.name, remedy=_AGAIN) from None
+        raise ArchiveError(problem, archive) from None
 
 
 def leads_out(name: str) -> bool:
@@ -112,84 +175,44 @@ def _copy(source: IO[bytes], target: Path, most: int, archive: Path) -> int:
         while chunk := source.read(_CHUNK):
             size += len(chunk)
             if size > most:
-                raise ArchiveError("unpacks to more bytes than are read", file=archive.name, remedy=_AGAIN)
+                raise ArchiveError("unpacks to more bytes than are read", archive)
             file.write(chunk)
     return size
 
 
-class _Content:
-    """Opens one member when it is asked for."""
-
-    def __init__(self, archive: zipfile.ZipFile | tarfile.TarFile, info: zipfile.ZipInfo | tarfile.TarInfo) -> None:
-        self._archive, self._info = archive, info
-
-    def __call__(self) -> IO[bytes]:
-        if isinstance(self._archive, zipfile.ZipFile):
-            return self._archive.open(cast(zipfile.ZipInfo, self._info))
-        return cast(IO[bytes], self._archive.extractfile(cast(tarfile.TarInfo, self._info)))
-
-
-class _Zip(AbstractContextManager["_Zip"]):
-    def __init__(self, path: Path) -> None:
-        self._archive = zipfile.ZipFile(path)
-
-    def __exit__(self, *_: object) -> None:
-        self._archive.close()
-
-    def files(self) -> Iterator[tuple[str, str, _Content | None]]:
-        for info in self._archive.infolist():
-            mode, problem = info.external_attr >> 16, ""
-            if info.is_dir():
-                yield info.filename, "", None
-                continue
-            if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+def _zip_entries(path: Path) -> _Entries:
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            problem = ""
+            if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
                 problem = "is a link or no plain file"
             elif info.flag_bits & 1:
                 problem = "is encrypted"
             elif info.compress_type not in _ZIP_METHODS:
                 problem = "is compressed in a way that is not read"
-            yield info.filename, problem, _Content(self._archive, info)
+            yield info.filename, problem, None if info.is_dir() else partial(archive.open, info)
 
 
-class _Tar(AbstractContextManager["_Tar"]):
-    def __init__(self, path: Path, limits: ArchiveLimits) -> None:
-        self._stream = _decompressed(path)
-        try:
-            bounded = cast(IO[bytes], _Bounded(self._stream, limits.total_bytes, path.name))
-            self._archive = tarfile.TarFile(fileobj=bounded)
-        except BaseException:
-            self._stream.close()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self._archive.close()
-        self._stream.close()
-
-    def files(self) -> Iterator[tuple[str, str, _Content | None]]:
-        while (info := self._archive.next()) is not None:
-            vars(self._archive)["members"].clear()  # the library keeps every header it has seen
-            if info.isdir():
-                yield info.name, "", None
-            else:
-                yield info.name, "" if info.isreg() else "is a link or no plain file", _Content(self._archive, info)
-
-
-def _decompressed(path: Path) -> IO[bytes]:
-    suffix = path.suffix.lower()
-    if suffix in (".gz", ".tgz"):
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    return cast(IO[bytes], bz2.open(path, "rb") if suffix == ".bz2" else path.open("rb"))
+def _tar_entries(path: Path, limits: ArchiveLimits) -> _Entries:
+    packed = path.suffix.lower() in (".gz", ".tgz")
+    with cast(IO[bytes], gzip.open(path, "rb") if packed else path.open("rb")) as stream:
+        bounded = cast(IO[bytes], _Bounded(stream, limits.total_bytes, path))
+        with tarfile.TarFile(fileobj=bounded) as archive:
+            while (info := archive.next()) is not None:
+                vars(archive)["members"].clear()  # the library keeps every header it has seen
+                problem = "" if info.isreg() else "is a link or no plain file"
+                yield info.name, problem, None if info.isdir() else partial(archive.extractfile, info)
 
 
 class _Bounded(io.RawIOBase):
     """An unpacked stream that refuses to give more at once, or in all, than an honest archive asks for."""
 
-    def __init__(self, stream: IO[bytes], total: int, name: str) -> None:
-        self._stream, self._total, self._name = stream, total, name
+    def __init__(self, stream: IO[bytes], total: int, archive: Path) -> None:
+        self._stream, self._total, self._archive = stream, total, archive
 
     def read(self, size: int = -1) -> bytes:
         if size > 16 * _CHUNK or size < 0:
-            raise ArchiveError("has a header of absurd size", file=self._name, remedy=_AGAIN)
+            raise ArchiveError("has a header of absurd size", self._archive)
         return self._stream.read(size)
 
     def tell(self) -> int:
@@ -197,28 +220,5 @@ class _Bounded(io.RawIOBase):
 
     def seek(self, position: int, whence: int = 0) -> int:
         if position > self._total:
-            raise ArchiveError("unpacks to more bytes than are read", file=self._name, remedy=_AGAIN)
+            raise ArchiveError("unpacks to more bytes than are read", self._archive)
         return self._stream.seek(position, whence)
-
-
-def _opened(path: Path, limits: ArchiveLimits) -> _Zip | _Tar:
-    return _Zip(path) if path.name.lower().endswith(".zip") else _Tar(path, limits)
-
-
-def unpack(archive: Path, folder: Path, scratch: Path, limits: ArchiveLimits | None = None) -> int:
-    """Unpack into a folder; returns the number of files. A member that is refused stops it.
-
-    Raises
-    ------
-    ArchiveError
-        As `members`, and for a member that is a link, encrypted or named outside the archive.
-    """
-    count = 0
-    for member in members(archive, scratch, limits):
-        if member.path is None:
-            raise ArchiveError(f"member {count + 1} {member.problem}", file=archive.name, remedy=_AGAIN)
-        target = folder / PurePosixPath(member.name.replace("\\", "/"))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        member.path.replace(target)
-        count += 1
-    return count

@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import pandas as pd
+import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from cag.anatomy import VIEWS
-from cag.data.frame_sources import FileFrames, FrameSource
-from cag.data.labels import CohortTables, load_cohort_tables, subset_tables
+from cag.data.dicom import read_frames
+from cag.data.fingerprint import path_digest
+from cag.data.images import image_files, read_images
 from cag.data.public import is_public, read_public
+from cag.data.tables import CohortTables, inside
 from cag.settings import LabelError, ManifestError
 
 Label = Literal["contrast", "lesions", "boxes", "view", "artery"]
@@ -36,6 +39,58 @@ _IDENTITY = [
 ]
 
 
+class FrameSource(Protocol):
+    """Where a cohort's frames come from."""
+
+    def frames(self, run: pd.Series, indices: Sequence[int] | None) -> UInt8[Tensor, "t h w"]:
+        """Frames of one run of the manifest, all by default."""
+
+    def lumen_mask(self, run: pd.Series, indices: Sequence[int]) -> Bool[Tensor, "t h w"]:
+        """Where lumen is projected in these frames."""
+
+    def frames_of_runs(
+        self, requests: Iterable[tuple[pd.Series, Sequence[int] | None]]
+    ) -> Iterator[UInt8[Tensor, "t h w"]]:
+        """Frames of several runs, one after another; a source that draws runs together has its own way."""
+        return (self.frames(run, indices) for run, indices in requests)
+
+
+@lru_cache(maxsize=4096)
+def _file_digest(path: Path, size: int, modified: int) -> str:
+    return path_digest(path, image_files(path))
+
+
+@dataclass(frozen=True)
+class FileFrames(FrameSource):
+    """Frames from DICOM files, images and folders of images below one folder."""
+
+    folder: Path
+
+    def frames(self, run: pd.Series, indices: Sequence[int] | None) -> UInt8[Tensor, "t h w"]:
+        """Decode the frames asked for; a real file whose bytes are not the manifest's is refused.
+
+        Raises
+        ------
+        DicomError, ManifestError
+        """
+        file = inside(self.folder / "data_manifest.csv", run.path)
+        if not file.exists():
+            remedy = "Put it back, or make the simulated files again with: python -m cag simulate"
+            raise ManifestError("this file is missing", file=run.path, remedy=remedy)
+        if run.source != "simulated":
+            status = file.stat()
+            if _file_digest(file, status.st_size, status.st_mtime_ns) != run.sha256:
+                problem, remedy = "its bytes are not those of the manifest", "Put it back, or build the manifest anew"
+                raise ManifestError(problem, file=run.path, field="sha256", remedy=remedy)
+        read = read_frames if run.source in ("simulated", "dicom") else read_images
+        return torch.from_numpy(read(file, indices))
+
+    def lumen_mask(self, run: pd.Series, indices: Sequence[int]) -> Bool[Tensor, "t h w"]:
+        """Refused by `LabelError`: files hold no masks; ``cag.simulator.cohort`` has those of simulated files."""
+        remedy = "Use a simulated cohort"
+        raise LabelError("there are no lumen masks for this run", field=str(run.run_id), remedy=remedy)
+
+
 @dataclass(frozen=True, eq=False)
 class Cohort:
     """Runs, patients, labels and frames.
@@ -47,7 +102,7 @@ class Cohort:
     folder : Path or None
         Folder the manifest's paths start from; None where frames are rendered on demand.
     source : FrameSource or None
-        Where frames come from: the files of ``folder`` by default.
+        Where frames come from; None for tables alone.
     origin : str
         What identifies a cohort without files: the digest of its settings and of the simulator.
     counts : mapping of str to int
@@ -65,12 +120,7 @@ class Cohort:
 
     @classmethod
     def from_manifest(cls, path: Path) -> Cohort:
-        """Open a cohort of files by its manifest, or a public set by its folder.
-
-        Parameters
-        ----------
-        path : Path
-            A ``data_manifest.csv``, or the unpacked folder of ARCADE, CADICA or the Danilov set.
+        """Open a cohort by its ``data_manifest.csv``, or by the unpacked folder of ARCADE, CADICA or the Danilov set.
 
         Raises
         ------
@@ -79,7 +129,7 @@ class Cohort:
         if is_public(path):
             found = read_public(path)
             return replace(cls.from_tables(found.tables, found.folder), counts=found.counts)
-        return cls.from_tables(load_cohort_tables(path), path.parent)
+        return cls.from_tables(CohortTables.load(path), path.parent)
 
     @classmethod
     def from_tables(cls, tables: CohortTables, folder: Path) -> Cohort:
@@ -87,13 +137,7 @@ class Cohort:
         return cls(**vars(tables), folder=folder, source=FileFrames(folder))
 
     def run(self, run_id: str) -> pd.Series:
-        """The manifest's row of a run.
-
-        Raises
-        ------
-        ManifestError
-            If there is no such run.
-        """
+        """The manifest's row of a run; an unknown one is a `ManifestError`."""
         place = self._places.get(run_id)
         if place is None:
             raise ManifestError(f"there is no run {run_id!r}", field="run_id", remedy="See data_manifest.csv")
@@ -120,22 +164,13 @@ class Cohort:
 
     @property
     def _frame_source(self) -> FrameSource:
-        source = self.source or (FileFrames(self.folder) if self.folder else None)
-        if source is None:
+        if self.source is None:
             raise ManifestError("this cohort has tables only, no frames", remedy="Open it from its manifest")
-        return source
+        return self.source
 
     def lumen_mask(self, run_id: str, indices: Sequence[int]) -> Bool[Tensor, "t h w"]:
-        """Where contrast-filled lumen is projected in these frames: known for simulated runs only.
-
-        Raises
-        ------
-        LabelError
-            If the run is not simulated, or its simulation is not on record.
-        """
-        if self.source is None:
-            raise LabelError("this cohort has tables only, no masks", remedy="Open it from its manifest")
-        return self.source.lumen_mask(self.run(run_id), indices)
+        """Where contrast-filled lumen is projected in these frames; a `LabelError` where no simulation is on record."""
+        return self._frame_source.lumen_mask(self.run(run_id), indices)
 
     def subset(self, patient_ids: Collection[str] | None = None, *, run_ids: Collection[str] | None = None) -> Cohort:
         """The runs of these patients, or these runs, or those that are both."""
@@ -144,7 +179,7 @@ class Cohort:
             kept &= self.manifest.patient_id.isin(list(patient_ids))
         if run_ids is not None:
             kept &= self.manifest.run_id.isin(list(run_ids))
-        return replace(self, **vars(subset_tables(self.tables, set(self.manifest.run_id[kept]))))
+        return replace(self, **vars(self.tables.subset(set(self.manifest.run_id[kept]))))
 
     @property
     def tables(self) -> CohortTables:
@@ -152,12 +187,7 @@ class Cohort:
         return CohortTables(self.manifest, self.patients, self.lesions, self.boxes)
 
     def require(self, *labels: Label) -> None:
-        """Refuse by name a cohort in which no run or patient has one of these labels.
-
-        Raises
-        ------
-        LabelError
-        """
+        """Refuse by `LabelError` a cohort in which no run or patient has one of these labels."""
         runs = self.manifest.reindex(columns=["contrast_begin", "view", "artery"])
         there = {
             "contrast": ("data_manifest.csv", runs["contrast_begin"].notna().any()),

@@ -11,14 +11,9 @@ from jaxtyping import UInt8
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from cag.data.dicom_header import guarded, read_dataset
-from cag.data.dicom_pixels import check_codestreams, decode
-from cag.data.dicom_values import XA_CLASSES, angles, frame_count, frame_rate
-from cag.data.dicom_write import write_cine
-from cag.data.pseudonyms import pseudonym
-from cag.settings import DicomError
-
-__all__ = ["Cine", "CineHeader", "read_cine", "read_frames", "read_header", "write_cine"]
+from cag.data.dicom_header import XA_CLASSES, angles, frame_count, frame_rate, guarded, read_dataset, unusable
+from cag.data.dicom_pixels import decode
+from cag.data.pseudonyms import Kind, pseudonym
 
 
 @dataclass(frozen=True)
@@ -29,7 +24,7 @@ class CineHeader:
     ----------
     n_frames, rows, columns : int
     fps : float or None
-        Frames a second; None where the file does not tell (see ``cag.data.dicom_values.frame_rate``).
+        Frames a second; None where the file does not tell (``cag.data.dicom_header.frame_rate``).
     primary_angle, secondary_angle : float or None
         Degrees, LAO+ and CRA+; None where the file gives none.
     is_xa : bool
@@ -37,11 +32,9 @@ class CineHeader:
     bits_stored : int
     transfer_syntax : str
         Name of the compression.
-    patient_id, study_id, run_id : str or None
-        Pseudonyms of Patient ID, Study Instance UID and SOP Instance UID; None without a key.
-        Where a file has no Patient ID, its study stands for the patient.
-    series_id : str or None
-        Pseudonym of Series Instance UID; None without a key or where the file has none.
+    patient_id, study_id, series_id, run_id : str or None
+        Pseudonyms of Patient ID, Study, Series and SOP Instance UID; None without a key.
+        Where a file has no Patient ID, its study stands for the patient; a file without a series has no series_id.
     instance_number : int or None
         Place within the series.
     plane : str
@@ -101,7 +94,6 @@ def read_cine(path: Path, *, key: bytes, frames: Sequence[int] | None = None, al
 
     Parameters
     ----------
-    path : Path
     key : bytes
         Secret of the pseudonyms, at least 16 bytes.
     frames : sequence of int, optional
@@ -120,9 +112,7 @@ def read_cine(path: Path, *, key: bytes, frames: Sequence[int] | None = None, al
         dataset = read_dataset(path, file, allow_non_xa=allow_non_xa)
         header = _header(path, dataset, key)
         indices = _checked_indices(path, frames, header.n_frames)
-        check_codestreams(path, file, dataset, indices)
-        pixels = decode(path, file, dataset, indices)
-    return Cine(**vars(header), frames=pixels, indices=indices)
+        return Cine(**vars(header), frames=decode(path, file, dataset, indices), indices=indices)
 
 
 def read_frames(path: Path, frames: Sequence[int] | None = None) -> UInt8[np.ndarray, "t h w"]:
@@ -135,25 +125,23 @@ def read_frames(path: Path, frames: Sequence[int] | None = None) -> UInt8[np.nda
     """
     with guarded(path), path.open("rb") as file:
         dataset = read_dataset(path, file, allow_non_xa=True)
-        indices = _checked_indices(path, frames, frame_count(dataset))
-        check_codestreams(path, file, dataset, indices)
-        return decode(path, file, dataset, indices)
+        return decode(path, file, dataset, _checked_indices(path, frames, frame_count(dataset)))
 
 
 def _checked_indices(path: Path, frames: Sequence[int] | None, n_frames: int) -> tuple[int, ...]:
     indices = tuple(range(n_frames)) if frames is None else tuple(int(index) for index in frames)
     for index in indices:
         if not 0 <= index < n_frames:
-            remedy = f"It has frames 0 to {n_frames - 1}"
-            raise DicomError(f"frame {index} does not exist", file=path.name, field="frames", remedy=remedy)
+            raise unusable(path, "frames", f"frame {index} does not exist", f"It has frames 0 to {n_frames - 1}")
     return indices
 
 
 def _header(path: Path, dataset: Dataset, key: bytes | None) -> CineHeader:
+    def named(identifier: str, kind: Kind) -> str | None:
+        return None if key is None else pseudonym(identifier, kind, key)
+
     primary, secondary = angles(path, dataset)
-    study, instance = str(dataset.StudyInstanceUID), str(dataset.SOPInstanceUID)
-    series = str(dataset.get("SeriesInstanceUID") or "")
-    patient = str(dataset.get("PatientID") or "").strip() or f"study\0{study}"
+    study, series = str(dataset.StudyInstanceUID), str(dataset.get("SeriesInstanceUID") or "")
     return CineHeader(
         n_frames=frame_count(dataset),
         rows=int(dataset.Rows),
@@ -164,10 +152,10 @@ def _header(path: Path, dataset: Dataset, key: bytes | None) -> CineHeader:
         is_xa=str(dataset.SOPClassUID) in XA_CLASSES,
         bits_stored=int(dataset.BitsStored),
         transfer_syntax=dataset.file_meta.TransferSyntaxUID.name,
-        patient_id=None if key is None else pseudonym(patient, "patient", key),
-        study_id=None if key is None else pseudonym(study, "study", key),
-        run_id=None if key is None else pseudonym(instance, "run", key),
-        series_id=None if key is None or not series else pseudonym(f"series\0{series}", "run", key),
+        patient_id=named(str(dataset.get("PatientID") or "").strip() or f"study\0{study}", "patient"),
+        study_id=named(study, "study"),
+        run_id=named(str(dataset.SOPInstanceUID), "run"),
+        series_id=named(f"series\0{series}", "run") if series else None,
         instance_number=int(number) if (number := dataset.get("InstanceNumber")) not in (None, "") else None,
         plane=_plane(dataset),
         says_burned_in=dataset.get("BurnedInAnnotation") == "YES",

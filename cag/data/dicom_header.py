@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,13 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
+from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
-from cag.data.dicom_values import XA_CLASSES, frame_count
 from cag.settings import DicomError, InputError
+
+#: X-Ray Angiographic and Enhanced XA Image Storage.
+XA_CLASSES = ("1.2.840.10008.5.1.4.1.1.12.1", "1.2.840.10008.5.1.4.1.1.12.1.1")
 
 #: Transfer syntax -> the decoder that reads it (one each, so that pixels are the same everywhere).
 DECODERS = {
@@ -39,32 +43,37 @@ DECODERS = {
 MAX_PIXELS = 2**29
 MAX_FRAMES = 4096
 
-_IDENTITY = ["PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "InstanceNumber"]
-_IMAGE = ["SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated"]
-_GREY = ["BitsStored", "HighBit", "PixelRepresentation", "VOILUTSequence", "WindowCenter", "WindowWidth"]
+_CLASS = ["StudyInstanceUID", "SOPInstanceUID", "SOPClassUID"]
+_IMAGE = ["SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored"]
+_GREY = ["HighBit", "PixelRepresentation", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"]
+_RUN = ["PatientID", "SeriesInstanceUID", "InstanceNumber", "ImageType", "BurnedInAnnotation", "NumberOfFrames"]
 _TIMING = ["CineRate", "FrameTime", "FrameTimeVector", "RecommendedDisplayFrameRate"]
 _GEOMETRY = ["PositionerMotion", "PositionerPrimaryAngle", "PositionerSecondaryAngle"]
-_SHOWN = ["ImageType", "BurnedInAnnotation", "ShutterShape", "ShutterPresentationValue"]
 _SHUTTER = [f"Shutter{edge}Edge" for edge in ("LeftVertical", "RightVertical", "UpperHorizontal", "LowerHorizontal")]
-_SHUTTER += ["CenterOfCircularShutter", "RadiusOfCircularShutter", "VerticesOfThePolygonalShutter"]
-_NESTED = ["VOILUTFunction", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
+_SHUTTER += ["CenterOfCircularShutter", "RadiusOfCircularShutter", "VerticesOfThePolygonalShutter", "ShutterShape"]
+_GROUPS = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
 #: Nothing else is parsed: names, dates and institutions never reach memory as text.
-_TAGS: list[str] = [*_IDENTITY, *_IMAGE, *_GREY, *_TIMING, *_GEOMETRY, *_SHOWN, *_SHUTTER, *_NESTED]
-_MANDATORY = ["StudyInstanceUID", "SOPInstanceUID", "SOPClassUID", *_IMAGE[:2], *_IMAGE[3:], "BitsStored"]
+_TAGS: list[str] = [*_CLASS, *_IMAGE, *_GREY, *_RUN, *_TIMING, *_GEOMETRY, *_SHUTTER, *_GROUPS]
 
-_LOGGERS = ("pydicom", "openjpeg.decode", "openjpeg.encode")
+#: Degrees by which angles may differ within a run that counts as one view.
+_STEADY = 2.0
+_LOGGERS = [logging.getLogger(name) for name in ("pydicom", "openjpeg.decode", "openjpeg.encode")]
 _AGAIN = "Export the run again from the archive"
+
+
+def unusable(path: Path, field: str | None, problem: str, remedy: str = _AGAIN) -> DicomError:
+    """The refusal of a file, by its name and not its folder's."""
+    return DicomError(problem, file=path.name, field=field, remedy=remedy)
 
 
 @contextmanager
 def guarded(path: Path) -> Iterator[None]:
-    """Turn whatever a broken file makes its readers raise into one sentence, and keep their warnings quiet.
+    """Turn whatever a broken file makes its readers raise into one `DicomError`, and keep their warnings quiet.
 
     pydicom quotes the offending value, which may be a patient's name.
     """
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    disabled = [logger.disabled for logger in loggers]
-    for logger in loggers:
+    disabled = [logger.disabled for logger in _LOGGERS]
+    for logger in _LOGGERS:
         logger.disabled = True
     try:
         with warnings.catch_warnings():
@@ -73,77 +82,67 @@ def guarded(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except InvalidDicomError:
-        raise DicomError("is not a DICOM file", file=path.name, remedy="Give XA cine runs as DICOM files") from None
+        raise unusable(path, None, "is not a DICOM file", "Give XA cine runs as DICOM files") from None
     except OSError as error:
         if error.strerror is None:  # raised by a reader, not by the system
-            raise DicomError("cannot be read; it is damaged or truncated", file=path.name, remedy=_AGAIN) from None
+            raise unusable(path, None, "cannot be read; it is damaged or truncated") from None
         problem = f"cannot be opened ({error.strerror})"
-        raise DicomError(problem, file=path.name, remedy="Check that it exists and that you may read it") from None
+        raise unusable(path, None, problem, "Check that it exists and that you may read it") from None
     except Exception as error:  # the library raises nearly every built-in exception on broken files
-        problem = f"cannot be read ({type(error).__name__}); it is damaged or truncated"
-        raise DicomError(problem, file=path.name, remedy=_AGAIN) from None
+        raise unusable(path, None, f"cannot be read ({type(error).__name__}); it is damaged or truncated") from None
     finally:
-        for logger, before in zip(loggers, disabled, strict=True):
+        for logger, before in zip(_LOGGERS, disabled, strict=True):
             logger.disabled = before
 
 
 def read_dataset(path: Path, file: BinaryIO, *, allow_non_xa: bool) -> Dataset:
-    """Read the tags this study needs, up to the pixels, and refuse what it cannot use.
+    """Read the tags this study needs, up to the pixels, and refuse what it cannot use (`DicomError`).
 
     Afterwards ``file`` stands at the first byte of the pixel data's value.
-
-    Raises
-    ------
-    DicomError
     """
     syntax = UID(read_file_meta_info(path).get("TransferSyntaxUID", ""))
     if syntax not in DECODERS:
         shown = f"{syntax.name!r}" if syntax.is_transfer_syntax and not syntax.is_private else "this transfer syntax"
         remedy = "Convert it to JPEG lossless or an uncompressed syntax"
-        raise DicomError(f"{shown} is not read", file=path.name, field="Transfer Syntax UID", remedy=remedy)
+        raise unusable(path, "Transfer Syntax UID", f"{shown} is not read", remedy)
     dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
-    _check_class(path, dataset, allow_non_xa)
-    for keyword in _MANDATORY:
+    uid = UID(str(dataset.get("SOPClassUID", "")))
+    if uid not in XA_CLASSES and not allow_non_xa:
+        shown = f"{uid.name} is" if uid.type == "SOP Class" else "this class of object is"
+        remedy = "Leave it out, or allow objects other than XA if you know that it shows an angiogram"
+        raise unusable(path, "SOP Class UID", f"{shown} not X-ray angiography", f"{remedy} (it has no angles)")
+    for keyword in (*_CLASS, *_IMAGE):
         if dataset.get(keyword) in (None, ""):
-            raise DicomError("mandatory tag is missing", file=path.name, field=keyword, remedy=_AGAIN)
+            raise unusable(path, keyword, "mandatory tag is missing")
     _check_image(path, dataset)
     _check_pixel_element(path, file, dataset)
     return dataset
 
 
-def _check_class(path: Path, dataset: Dataset, allow_non_xa: bool) -> None:
-    uid = UID(str(dataset.get("SOPClassUID", "")))
-    if uid in XA_CLASSES or allow_non_xa:
-        return
-    shown = f"{uid.name} is" if uid.type == "SOP Class" else "this class of object is"
-    remedy = "Leave it out, or allow objects other than XA if you know that it shows an angiogram (it has no angles)"
-    raise DicomError(f"{shown} not X-ray angiography", file=path.name, field="SOP Class UID", remedy=remedy)
-
-
 def _check_image(path: Path, dataset: Dataset) -> None:
     """Refuse images that are not grey, or declare impossible or absurd sizes."""
-
-    def refuse(field: str, problem: str, remedy: str = _AGAIN) -> None:
-        raise DicomError(problem, file=path.name, field=field, remedy=remedy)
-
     samples, photometric = int(dataset.SamplesPerPixel), str(dataset.PhotometricInterpretation)
     if samples != 1:
-        refuse("Samples per Pixel", f"{samples} instead of 1 (a color image)", "Export the original grey-level run")
+        problem, remedy = f"{samples} instead of 1 (a color image)", "Export the original grey-level run"
+        raise unusable(path, "Samples per Pixel", problem, remedy)
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        refuse("Photometric Interpretation", "neither MONOCHROME1 nor MONOCHROME2", "Export the original run")
+        problem, remedy = "neither MONOCHROME1 nor MONOCHROME2", "Export the original run"
+        raise unusable(path, "Photometric Interpretation", problem, remedy)
     rows, columns, frames = int(dataset.Rows), int(dataset.Columns), frame_count(dataset)
+    size, field = f"{rows} x {columns} x {frames}", "Rows, Columns, Number of Frames"
     if min(rows, columns, frames) < 1:
-        refuse("Rows, Columns, Number of Frames", f"{rows} x {columns} x {frames} declares no image")
+        raise unusable(path, field, f"{size} declares no image")
     if frames > MAX_FRAMES or rows * columns * frames > MAX_PIXELS:
-        problem = f"{rows} x {columns} x {frames} is more than the {MAX_PIXELS} pixels or {MAX_FRAMES} frames read"
-        refuse("Rows, Columns, Number of Frames", problem, "Split the run, or check that the header is right")
+        problem = f"{size} is more than the {MAX_PIXELS} pixels or {MAX_FRAMES} frames read"
+        raise unusable(path, field, problem, "Split the run, or check that the header is right")
     allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
-        refuse("Bits Allocated, Bits Stored", f"{allocated} and {stored} instead of 8 or 16 and at most that")
+        problem = f"{allocated} and {stored} instead of 8 or 16 and at most that"
+        raise unusable(path, "Bits Allocated, Bits Stored", problem)
     if int(dataset.get("HighBit", stored - 1)) != stored - 1:
-        refuse("High Bit", f"{int(dataset.HighBit)} instead of {stored - 1} for {stored} bits stored")
+        raise unusable(path, "High Bit", f"{int(dataset.HighBit)} instead of {stored - 1} for {stored} bits stored")
     if int(dataset.get("PixelRepresentation", 0)) not in (0, 1):
-        refuse("Pixel Representation", f"{int(dataset.PixelRepresentation)} instead of 0 or 1")
+        raise unusable(path, "Pixel Representation", f"{int(dataset.PixelRepresentation)} instead of 0 or 1")
 
 
 def _check_pixel_element(path: Path, file: BinaryIO, dataset: Dataset) -> None:
@@ -152,7 +151,7 @@ def _check_pixel_element(path: Path, file: BinaryIO, dataset: Dataset) -> None:
     order = "<" if syntax.is_little_endian else ">"
     head = file.read(8 if syntax.is_implicit_VR else 12)
     if len(head) < 8 or unpack(f"{order}HH", head[:4]) != (0x7FE0, 0x0010):
-        raise DicomError("has no pixel data", file=path.name, field="Pixel Data", remedy=_AGAIN)
+        raise unusable(path, "Pixel Data", "has no pixel data")
     if syntax.is_encapsulated:
         return
     start = file.tell()
@@ -161,4 +160,74 @@ def _check_pixel_element(path: Path, file: BinaryIO, dataset: Dataset) -> None:
     needed = dataset.Rows * dataset.Columns * frame_count(dataset) * dataset.BitsAllocated // 8
     if available < needed:
         problem = f"{available} bytes instead of the {needed} its size declares; the file is truncated"
-        raise DicomError(problem, file=path.name, field="Pixel Data", remedy=_AGAIN)
+        raise unusable(path, "Pixel Data", problem)
+
+
+def frame_count(dataset: Dataset) -> int:
+    """Number of frames; one where the tag is absent (PS3.3 C.7.6.6)."""
+    value = dataset.get("NumberOfFrames")
+    return 1 if value in (None, "") else int(value)
+
+
+def frame_rate(dataset: Dataset) -> float | None:
+    """Frames a second at acquisition, or None where the file does not tell.
+
+    First of: Cine Rate; 1000 / Frame Time; 1000 / mean of Frame Time Vector (whose first entry is 0);
+    Recommended Display Frame Rate (PS3.3 C.7.6.5). Zero or less means unknown and passes to the next.
+    """
+    vector = dataset.get("FrameTimeVector")
+    steps = [float(step) for step in vector][1:] if isinstance(vector, MultiValue) else []
+    times = (_first(dataset, "FrameTime"), sum(steps) / len(steps) if steps else None)
+    rates = [1000 / time if time is not None and time > 0 else None for time in times]
+    rates = [_first(dataset, "CineRate"), *rates, _first(dataset, "RecommendedDisplayFrameRate")]
+    return next((round(rate, 4) for rate in rates if rate is not None and 0 < rate < 1000), None)
+
+
+def angles(path: Path, dataset: Dataset) -> tuple[float | None, float | None]:
+    """Positioner primary and secondary angle in degrees, LAO+ and CRA+ (PS3.3 C.8.7.5).
+
+    None where the file gives none, or where the positioner moves during the run (one pair then
+    describes no view). An angle beyond 180 degrees is refused (`DicomError`).
+    """
+    if str(dataset.SOPClassUID) not in XA_CLASSES or dataset.get("PositionerMotion") == "DYNAMIC" or _turns(dataset):
+        return None, None
+    primary, secondary = (_first(dataset, f"Positioner{name}Angle") for name in ("Primary", "Secondary"))
+    for name, angle in (("Primary", primary), ("Secondary", secondary)):
+        if angle is not None and not abs(angle) <= 180:
+            raise unusable(path, f"Positioner {name} Angle", f"{angle:g} is no angle in degrees")
+    return primary, secondary
+
+
+def _turns(dataset: Dataset) -> bool:
+    """Whether the functional groups of an Enhanced XA object hold the C-arm at other angles at the end."""
+    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    if len(frames) < 2:
+        return False
+    ends = [_in_group(frames[place], "PositionerPrimaryAngle") for place in (0, -1)]
+    names = ("PositionerPrimaryAngle", "PositionerSecondaryAngle")
+    first, last = ([float(end.get(name) or 0) for name in names] if end is not None else [] for end in ends)
+    return any(abs(a - b) > _STEADY for a, b in zip(first, last, strict=False))
+
+
+def _first(dataset: Dataset, keyword: str) -> float | None:
+    """First value of a numeric tag, at the top or in the functional groups of Enhanced XA; None where absent."""
+    found = find(dataset, keyword)
+    value = found.get(keyword) if found is not None else None
+    if isinstance(value, MultiValue):
+        value = value[0] if len(value) else None
+    number = math.nan if value in (None, "") else float(value)
+    return number if math.isfinite(number) else None
+
+
+def find(dataset: Dataset, keyword: str) -> Dataset | None:
+    """The dataset that holds a tag: this one, or a functional group (shared, else of the first frame)."""
+    if keyword in dataset:
+        return dataset
+    groups = [items[0] for name in _GROUPS if len(items := dataset.get(name) or [])]
+    return next((found for group in groups if (found := _in_group(group, keyword)) is not None), None)
+
+
+def _in_group(group: Dataset, keyword: str) -> Dataset | None:
+    """The item of a functional group that holds a tag."""
+    items = (element.value[0] for element in group if element.VR == "SQ" and len(element.value))
+    return next((item for item in items if keyword in item), None)

@@ -1,4 +1,4 @@
-"""Stored pixel values into grey levels 0..255, one frame at a time."""
+"""Stored pixel values into grey levels 0..255, one frame at a time; what a display shutter hides is black."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from struct import unpack
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames, get_frame
 from pydicom.pixels import iter_pixels
+from skimage.draw import polygon2mask
 
-from cag.data.dicom_header import DECODERS
-from cag.data.dicom_shutter import shutter
-from cag.data.dicom_values import find, frame_count
-from cag.settings import DicomError
+from cag.data.dicom_header import DECODERS, find, frame_count, unusable
 
-_AGAIN = "Export the run again from the archive"
 #: Little endian without compression; big endian is left to the library, whose words of 8-bit pixels are swapped.
 _PLAIN = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"}
 _JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81)}
@@ -30,16 +27,11 @@ _START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 
 
 def grey_table(path: Path, dataset: Dataset) -> UInt8[np.ndarray, " n"]:
-    """Grey level of every stored value, by its bit pattern.
+    """Grey level of every stored value, by its bit pattern; an impossible window is refused (`DicomError`).
 
     VOI LUT where there is one, else the first window (linear, linear exact or sigmoid; PS3.3
     C.11.2), else the whole range of Bits Stored; then MONOCHROME1 is inverted. A modality
     transform is not applied: in XA it leads back to beam intensity, not to display (PS3.3 C.8.7.1.1.2).
-
-    Raises
-    ------
-    DicomError
-        If the window is impossible.
     """
     bits = int(dataset.BitsStored)
     stored = np.arange(2**bits)
@@ -53,16 +45,14 @@ def grey_table(path: Path, dataset: Dataset) -> UInt8[np.ndarray, " n"]:
 
 def _display(path: Path, dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, " n"]:
     """Display value 0..1 of each stored value."""
-    table = find(dataset, "VOILUTSequence")
+    table, window = find(dataset, "VOILUTSequence"), find(dataset, "WindowWidth")
     if table is not None and table.VOILUTSequence:
         return _looked_up(path, dataset, table.VOILUTSequence[0], stored)
-    window = find(dataset, "WindowWidth")
-    if window is None or window.get("WindowCenter") is None or window.get("WindowWidth") is None:
-        return (stored - stored.min()) / max(np.ptp(stored), 1)
-    center, width = (np.atleast_1d(np.array(window[tag].value, float)) for tag in ("WindowCenter", "WindowWidth"))
-    if not center.size or not width.size:
-        return (stored - stored.min()) / max(np.ptp(stored), 1)
-    return _windowed(path, stored, center[0], width[0], str(window.get("VOILUTFunction", "LINEAR")))
+    if window is not None and None not in (window.get("WindowCenter"), window.get("WindowWidth")):
+        center, width = (np.atleast_1d(np.array(window[tag].value, float)) for tag in ("WindowCenter", "WindowWidth"))
+        if center.size and width.size:
+            return _windowed(path, stored, center[0], width[0], str(window.get("VOILUTFunction", "LINEAR")))
+    return (stored - stored.min()) / max(np.ptp(stored), 1)
 
 
 def _looked_up(path: Path, dataset: Dataset, item: Dataset, stored: np.ndarray) -> np.ndarray:
@@ -79,8 +69,7 @@ def _looked_up(path: Path, dataset: Dataset, item: Dataset, stored: np.ndarray) 
         data = np.frombuffer(data, np.uint8 if len(data) in (count, count + count % 2) else f"{order}u2")
     entries = np.atleast_1d(np.asarray(data, dtype=float))[:count]
     if len(entries) < count or not 8 <= depth <= 16:
-        problem = f"{len(entries)} of {count} entries of {depth} bits"
-        raise DicomError(problem, file=path.name, field="VOI LUT Sequence", remedy=_AGAIN)
+        raise unusable(path, "VOI LUT Sequence", f"{len(entries)} of {count} entries of {depth} bits")
     place = np.clip(stored - first, 0, count - 1)
     return np.clip(entries[place] / (2**depth - 1), 0, 1)
 
@@ -89,8 +78,7 @@ def _windowed(path: Path, stored: np.ndarray, center: float, width: float, funct
     """A window by its function (PS3.3 C.11.2.1.2 and C.11.2.1.3), as 0..1."""
     least = 1 if function == "LINEAR" else np.nextafter(0, 1)
     if not (np.isfinite(center) and np.isfinite(width) and width >= least):
-        problem = f"{width:g} about {center:g} is no window"
-        raise DicomError(problem, file=path.name, field="Window Width, Window Center", remedy=_AGAIN)
+        raise unusable(path, "Window Width, Window Center", f"{width:g} about {center:g} is no window")
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (stored - center) / width, -50, 50)))
     if function == "LINEAR_EXACT":
@@ -98,6 +86,43 @@ def _windowed(path: Path, stored: np.ndarray, center: float, width: float, funct
     if width == 1:
         return (stored > center - 0.5).astype(float)
     return np.clip((stored - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
+
+
+def shutter(path: Path, dataset: Dataset) -> Bool[np.ndarray, "h w"] | None:
+    """Which pixels the display shutter leaves open (PS3.3 C.7.6.11); None where it hides nothing.
+
+    Several shapes hide what any of them hides. Edges and centers count pixels from 1; the edges themselves are open.
+    A shutter that lacks its numbers, or leaves nothing open, is refused (`DicomError`).
+    """
+    group = find(dataset, "ShutterShape")
+    names = group.get("ShutterShape") if group is not None else None
+    if group is None or not names:
+        return None
+    visible = np.ones((int(dataset.Rows), int(dataset.Columns)), dtype=bool)
+    field, remedy = "Shutter Shape", "Export the run again without a display shutter"
+    try:
+        for name in [names] if isinstance(names, str) else names:
+            visible &= _inside(name, group, visible.shape)
+    except (AttributeError, TypeError, ValueError):
+        raise unusable(path, field, "lacks the numbers of its shape", remedy) from None
+    if not visible.any():
+        raise unusable(path, field, "hides the whole picture", remedy)
+    return None if visible.all() else visible
+
+
+def _inside(name: str, group: Dataset, shape: tuple[int, ...]) -> Bool[np.ndarray, ...]:
+    """Pixels within one shape; an unknown one hides nothing."""
+    y, x = np.ogrid[1 : shape[0] + 1, 1 : shape[1] + 1]
+    if name == "RECTANGULAR":
+        rows = (y >= int(group.ShutterUpperHorizontalEdge)) & (y <= int(group.ShutterLowerHorizontalEdge))
+        return rows & (x >= int(group.ShutterLeftVerticalEdge)) & (x <= int(group.ShutterRightVerticalEdge))
+    if name == "CIRCULAR":
+        row, column = (int(value) for value in group.CenterOfCircularShutter)
+        return np.asarray((y - row) ** 2 + (x - column) ** 2 <= int(group.RadiusOfCircularShutter) ** 2)
+    if name == "POLYGONAL":
+        corners = np.array([int(value) for value in group.VerticesOfThePolygonalShutter], dtype=float)
+        return np.asarray(polygon2mask(shape, corners.reshape(-1, 2) - 1))
+    return np.ones(shape, dtype=bool)
 
 
 class Declared(NamedTuple):
@@ -132,15 +157,8 @@ def declared(codestream: bytes, syntax: str) -> Declared | None:
     return None
 
 
-def check_codestreams(path: Path, file: BinaryIO, dataset: Dataset, indices: Sequence[int]) -> None:
-    """Refuse compressed frames that are cut off, or declare another form than the header, before a decoder sees them.
-
-    ``file`` stands at the first byte of the pixel data's value.
-
-    Raises
-    ------
-    DicomError
-    """
+def _check_codestreams(path: Path, file: BinaryIO, dataset: Dataset, indices: Sequence[int]) -> None:
+    """Refuse frames that are cut off, or declare another form than the header, before a decoder sees them."""
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     if syntax not in _JPEG | _JPEG_2000:
         return
@@ -148,11 +166,10 @@ def check_codestreams(path: Path, file: BinaryIO, dataset: Dataset, indices: Seq
     for index, codestream in _codestreams(file, frame_count(dataset), indices):
         found = declared(codestream, syntax)
         if found is None or found[:3] != (rows, columns, 1) or found.bits > allocated:
-            held = found or "no size"
-            problem = f"frame {index} holds {held} where the header declares {rows} x {columns} of {allocated} bits"
-            raise DicomError(problem, file=path.name, field="Pixel Data", remedy=_AGAIN)
+            expected = f"where the header declares {rows} x {columns} of {allocated} bits"
+            raise unusable(path, "Pixel Data", f"frame {index} holds {found or 'no size'} {expected}")
         if _END not in codestream[-_PADDING:]:
-            raise DicomError(f"frame {index} is cut off", file=path.name, field="Pixel Data", remedy=_AGAIN)
+            raise unusable(path, "Pixel Data", f"frame {index} is cut off")
 
 
 def _codestreams(file: BinaryIO, n_frames: int, indices: Sequence[int]) -> Iterator[tuple[int, bytes]]:
@@ -171,16 +188,13 @@ def _is_whole(indices: Sequence[int], n_frames: int) -> bool:
 
 
 def decode(path: Path, file: BinaryIO, dataset: Dataset, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w"]:
-    """Decode frames to grey levels, one at a time and no other; what a display shutter hides is black.
+    """Decode frames to grey levels, one at a time and no other.
 
-    ``file`` stands at the first byte of the pixel data's value, unless that is compressed. Overlays are
-    not drawn, and bits above Bits Stored, where old machines kept them, are dropped.
-
-    Raises
-    ------
-    DicomError
-        If a frame comes out with another size or is missing.
+    ``file`` stands at the first byte of the pixel data's value. Overlays are not drawn, and bits above Bits Stored,
+    where old machines kept them, are dropped. Frames that are damaged, missing or of another size are refused
+    (`DicomError`).
     """
+    _check_codestreams(path, file, dataset, indices)
     rows, columns, bits = int(dataset.Rows), int(dataset.Columns), int(dataset.BitsStored)
     table = grey_table(path, dataset)
     unchanged = bits == 8 and np.array_equal(table, np.arange(256))
@@ -190,7 +204,7 @@ def decode(path: Path, file: BinaryIO, dataset: Dataset, indices: Sequence[int])
     for stored in _stored_frames(path, file, dataset, indices):
         if stored.shape != (rows, columns):
             problem = f"decodes to {'x'.join(map(str, stored.shape))} instead of {rows}x{columns}"
-            raise DicomError(problem, file=path.name, field="Pixel Data", remedy=_AGAIN)
+            raise unusable(path, "Pixel Data", problem)
         if unchanged:
             frames[done] = stored
         else:
@@ -201,7 +215,7 @@ def decode(path: Path, file: BinaryIO, dataset: Dataset, indices: Sequence[int])
         done += 1
     if done < len(indices):
         problem = f"{done} frames found where {len(indices)} were expected; the file is truncated"
-        raise DicomError(problem, file=path.name, field="Pixel Data", remedy=_AGAIN)
+        raise unusable(path, "Pixel Data", problem)
     return frames
 
 

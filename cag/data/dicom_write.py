@@ -12,7 +12,7 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import format_number_as_ds
 
-from cag.settings import DicomError
+from cag.settings import DicomError, write_atomically
 
 XA_IMAGE_STORAGE = UID("1.2.840.10008.5.1.4.1.1.12.1")
 SIMULATED = "Simulated angiogram. No patient was imaged."
@@ -33,6 +33,11 @@ _FIXED = {
     "PixelIntensityRelationship": "DISP",
     "SeriesNumber": 1,
     "InstanceNumber": 1,
+    "SamplesPerPixel": 1,
+    "PhotometricInterpretation": "MONOCHROME2",
+    "PixelRepresentation": 0,
+    "WindowCenter": 128,  # grey levels as they are
+    "WindowWidth": 256,
 }
 
 
@@ -61,7 +66,6 @@ def write_cine(
 
     Parameters
     ----------
-    path : Path
     frames : array of uint8, shape (t, h, w)
     fps : float
         Frames a second. Cine Rate holds whole numbers only; other rates are in Frame Time alone.
@@ -83,28 +87,28 @@ def write_cine(
     if not fps > 0:
         raise DicomError(f"{fps} frames a second", file=path.name, field="fps", remedy="Give a positive rate")
     dataset = _dataset(patient_id, study_id or patient_id, run_id, comment)
-    _set_timing(dataset, fps)
+    dataset.FrameTime = format_number_as_ds(1000 / fps)
+    dataset.FrameIncrementPointer = 0x00181063  # Frame Time
+    dataset.RecommendedDisplayFrameRate = max(round(fps), 1)
+    if float(fps).is_integer():
+        dataset.CineRate = int(fps)
     for name, angle in (("Primary", primary_angle), ("Secondary", secondary_angle)):
         if angle is not None:
             setattr(dataset, f"Positioner{name}Angle", format_number_as_ds(float(angle)))
-    _set_pixels(dataset, frames)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        dcmwrite(temporary, dataset, enforce_file_format=True)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames.shape
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    pixels = frames.tobytes()
+    dataset.PixelData = pixels + b"\0" * (len(pixels) % 2)
+    dataset["PixelData"].VR = "OB"
+    write_atomically(path, lambda temporary: dcmwrite(temporary, dataset, enforce_file_format=True))
 
 
 def _dataset(patient_id: str, study_id: str, run_id: str, comment: str) -> Dataset:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
-    for keyword in _EMPTY:
-        setattr(dataset, keyword, None)
-    for keyword, value in _FIXED.items():
+    for keyword, value in {**dict.fromkeys(_EMPTY), **_FIXED}.items():
         setattr(dataset, keyword, value)
-    dataset.SOPClassUID = XA_IMAGE_STORAGE
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = XA_IMAGE_STORAGE
     dataset.SOPInstanceUID = derived_uid("run", patient_id, study_id, run_id)
     dataset.StudyInstanceUID = derived_uid("study", patient_id, study_id)
     dataset.SeriesInstanceUID = derived_uid("series", patient_id, study_id, run_id)
@@ -112,29 +116,8 @@ def _dataset(patient_id: str, study_id: str, run_id: str, comment: str) -> Datas
     dataset.StudyID = study_id[:16]
     dataset.SeriesDescription = run_id
     dataset.ImageComments = comment
-    dataset.file_meta.MediaStorageSOPClassUID = XA_IMAGE_STORAGE
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.ImplementationClassUID = derived_uid("implementation", "cag")
     dataset.file_meta.ImplementationVersionName = "CAG"
     return dataset
-
-
-def _set_timing(dataset: Dataset, fps: float) -> None:
-    dataset.FrameTime = format_number_as_ds(1000 / fps)
-    dataset.FrameIncrementPointer = 0x00181063  # Frame Time
-    dataset.RecommendedDisplayFrameRate = max(round(fps), 1)
-    if float(fps).is_integer():
-        dataset.CineRate = int(fps)
-
-
-def _set_pixels(dataset: Dataset, frames: UInt8[np.ndarray, "t h w"]) -> None:
-    dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames.shape
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-    dataset.PixelRepresentation = 0
-    dataset.WindowCenter, dataset.WindowWidth = 128, 256  # grey levels as they are
-    pixels = frames.tobytes()
-    dataset.PixelData = pixels + b"\0" * (len(pixels) % 2)
-    dataset["PixelData"].VR = "OB"

@@ -25,20 +25,21 @@ def fingerprint_frames(n_frames: int) -> list[int]:
     return [0, n_frames // 2, n_frames - 1]
 
 
-def fingerprint(frames: UInt8[np.ndarray, "t h w"]) -> str:
-    """Mean grey level of 4 x 4 cells of each frame, rounded, two hexadecimal digits a cell.
+def cell_means(frames: UInt8[np.ndarray, "*t h w"], cells: int) -> np.ndarray:
+    """Mean grey level of ``cells`` x ``cells`` parts of each frame, which have at least as many pixels a side."""
+    starts, sizes = zip(*(_parts(side, cells) for side in frames.shape[-2:]), strict=True)
+    sums = np.add.reduceat(np.add.reduceat(frames.astype(np.int64), starts[0], axis=-2), starts[1], axis=-1)
+    return sums / np.outer(*sizes)
 
-    Parameters
-    ----------
-    frames : array of uint8, shape (t, h, w)
-        The frames of `fingerprint_frames`, at least 4 x 4 pixels.
-    """
-    rows = np.array_split(np.arange(frames.shape[1]), GRID)
-    columns = np.array_split(np.arange(frames.shape[2]), GRID)
-    row_starts, column_starts = [part[0] for part in rows], [part[0] for part in columns]
-    sums = np.add.reduceat(np.add.reduceat(frames.astype(np.int64), row_starts, axis=1), column_starts, axis=2)
-    areas = np.outer([len(part) for part in rows], [len(part) for part in columns])
-    return np.rint(sums / areas).astype(np.uint8).tobytes().hex()
+
+def _parts(side: int, cells: int) -> tuple[list[int], list[int]]:
+    parts = np.array_split(np.arange(side), cells)
+    return [part[0] for part in parts], [len(part) for part in parts]
+
+
+def fingerprint(frames: UInt8[np.ndarray, "t h w"]) -> str:
+    """Mean grey level of 4 x 4 cells of each frame of `fingerprint_frames`, rounded, two hexadecimal digits a cell."""
+    return np.rint(cell_means(frames, GRID)).astype(np.uint8).tobytes().hex()
 
 
 def same_picture(one: str, other: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from cag.settings import ManifestError
 
@@ -23,16 +23,11 @@ def image_files(path: Path) -> list[Path]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Rows and columns of an image, from its header.
-
-    Raises
-    ------
-    ManifestError
-    """
+    """Rows and columns of an image, from its header; `ManifestError` where it has none."""
     try:
         with Image.open(path) as image:
             return image.height, image.width
-    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None
 
 
@@ -44,16 +39,14 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w"]:
     ManifestError
         If it cannot be read, is larger than 16 million pixels, or is really in color.
     """
+    rows, columns = image_size(path)
+    if rows * columns > MAX_IMAGE_PIXELS:
+        problem = f"{rows} x {columns} is more than {MAX_IMAGE_PIXELS} pixels"
+        raise ManifestError(problem, file=path.name, remedy="Give angiograms at their original size")
     try:
-        rows, columns = image_size(path)
-        if rows * columns > MAX_IMAGE_PIXELS:
-            problem = f"{rows} x {columns} is more than {MAX_IMAGE_PIXELS} pixels"
-            raise ManifestError(problem, file=path.name, remedy="Give angiograms at their original size")
         with Image.open(path) as image:
             pixels = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        if isinstance(error, ManifestError):
-            raise
         raise _unreadable(path, error) from None
     if pixels.ndim == 3:
         if not ((pixels[..., 0] == pixels[..., 1]) & (pixels[..., 0] == pixels[..., 2])).all():
@@ -63,11 +56,12 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w"]:
 
 
 def read_images(path: Path, frames: Sequence[int] | None = None) -> UInt8[np.ndarray, "t h w"]:
-    """Frames of a run stored as an image or a folder of images of one size.
+    """Frames of a run stored as an image or a folder of images of one size, all by default.
 
     Raises
     ------
     ManifestError
+        If a frame is not there, cannot be read or has another size.
     """
     files = image_files(path)
     chosen = range(len(files)) if frames is None else frames

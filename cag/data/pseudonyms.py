@@ -15,28 +15,18 @@ Kind = Literal["patient", "study", "run"]
 
 #: First letter of each kind of pseudonym.
 _PREFIX: dict[Kind, str] = {"patient": "P", "study": "S", "run": "R"}
-
 #: Hexadecimal digits of a pseudonym: 48 bits, a chance of 2e-7 that two of 10,000 patients collide.
 _DIGITS = 12
-_KEY_BYTES = 32
-_MINIMUM_KEY_BYTES = 16
+_KEY_BYTES, _MINIMUM_KEY_BYTES = 32, 16
 
 
 def pseudonym(identifier: str, kind: Kind, key: bytes) -> str:
-    """Replace an identifier by its keyed hash (HMAC-SHA256), such as ``P3fa09c44d1be``.
-
-    Parameters
-    ----------
-    identifier : str
-        As found in the file; surrounding blanks do not count.
-    kind : {'patient', 'study', 'run'}
-    key : bytes
-        At least 16 secret bytes; without them nobody can tell which identifier gave which pseudonym.
+    """Replace an identifier by its keyed hash (HMAC-SHA256), such as ``P3fa09c44d1be``; outer blanks do not count.
 
     Raises
     ------
     InputError
-        If the key is too short.
+        If the key has fewer than 16 bytes: nobody must be able to tell which identifier gave which pseudonym.
     """
     if len(key) < _MINIMUM_KEY_BYTES:
         problem = f"{len(key)} bytes are too few to keep pseudonyms secret"
@@ -46,9 +36,9 @@ def pseudonym(identifier: str, kind: Kind, key: bytes) -> str:
 
 
 def study_key(path: Path) -> bytes:
-    """Read a study's secret key, or make one at the first call.
+    """Read a study's secret key, or make one at the first call, readable by its owner alone.
 
-    The file is readable by its owner alone. Keep it with the original files, never with what is shared.
+    Keep it with the original files, never with what is shared.
 
     Raises
     ------
@@ -59,12 +49,11 @@ def study_key(path: Path) -> bytes:
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            key = bytes.fromhex(path.read_text().strip())
-        else:
-            key = secrets.token_bytes(_KEY_BYTES)
-            with os.fdopen(handle, "w") as file:
-                file.write(key.hex())
+            return bytes.fromhex(path.read_text().strip())
+        key = secrets.token_bytes(_KEY_BYTES)
+        with os.fdopen(handle, "w") as file:
+            file.write(key.hex())
+        return key
     except (OSError, ValueError) as error:
         remedy = "Delete it to start with new pseudonyms, or choose a folder you may write to"
         raise InputError(f"holds no key ({type(error).__name__})", file=path.name, remedy=remedy) from None
-    return key

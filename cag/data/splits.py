@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from cag.settings import InputError
+from cag.data.cohort import Cohort
+from cag.data.severity import low_quality, patient_severity
+from cag.settings import InputError, LabelError
+
+Arm = Literal["clean", "as_published"]
+ARMS: tuple[Arm, Arm] = ("clean", "as_published")
+PARTS = ("train", "inner", "outer", "left out")
 
 
 class LeakError(InputError):
@@ -24,9 +32,7 @@ def patient_folds(severity: Mapping[str, Hashable], n_folds: int = 4, seed: int 
     Parameters
     ----------
     severity : mapping of patient_id to severity category (any sortable label)
-    n_folds : int, >= 2
-    seed : int
-        With the patients' ids and severities it decides the folds; their order does not.
+        Their order does not count.
 
     Returns
     -------
@@ -36,7 +42,7 @@ def patient_folds(severity: Mapping[str, Hashable], n_folds: int = 4, seed: int 
     Raises
     ------
     InputError
-        If there are fewer patients than folds.
+        If there are fewer patients than folds, or fewer than two folds.
     """
     if not 2 <= n_folds <= len(severity):
         problem = f"{n_folds} folds of {len(severity)} patients"
@@ -56,9 +62,7 @@ def inner_split(
     Parameters
     ----------
     folds : DataFrame
-        From `patient_folds`.
-    severity : mapping of patient_id to severity category
-    outer_fold : int
+        From `patient_folds` of the same ``severity``.
     share : float, 0-1
         Of the training patients that go to the inner part, every severity alike; at least one.
 
@@ -97,17 +101,7 @@ def leaky_image_folds(n_images: int, n_folds: int, seed: int = 0) -> Int[np.ndar
 
 
 def check_disjoint(**parts: Iterable[str]) -> None:
-    """Refuse parts that share a patient.
-
-    Parameters
-    ----------
-    **parts : iterables of patient_id, by the name of the part
-
-    Raises
-    ------
-    LeakError
-        Naming the parts and how many patients they share.
-    """
+    """Refuse parts (patient_ids by name of the part) that share a patient, by `LeakError`."""
     seen: dict[str, str] = {}
     for name, patients in parts.items():
         ids = set(patients)
@@ -123,3 +117,46 @@ def _shuffled_by_label(labels: Mapping[str, Hashable], generator: np.random.Gene
     ids = np.array(sorted(labels), dtype=object)
     names = np.array([str(labels[patient]) for patient in ids])
     return [str(patient) for label in np.unique(names) for patient in generator.permutation(ids[names == label])]
+
+
+def fold_strata(cohort: Cohort) -> dict[str, int]:
+    """What stratifies the patients' folds: their severity, one stratum where no lesion is known."""
+    return patient_severity(cohort) if len(cohort.lesions) else dict.fromkeys(cohort.manifest.patient_id.unique(), 0)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One fold of a split: how it is drawn, which of how many, from which seed."""
+
+    arm: Arm
+    fold: int
+    folds: int
+    seed: int
+
+
+def split_images(cohort: Cohort, images: pd.DataFrame, split: Split) -> np.ndarray:
+    """The part of each image in one fold, one of ``PARTS``.
+
+    ``clean``: patients are split; ``inner`` patients belong to the training fold and choose epoch and
+    thresholds, and studies of low quality are scored, never trained on, as in classification.
+    ``as_published``: images are split, and there is no inner part.
+
+    Raises
+    ------
+    LabelError
+        If a part that is needed has no image.
+    """
+    if split.arm == "as_published":
+        is_outer = leaky_image_folds(len(images), split.folds, split.seed) == split.fold
+        parts = np.where(is_outer, "outer", "train").astype(object)
+    else:
+        strata = fold_strata(cohort)
+        folds = patient_folds(strata, split.folds, split.seed)
+        parts_of = inner_split(folds, strata, split.fold, seed=split.seed).set_index("patient_id")["part"]
+        parts = images.patient_id.map(parts_of).to_numpy(dtype=object)
+        parts[(parts != "outer") & images.patient_id.isin(low_quality(cohort)).to_numpy()] = "left out"
+    for part in ("train", "outer") if split.arm == "as_published" else ("train", "inner", "outer"):
+        if not (parts == part).any():
+            problem = f"fold {split.fold + 1} of {split.folds} has no lesion frame in its {part} part"
+            raise LabelError(problem, remedy="Use fewer folds, more patients or more frames a run")
+    return parts

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from cag.data.archives import FoundFile, opened, tree_entries
 from cag.data.dicom import Cine, read_cine
 from cag.data.dicom_header import MAX_FRAMES, MAX_PIXELS
 from cag.data.fingerprint import file_digest
 from cag.data.graphics import burned_in, without_graphics
 from cag.data.pseudonyms import pseudonym
-from cag.data.study_tree import FoundFile, opened, tree_entries
 from cag.settings import DicomError
 
 
@@ -48,42 +48,34 @@ class StudyFile:
 
 
 def study_files(source: Path, key: bytes, *, progress: bool = True) -> Iterator[StudyFile]:
-    """Every file of a study, sorted by name: decoded as a run, or refused with the reason.
+    """Every file of a study's folder or archive, sorted by name: decoded as a run, or refused with the reason.
 
     Links are refused and no folder is entered through one, so nothing outside the study is read; zip and tar
     archives are opened, one file at a time. One run is decoded at a time. Single frames of one series come last,
     put together as a run in the order of their instance numbers.
-
-    Parameters
-    ----------
-    source : a folder, or an archive
 
     Raises
     ------
     InputError
         If it is neither, or holds no file.
     """
-    entries = tree_entries(source)
-    bar = tqdm(total=len(entries), desc="Reading the study", unit="file", disable=not progress)
     seen: set[str] = set()
     singles: dict[tuple[object, ...], list[StudyFile]] = {}
     pixels = 0
-    with bar:
-        for entry in entries:
-            for found in opened([entry]):
-                file = _open(found, key)
-                if file.cine is None:
-                    yield file
-                elif str(file.cine.run_id) in seen:
-                    yield _refused(file.label, file.name, "the same object as a file before it")
+    for entry in tqdm(tree_entries(source), desc="Reading the study", unit="file", disable=not progress):
+        for found in opened([entry]):
+            file = _open(found, key)
+            if file.cine is None:
+                yield file
+            elif str(file.cine.run_id) in seen:
+                yield StudyFile(file.label, file.name, None, "", "the same object as a file before it")
+            else:
+                seen.add(str(file.cine.run_id))
+                pixels += file.cine.frames.size if _is_single(file.cine) else 0
+                if _is_single(file.cine) and pixels <= MAX_PIXELS:
+                    singles.setdefault(_series(file.cine), []).append(file)
                 else:
-                    seen.add(str(file.cine.run_id))
-                    pixels += file.cine.frames.size if _is_single(file.cine) else 0
-                    if _is_single(file.cine) and pixels <= MAX_PIXELS:
-                        singles.setdefault(_series(file.cine), []).append(file)
-                    else:
-                        yield _cleaned(file)
-            bar.update()
+                    yield _cleaned(file)
     for files in singles.values():
         yield _cleaned(_joined(files))
 
@@ -91,17 +83,13 @@ def study_files(source: Path, key: bytes, *, progress: bool = True) -> Iterator[
 def _open(found: FoundFile, key: bytes) -> StudyFile:
     label = "F" + pseudonym(found.name, "run", key)[1:]
     if found.path is None:
-        return _refused(label, found.name, found.problem)
+        return StudyFile(label, found.name, None, "", found.problem)
     try:
         cine = read_cine(found.path, key=key)
     except DicomError as error:
         reason = f"{error.field}: {error.problem}" if error.field else error.problem
-        return _refused(label, found.name, reason)
+        return StudyFile(label, found.name, None, "", reason)
     return StudyFile(label, found.name, cine, file_digest(found.path), "")
-
-
-def _refused(label: str, name: str, reason: str) -> StudyFile:
-    return StudyFile(label, name, None, "", reason)
 
 
 def _is_single(cine: Cine) -> bool:
@@ -120,12 +108,10 @@ def _joined(files: list[StudyFile]) -> StudyFile:
     ordered = sorted(files, key=lambda file: (file.cine.instance_number or 0) if file.cine else 0)[:MAX_FRAMES]
     cines = [file.cine for file in ordered if file.cine is not None]
     digest = hashlib.sha256("".join(file.sha256 for file in ordered).encode()).hexdigest()
-    frames = np.concatenate([cine.frames for cine in cines])
-    whole = replace(
-        cines[0], n_frames=len(cines), run_id=cines[0].series_id, frames=frames, indices=tuple(range(len(cines)))
-    )
-    name = f"{ordered[0].name} and {len(cines) - 1} more of its series"
-    note = f"Put together from {len(cines)} files of one frame each, in the order of their instance numbers."
+    frames, count = np.concatenate([cine.frames for cine in cines]), len(cines)
+    whole = replace(cines[0], n_frames=count, run_id=cines[0].series_id, frames=frames, indices=tuple(range(count)))
+    name = f"{ordered[0].name} and {count - 1} more of its series"
+    note = f"Put together from {count} files of one frame each, in the order of their instance numbers."
     return StudyFile(ordered[0].label, name, whole, digest, "", (note,))
 
 

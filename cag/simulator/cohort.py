@@ -14,9 +14,8 @@ import yaml
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
-from cag.data.cohort import Cohort
-from cag.data.frame_sources import FileFrames, FrameSource
-from cag.data.labels import CohortTables, inside
+from cag.data.cohort import Cohort, FileFrames, FrameSource
+from cag.data.tables import CohortTables, inside
 from cag.settings import LabelError, SettingsError, write_atomically
 from cag.simulator.phantom.cohort import CohortSettings, plan_cohort
 from cag.simulator.phantom.plan import PatientPlan, RunPlan

@@ -16,8 +16,7 @@ from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
 from cag.data.fingerprint import code_digest
-from cag.data.labels import CohortTables
-from cag.data.tables import COLUMNS, CORNERS
+from cag.data.tables import COLUMNS, CORNERS, CohortTables
 from cag.networks.runtime import cores
 from cag.simulator import phantom
 from cag.simulator.phantom.cohort import CohortPlan, CohortSettings, lesions_table, patients_table, plan_cohort

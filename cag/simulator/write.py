@@ -11,8 +11,7 @@ from tqdm import tqdm
 
 from cag.data.dicom_write import write_cine
 from cag.data.fingerprint import file_digest, fingerprint, fingerprint_frames, same_picture
-from cag.data.labels import CohortTables
-from cag.data.tables import COLUMNS, load_table
+from cag.data.tables import COLUMNS, CohortTables, load_table
 from cag.networks.runtime import cores
 from cag.settings import ManifestError, write_atomically, writing
 from cag.simulator.cohort import save_plan

@@ -8,8 +8,7 @@ import torch
 
 from cag.chapters.classification import training as experiment
 from cag.chapters.store import Store
-from cag.data.cohort import Cohort
-from cag.data.frame_sources import FrameSource
+from cag.data.cohort import Cohort, FrameSource
 
 
 class DrawnFrames(FrameSource):

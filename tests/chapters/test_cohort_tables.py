@@ -7,8 +7,7 @@ import torch
 
 from cag.chapters.cohort import tables
 from cag.chapters.cohort.samples import view_examples
-from cag.data.cohort import Cohort
-from cag.data.frame_sources import FrameSource
+from cag.data.cohort import Cohort, FrameSource
 
 
 class DrawnFrames(FrameSource):

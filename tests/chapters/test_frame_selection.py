@@ -21,9 +21,8 @@ from cag.chapters.frames.selection import FrameSelectionTables, run_frame_select
 from cag.chapters.frames.sequences import crop_runs
 from cag.chapters.frames.settings import FrameSelectionSettings
 from cag.chapters.store import Store
-from cag.data.cohort import Cohort
-from cag.data.frame_sources import FrameSource
-from cag.data.labels import CohortTables
+from cag.data.cohort import Cohort, FrameSource
+from cag.data.tables import CohortTables
 from cag.networks.frame_selector import Averaged
 from cag.settings import InputError, LabelError
 

@@ -35,10 +35,8 @@ from cag.chapters.localization.tables import (
 )
 from cag.chapters.stages import record_stage
 from cag.chapters.store import Store
-from cag.data.cohort import Cohort
-from cag.data.frame_sources import FrameSource
-from cag.data.image_splits import Split, fold_strata, split_images
-from cag.data.splits import LeakError, inner_split, patient_folds
+from cag.data.cohort import Cohort, FrameSource
+from cag.data.splits import LeakError, Split, fold_strata, inner_split, patient_folds, split_images
 from cag.metrics.boxes import CORNERS
 from cag.networks.training import FitSettings
 from cag.settings import InputError, SettingsError

@@ -51,9 +51,8 @@ from cag.chapters.reading.words import (
 from cag.chapters.stages import load_stage
 from cag.chapters.store import RunFolder, Store
 from cag.data.cohort import Cohort
-from cag.data.dicom import write_cine
 from cag.data.dicom_header import _TAGS
-from cag.data.dicom_write import derived_uid
+from cag.data.dicom_write import derived_uid, write_cine
 from cag.data.fingerprint import file_digest
 from cag.data.manifest import KEY_FILE
 from cag.data.pseudonyms import pseudonym

@@ -46,7 +46,6 @@ KINDS: dict[str, Callable[[Path], Path]] = {
     "a.tar": lambda path: write_tar(path, "w"),
     "a.tar.gz": lambda path: write_tar(path, "w:gz"),
     "a.TGZ": lambda path: write_tar(path, "w:gz"),
-    "a.tar.bz2": lambda path: write_tar(path, "w:bz2"),
 }
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from cag.data.dicom import read_cine, read_frames, read_header, write_cine
+from cag.data.dicom import read_cine, read_frames, read_header
+from cag.data.dicom_write import write_cine
 from cag.settings import DicomError
 
 Change = Callable[..., Path]

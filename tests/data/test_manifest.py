@@ -12,9 +12,8 @@ import pytest
 
 from cag.data.dicom import read_frames
 from cag.data.fingerprint import file_digest, fingerprint, fingerprint_frames, same_picture
-from cag.data.labels import CohortTables, load_cohort_tables
-from cag.data.manifest import build_manifest, load_manifest, verify
-from cag.data.tables import COLUMNS, checked_table, save_table
+from cag.data.manifest import build_manifest, verify
+from cag.data.tables import COLUMNS, CohortTables, checked_table, save_table
 from cag.settings import ManifestError
 
 
@@ -49,7 +48,7 @@ def edit(path: Path, /, **columns: object) -> None:
 
 
 def test_tables_survive_writing(cohort: Path) -> None:
-    tables = load_cohort_tables(cohort)
+    tables = CohortTables.load(cohort)
     assert list(tables.manifest) == list(COLUMNS["data_manifest"])
     assert tables.manifest.contrast_begin.tolist()[:2] == [1, 1] and np.isnan(tables.manifest.contrast_begin[2])
     assert tables.manifest.end_censored.dtype == bool and tables.manifest.n_frames.dtype == np.int64
@@ -64,7 +63,7 @@ def test_tables_survive_writing(cohort: Path) -> None:
 def test_labels_may_stand_beside_the_files(cohort: Path) -> None:
     for name in ("patients", "lesions", "boxes"):
         (cohort.parent / f"{name}.csv").rename(cohort.parent / "runs" / f"{name}.csv")
-    assert len(load_cohort_tables(cohort).lesions) == 1
+    assert len(CohortTables.load(cohort).lesions) == 1
 
 
 @pytest.mark.parametrize(
@@ -99,19 +98,19 @@ def test_labels_may_stand_beside_the_files(cohort: Path) -> None:
 def test_wrong_cells_are_refused_by_line_and_value(cohort: Path, table: str, columns: dict, expected: str) -> None:
     edit(cohort.parent / f"{table}.csv", **columns)
     with pytest.raises(ManifestError) as caught:
-        load_cohort_tables(cohort)
+        CohortTables.load(cohort)
     assert expected in str(caught.value) and caught.value.remedy and "\n" not in str(caught.value)
 
 
 def test_missing_columns_and_files_are_refused(cohort: Path) -> None:
     pd.read_csv(cohort).drop(columns="patient_id").to_csv(cohort, index=False)
     with pytest.raises(ManifestError, match=r"data_manifest.csv, patient_id: this column is missing"):
-        load_manifest(cohort)
+        CohortTables.load(cohort)
     with pytest.raises(ManifestError, match="no such table"):
-        load_manifest(cohort.with_name("other.csv"))
+        CohortTables.load(cohort.with_name("other.csv"))
     cohort.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ManifestError, match="not a readable table"):
-        load_manifest(cohort)
+        CohortTables.load(cohort)
 
 
 def test_links_may_not_leave_the_folder(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -120,7 +119,7 @@ def test_links_may_not_leave_the_folder(cohort: Path, tmp_path_factory: pytest.T
     file.rename(outside)
     file.symlink_to(outside)
     with pytest.raises(ManifestError, match="lies outside the manifest's folder"):
-        load_cohort_tables(cohort)
+        CohortTables.load(cohort)
 
 
 def test_verify_tells_file_by_file(cohort: Path, write_run: Callable) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cag.data import study_tree
-from cag.data.study_tree import opened, tree_entries
+from cag.data import archives
+from cag.data.archives import opened, tree_entries
 from cag.settings import InputError
 
 
@@ -60,6 +60,6 @@ def test_what_is_no_study_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for path in (tmp_path / "x.dcm", tmp_path / "absent"):
         with pytest.raises(InputError, match="neither a folder nor an archive"):
             tree_entries(path)
-    monkeypatch.setattr(study_tree, "MAX_FILES", 0)
+    monkeypatch.setattr(archives, "MAX_FILES", 0)
     with pytest.raises(InputError, match="more than 0 files"):
         tree_entries(tmp_path)

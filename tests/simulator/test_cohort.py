@@ -10,7 +10,7 @@ import pytest
 
 from cag.data import fingerprint
 from cag.data.fingerprint import code_digest
-from cag.data.labels import CohortTables
+from cag.data.tables import CohortTables
 from cag.simulator import cohort as simulated
 from cag.simulator.cohort import simulated_cohort
 from cag.simulator.phantom.cohort import CohortSettings

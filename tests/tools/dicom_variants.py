@@ -14,7 +14,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from cag.data.dicom import write_cine
+from cag.data.dicom_write import write_cine
 
 FRAMES, ROWS, COLUMNS = 10, 48, 64
 ENHANCED_XA = "1.2.840.10008.5.1.4.1.1.12.1.1"

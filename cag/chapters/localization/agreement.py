@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from cag.chapters.localization.scores import Scored, Sides
-from cag.data.image_splits import Arm
+from cag.data.splits import Arm
 from cag.metrics.agreement import box_agreement, box_f1, lesion_agreement, lesion_metrics
 from cag.metrics.intervals import bootstrap_many
 

@@ -16,8 +16,7 @@ from cag.chapters.localization.classifiers import FoldClassifiers
 from cag.chapters.localization.data import FrameChoice, LesionFrames
 from cag.chapters.store import RunFolder
 from cag.data.cohort import Cohort
-from cag.data.image_splits import Arm, Split, split_images
-from cag.data.splits import LeakError
+from cag.data.splits import Arm, LeakError, Split, split_images
 from cag.metrics.boxes import CORNERS
 from cag.metrics.localization import metrics
 from cag.metrics.matching import match_detections

@@ -34,7 +34,7 @@ from cag.chapters.stages import record_stage
 from cag.chapters.store import RunFolder, Store
 from cag.chapters.tasks import Task, run_tasks
 from cag.data.cohort import Cohort
-from cag.data.image_splits import Arm
+from cag.data.splits import Arm
 from cag.metrics.matching import match_detections
 from cag.metrics.ranking import score_at_rate
 from cag.networks.detector import PUBLISHED_DETECTOR

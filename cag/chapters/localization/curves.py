@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from cag.anatomy import SEGMENTS
 from cag.chapters.localization.scores import PUBLISHED_SIZE, Scored, Sides
-from cag.data.image_splits import Arm
+from cag.data.splits import Arm
 from cag.metrics import localization
 from cag.metrics.intervals import Estimate, bootstrap_many, resample_counts
 from cag.metrics.matching import Matches

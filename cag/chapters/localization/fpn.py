@@ -17,7 +17,7 @@ from cag.chapters.localization.material import FpnSettings, LocalizationMaterial
 from cag.chapters.localization.prior import centre_prior
 from cag.chapters.store import RunFolder
 from cag.data.cohort import Cohort
-from cag.data.image_splits import Split, split_images
+from cag.data.splits import Split, split_images
 from cag.metrics.boxes import CORNERS, enlarge
 from cag.metrics.matching import match_detections
 from cag.metrics.ranking import average_precision

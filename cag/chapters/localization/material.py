@@ -15,7 +15,7 @@ from tqdm import tqdm
 from cag.chapters.classification.training import CellSettings
 from cag.chapters.localization.data import FrameChoice, LesionFrames, choose_frames
 from cag.data.cohort import Cohort
-from cag.data.image_splits import ARMS, Arm
+from cag.data.splits import ARMS, Arm
 from cag.metrics.boxes import enlarge
 from cag.networks.detector import DetectorSettings
 from cag.networks.inception import build_trunk

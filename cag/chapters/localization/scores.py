@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from cag.data.image_splits import Arm
+from cag.data.splits import Arm
 from cag.metrics import localization, published
 from cag.metrics.boxes import Rule
 from cag.metrics.intervals import Estimate, bootstrap_many, paired_difference

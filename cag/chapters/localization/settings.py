@@ -17,7 +17,7 @@ from cag.chapters.localization.material import FpnSettings
 from cag.chapters.stages import load_stage
 from cag.chapters.store import Store
 from cag.data.cohort import Cohort
-from cag.data.image_splits import Arm
+from cag.data.splits import Arm
 from cag.networks.cam import CamMethod
 from cag.networks.detector import DetectorSettings
 from cag.networks.training import FitSettings

@@ -13,7 +13,7 @@ from cag.chapters.reading.triage import train_triage
 from cag.chapters.stages import load_stage
 from cag.chapters.store import Store
 from cag.data.cohort import Cohort
-from cag.data.dicom import write_cine
+from cag.data.dicom_write import write_cine
 from cag.settings import ROOT, InputError, SettingsError
 
 

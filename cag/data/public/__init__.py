@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from cag.data.public import arcade, cadica, danilov
@@ -11,16 +10,12 @@ from cag.settings import ManifestError
 
 __all__ = ["PublicCohort", "is_public", "read_public"]
 
-_READERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], PublicCohort]], ...] = (
-    (arcade.recognizes, arcade.read),
-    (cadica.recognizes, cadica.read),
-    (danilov.recognizes, danilov.read),
-)
+_SETS = (arcade, cadica, danilov)
 
 
 def is_public(path: Path) -> bool:
     """Whether a path is the unpacked folder of a public set this package reads."""
-    return path.is_dir() and any(recognizes(path) for recognizes, _ in _READERS)
+    return path.is_dir() and any(known.recognizes(path) for known in _SETS)
 
 
 def read_public(folder: Path) -> PublicCohort:
@@ -31,8 +26,8 @@ def read_public(folder: Path) -> PublicCohort:
     ManifestError
         If the folder has the layout of none of them.
     """
-    for recognizes, read in _READERS:
-        if folder.is_dir() and recognizes(folder):
-            return read(folder)
+    for known in _SETS if folder.is_dir() else ():
+        if known.recognizes(folder):
+            return known.read(folder)
     remedy = "Give the unpacked folder of ARCADE (stenosis), CADICA (selectedVideos) or Danilov (image_dir, xml_dir)"
     raise ManifestError("has the layout of no public set", file=folder.name, remedy=remedy)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cag.data.images import image_files
-from cag.data.public.common import PublicCohort, image_row
-from cag.settings import ManifestError
+from cag.data.public.common import PublicCohort, box, image_row, unreadable
 
 #: Severity class -> percent diameter stenosis, the middle of its range.
 SEVERITY = {"p0_20": 10.0, "p20_50": 35.0, "p50_70": 60.0, "p70_90": 80.0, "p90_98": 94.0, "p99": 99.0, "p100": 100.0}
@@ -40,27 +39,25 @@ def read(folder: Path) -> PublicCohort:
         video, files = images.parent, image_files(images)
         if not files:
             continue
-        patient = video.parent.name
-        run_id = f"cadica_{patient}_{video.name}"
-        row = image_row(folder, images, run_id=run_id, patient_id=_id(patient), source="cadica")
-        row["has_lesion"] = _verdict(video)
-        counts["videos in neither list"] += row["has_lesion"] is None
-        rows.append(row)
+        patient, verdict = video.parent.name, _verdict(video)
+        run_id, patient_id = (
+            f"cadica_{patient}_{video.name}",
+            f"C{patient.removeprefix('p').zfill(4)}",
+        )  # sort by number
+        row = image_row(folder, images, run_id=run_id, patient_id=patient_id, source="cadica")
+        rows.append({**row, "has_lesion": verdict})
+        counts["videos in neither list"] += verdict is None
         frames = {file.stem: frame for frame, file in enumerate(files)}
         for truth in sorted((video / "groundtruth").glob("*.txt")):
-            found = [_box(truth, line, text) for line, text in enumerate(truth.read_text().splitlines(), start=1)]
-            if truth.stem not in frames:
+            lines = enumerate(truth.read_text().splitlines(), start=1)
+            found = [_box(truth, line, text, run_id, frames.get(truth.stem, -1)) for line, text in lines]
+            if truth.stem in frames:
+                boxes += found
+            else:
                 counts["boxes of frames without an image left out"] += len(found)
-                continue
-            boxes += [{"run_id": row["run_id"], "frame": frames[truth.stem], **box} for box in found]
     if not rows:
-        raise ManifestError("holds no video", file=folder.name, remedy="Unpack CADICA and give the folder above it")
+        raise unreadable(folder, "holds no video", remedy="Unpack CADICA and give the folder above it")
     return PublicCohort.of_rows(rows, boxes, folder, counts)
-
-
-def _id(patient: str) -> str:
-    """Such as C0014 for p14, so that ids sort as numbers."""
-    return f"C{patient.removeprefix('p').zfill(4)}"
 
 
 def _verdict(video: Path) -> bool | None:
@@ -71,13 +68,11 @@ def _verdict(video: Path) -> bool | None:
     return None
 
 
-def _box(path: Path, line: int, text: str) -> dict[str, object]:
+def _box(path: Path, line: int, text: str, run_id: str, frame: int) -> dict[str, object]:
     words = text.split()
     try:
         x, y, width, height = (float(word) for word in words[:4])
-        percent = SEVERITY[words[4]]
+        severity = {"percent_stenosis": SEVERITY[words[4]], "severity_class": words[4]}
     except (ValueError, KeyError, IndexError):
-        problem = f"line {line}: {text[:40]!r} is not x y w h class"
-        raise ManifestError(problem, file=path.name, remedy="Unpack CADICA again") from None
-    corners = {"x1": x, "y1": y, "x2": x + width, "y2": y + height}
-    return {**corners, "percent_stenosis": percent, "severity_class": words[4]}
+        raise unreadable(path, f"line {line}: {text[:40]!r} is not x y w h class") from None
+    return {**box(run_id, frame, x, y, width, height), **severity}

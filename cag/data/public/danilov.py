@@ -10,8 +10,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from cag.data.images import image_files
-from cag.data.public.common import PublicCohort, image_row
-from cag.settings import ManifestError
+from cag.data.public.common import PublicCohort, image_row, unreadable
 
 _MAX_XML = 1_000_000
 
@@ -41,15 +40,15 @@ def read(folder: Path) -> PublicCohort:
         rows.append(image_row(folder, image, run_id=run_id, patient_id=_patient(image), source="danilov"))
         boxes += [{"run_id": run_id, "frame": 0, **box} for box in _boxes(annotation)]
     if not rows:
-        raise ManifestError("holds no annotated image", file=folder.name, remedy="Unpack the set and give its folder")
+        raise unreadable(folder, "holds no annotated image", remedy="Unpack the set and give its folder")
     return PublicCohort.of_rows(rows, boxes, folder, counts)
 
 
 def _patient(image: Path) -> str:
     parts = image.stem.split("_")
     if len(parts) != 4:
-        remedy = "Names are site_patient_view_frame; unpack the set again"
-        raise ManifestError(f"{image.stem!r} has {len(parts)} parts instead of 4", file=image.name, remedy=remedy)
+        problem = f"{image.stem!r} has {len(parts)} parts instead of 4"
+        raise unreadable(image, problem, remedy="Names are site_patient_view_frame; unpack the set again")
     return f"D{parts[0]}_{parts[1]}"
 
 
@@ -63,5 +62,4 @@ def _boxes(path: Path) -> list[dict[str, float]]:
         corners = (("x1", "xmin"), ("y1", "ymin"), ("x2", "xmax"), ("y2", "ymax"))
         return [{corner: float(box.findtext(name, "")) for corner, name in corners} for box in found]
     except (OSError, ValueError, ElementTree.ParseError) as error:
-        problem = f"is no Pascal VOC annotation ({type(error).__name__})"
-        raise ManifestError(problem, file=path.name, remedy="Unpack the set again") from None
+        raise unreadable(path, f"is no Pascal VOC annotation ({type(error).__name__})") from None

@@ -14,10 +14,9 @@ from PIL import Image
 
 from cag.chapters.localization.data import FrameChoice, choose_frames
 from cag.data.cohort import Cohort
-from cag.data.image_splits import Split, fold_strata, split_images
 from cag.data.public import arcade, read_public
-from cag.data.public.coco_file import read_coco
-from cag.data.splits import patient_folds
+from cag.data.public.arcade import read_coco
+from cag.data.splits import Split, fold_strata, patient_folds, split_images
 from cag.settings import ManifestError
 
 

@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cag.data.public import download as downloading
-from cag.data.public.fetch import RECORD, fetch
-from cag.data.public.sources import SOURCES, describe
+from cag.data.public import fetch as fetching
+from cag.data.public.fetch import RECORD, SOURCES, describe, fetch
 from cag.settings import InputError
 
 
@@ -110,7 +109,7 @@ def test_a_broken_download_goes_on_where_it_stopped(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     knows(monkeypatch, server.content)
-    monkeypatch.setattr(downloading, "_CHUNK", 100)
+    monkeypatch.setattr(fetching, "_CHUNK", 100)
     server.stop = 700
     with pytest.raises(InputError, match=r"cannot be downloaded .* Run it again to go on"):
         fetch("danilov", tmp_path, progress=False)

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter, shift
 
 from cag.data.cohort import Cohort
 from cag.data.public import arcade, read_public
-from cag.data.public.near_duplicates import near_duplicate_groups, thumbnail
+from cag.data.public.arcade import near_duplicate_groups, thumbnail
 from cag.settings import ManifestError
 
 
