@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
+from cag.networks.backbones import build_trunk
 from cag.networks.detector import FITTED_DETECTOR, DetectorSettings, StenosisDetector
-from cag.networks.inception import build_trunk
 
 AIM = 1.15
 

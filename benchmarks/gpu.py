@@ -1,7 +1,6 @@
 """What a card (or a CPU) reaches: the study's loop against the bare network and against the chip's own ceiling.
 
-Run ``python -m benchmarks.gpu --out gpu.csv`` on the machine with the card; ``CAG_COMPILE=default`` (or
-``reduce-overhead``, which captures CUDA graphs) in front compiles the training steps. One table comes back:
+Run ``python -m benchmarks.gpu --out gpu.csv`` on the machine with the card. One table comes back:
 the ceiling of a large matrix product; images a second of Inception-v3, trained and predicting, bare and through
 ``cag.networks.training``, at each size; several trainings side by side; frames a second of the simulator; and the hours
 that the published grid would take at the measured rate. Aims: loop 0.9 of bare, 2,000 images/s at 512 px,
@@ -26,9 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.estimates import GRID
 from cag.book.calibration import Work, images_per_second
+from cag.networks.backbones import build_trunk
 from cag.networks.classifier import StenosisClassifier
-from cag.networks.inception import build_trunk
-from cag.networks.runtime import Compiled, Runtime
+from cag.networks.training import Runtime
 from cag.networks.transforms import scale
 from cag.simulator.phantom.cohort import CohortSettings, plan_cohort
 from cag.simulator.phantom.run import RunRenderer
@@ -82,8 +81,7 @@ def bare_rates(size: int, batch: int, steps: int, runtime: Runtime, backbone: st
 
     operations = _operations(model, images[:1])
     model.train()
-    with Compiled.chosen(model):
-        trained = batch / seconds(train, steps, runtime)
+    trained = batch / seconds(train, steps, runtime)
     model.eval()
     return trained, batch / seconds(infer, steps, runtime), operations
 

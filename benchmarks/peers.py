@@ -24,8 +24,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cag.data.dicom import read_frames
-from cag.networks.batches import Batches
-from cag.networks.transforms import augment, scale, shrink
+from cag.data.frames import shrink
+from cag.networks.training import Batches
+from cag.networks.transforms import augment, scale
 
 
 def own_batches(files: list[Path], frames: int, size: int, batch: int) -> Iterator[Iterable[Tensor]]:

@@ -28,8 +28,8 @@ from cag.chapters.frames.reading import frame_probability, sequence_probability
 from cag.chapters.reading.models import ReadingModels, load_models
 from cag.chapters.reading.reading import StudyReading, read_study
 from cag.chapters.reading.run import SHOWN_SIDE, RunReading, TrunkMaps, _boxes, _heatmaps, probabilities
+from cag.data.frames import shrink
 from cag.data.study import study_files
-from cag.networks.transforms import shrink
 
 _KEY = b"a key for measurements only, 32b"
 

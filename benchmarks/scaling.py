@@ -27,10 +27,11 @@ from torch import Tensor, nn
 
 from cag.data.dicom import read_frames
 from cag.data.dicom_write import write_cine
+from cag.data.frames import shrink
+from cag.networks.backbones import build_trunk
 from cag.networks.classifier import StenosisClassifier
-from cag.networks.inception import build_trunk
 from cag.networks.training import Batch, Batches, FitSettings, fit, predict
-from cag.networks.transforms import augment, scale, shrink
+from cag.networks.transforms import augment, scale
 from cag.simulator.phantom.cohort import CohortSettings, plan_cohort
 from cag.simulator.phantom.run import RunRenderer
 

@@ -18,11 +18,10 @@ import torch.nn.functional as F
 import typer
 from torch import Tensor, nn
 
+from cag.networks.backbones import build_trunk
 from cag.networks.classifier import StenosisClassifier
 from cag.networks.detector import FITTED_DETECTOR, StenosisDetector
-from cag.networks.inception import build_trunk
-from cag.networks.runtime import Runtime
-from cag.networks.training import Batch, Batches, FitSettings, fit
+from cag.networks.training import Batch, Batches, FitSettings, Runtime, fit
 from cag.networks.transforms import augment_with_boxes, scale
 
 Loss = Callable[[nn.Module, Batch], Tensor]

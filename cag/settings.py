@@ -148,7 +148,7 @@ class Settings(BaseModel):
             raise SettingsError(problem, field=name, remedy="Correct this parameter and run again") from None
 
 
-Weights = Literal["imagenet", "xa", "random"]
+Weights = Literal["imagenet", "xa", "xa-labels", "random"]
 
 
 class StudySettings(Settings):
@@ -160,8 +160,8 @@ class StudySettings(Settings):
         Name of the results folder, ``results/<profile>``.
     manifest : str
         Manifest of the cohort, relative to the project's root; ``simulated`` renders on demand.
-    weights : {'imagenet', 'xa', 'random'}
-        Where the Inception-v3 trunk starts from.
+    weights : {'imagenet', 'xa', 'xa-labels', 'random'}
+        Where the trunk starts from.
     seed : int
         Seeds folds, initial weights, sampling and bootstrap.
     bootstrap : int

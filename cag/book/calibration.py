@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cag.data.cohort import Cohort
+from cag.networks.backbones import build_trunk
 from cag.networks.classifier import StenosisClassifier
 from cag.networks.detector import FITTED_DETECTOR, StenosisDetector
-from cag.networks.inception import build_trunk
-from cag.networks.runtime import Runtime
-from cag.networks.training import Batch, Batches, FitSettings, fit, predict
+from cag.networks.training import Batch, Batches, FitSettings, Runtime, fit, predict
 from cag.networks.transforms import augment_with_boxes, scale
 
 Kind = Literal["train", "infer", "detect", "head", "frames"]

@@ -11,10 +11,10 @@ from graphlib import TopologicalSorter
 from typing import TypeVar
 
 import torch
+from dask.system import cpu_count as cores
 from tqdm import tqdm
 
 from cag.book.machine import memory_gb
-from cag.networks.runtime import cores
 
 R = TypeVar("R")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
 import resource
 import sys
@@ -16,8 +15,8 @@ from typing import Any
 
 import psutil
 import torch
-
-from cag.networks.runtime import container_limit, cores
+from dask.system import cpu_count as cores
+from distributed.system import memory_limit
 
 #: Packages whose versions decide a result.
 _PACKAGES = ("cag", "torch", "torchvision", "scikit-learn", "pydicom")
@@ -25,9 +24,7 @@ _PACKAGES = ("cag", "torch", "torchvision", "scikit-learn", "pydicom")
 
 def memory_gb() -> float:
     """Memory in GB that the machine, or the container this runs in, has."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = container_limit("memory.max")
-    return (min(whole, int(limit)) if limit.isdigit() else whole) / 1e9
+    return memory_limit() / 1e9
 
 
 def end_children() -> None:

@@ -29,7 +29,7 @@ from cag.book.figures.table_heads import with_heads
 from cag.chapters.store import Store
 from cag.data.cohort import Cohort
 from cag.metrics.intervals import Estimate, interval_text
-from cag.networks.runtime import Runtime
+from cag.networks.training import Runtime
 from cag.settings import ROOT, StudySettings, write_atomically
 from cag.simulator.cohort import open_cohort
 

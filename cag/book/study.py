@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 import nbformat
 import papermill
+from dask.system import cpu_count as cores
 from nbstripout import strip_output
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
@@ -27,7 +28,6 @@ from cag.book.profiles import NOTEBOOKS, SECTIONS, load_profile
 from cag.book.reuse import inputs_digest
 from cag.chapters.progress import DEADLINE_VARIABLE, OutOfTime
 from cag.chapters.tasks import SCHEDULER_VARIABLE, USED_VARIABLE, tasks_used
-from cag.networks.runtime import cores
 from cag.settings import ROOT, InputError, SettingsError, write_atomically
 
 #: Notebook -> the notebooks whose results it reads, in the order in which they best start: longest way first.

@@ -31,9 +31,9 @@ from cag.data.cohort import Cohort
 from cag.metrics.measured import Measured
 from cag.metrics.tables import bootstrap_table, weighted_mean
 from cag.metrics.weighted import ratio
+from cag.networks.backbones import build_trunk
 from cag.networks.cam import activation_from_maps, class_activation, enlarge_activation
 from cag.networks.classifier import StenosisClassifier
-from cag.networks.inception import build_trunk
 from cag.networks.transforms import scale
 from cag.networks.trunk import Trunk
 from cag.settings import LabelError, SettingsError

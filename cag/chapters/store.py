@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from cag.data.cohort import Cohort
 from cag.data.fingerprint import code_digest
-from cag.networks.weights import weights_digest
+from cag.networks.weights import OWN_WEIGHTS, weights_digest
 from cag.settings import InputError, Settings, write_atomically, writing
 
 Work = Callable[[Cohort, Any, "RunFolder"], None]
@@ -35,7 +35,7 @@ Work = Callable[[Cohort, Any, "RunFolder"], None]
 #: digest stands for what was read or simulated.
 COUNTED = (
     *("cag.anatomy", "cag.metrics", "cag.networks", "cag.chapters"),
-    *("cag.data.splits", "cag.data.severity"),
+    *("cag.data.splits", "cag.data.severity", "cag.data.frames"),
 )
 #: Of these, what only keeps and sends work.
 NOT_COUNTED = ("cag.chapters.store", "cag.chapters.cluster", "cag.chapters.mapped", "cag.chapters.bundle")
@@ -266,11 +266,13 @@ def _lock(path: Path) -> Iterator[bool]:
 
 
 def trunk_digest(settings: Settings) -> str:
-    """What identifies the ``xa`` weights where settings, or settings within them, start from them; else empty."""
+    """What identifies the study's own weights where settings, or settings within them, start from them; else empty."""
 
-    def names_xa(values: object) -> bool:
-        if isinstance(values, dict):
-            return values.get("weights") == "xa" or any(names_xa(value) for value in values.values())
-        return isinstance(values, list) and any(names_xa(value) for value in values)
+    def starts(values: object) -> set[tuple[str, str]]:
+        inner = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
+        found = {start for value in inner for start in starts(value)}
+        if isinstance(values, dict) and values.get("weights") in OWN_WEIGHTS:
+            found.add((values["weights"], values.get("backbone", "inception_v3")))
+        return found
 
-    return weights_digest() if names_xa(settings.model_dump(mode="json")) else ""
+    return "".join(weights_digest(*start) for start in sorted(starts(settings.model_dump(mode="json"))))

@@ -15,7 +15,7 @@ HeadKind = Literal["published", "plain"]
 
 
 class AttentionHead(nn.Module):
-    """The published head: batch norm, attention-weighted average, one dense layer (PROTOCOL section 2)."""
+    """The published head: batch norm, attention-weighted average, one dense layer."""
 
     def __init__(self, channels: int, n_outputs: int) -> None:
         super().__init__()
@@ -77,8 +77,7 @@ class StenosisClassifier(TrunkModel):
 
     def maps(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b f y x"]:
         """Last maps of the trunk for images in [-1, 1]."""
-        with self.trunk_gradients():
-            return self.trunk(images)
+        return self.trunk(images)
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
         """Logits for images in [-1, 1]."""

@@ -23,7 +23,7 @@ _LEVELS = 5
 
 
 class DetectorSettings(Settings):
-    """Anchors, losses and thresholds; the defaults are the published ones (PROTOCOL section 2).
+    """Anchors, losses and thresholds; the defaults are the published ones.
 
     Attributes
     ----------
@@ -133,8 +133,7 @@ class StenosisDetector(TrunkModel):
 
     def maps(self, images: Float[Tensor, "b c h w"]) -> dict[str, Tensor]:
         """The trunk's three maps for images in [-1, 1]; may be computed once where the trunk is frozen."""
-        with self.trunk_gradients():
-            return self.trunk.stages(images)
+        return self.trunk.stages(images)
 
     def raw(self, maps: dict[str, Tensor]) -> tuple[Float[Tensor, "b a"], Float[Tensor, "b a 4"], list[int]]:
         """Logit and box offsets of every anchor, in float32, and the cells along each level's side."""

@@ -28,8 +28,7 @@ class FrameClassifier(TrunkModel):
 
     def features(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
         """Pooled features of images in [-1, 1]."""
-        with self.trunk_gradients():
-            return self.trunk(images).mean(dim=(2, 3))
+        return self.trunk(images).mean(dim=(2, 3))
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
         """Logit of full contrast of images in [-1, 1]."""
@@ -37,7 +36,7 @@ class FrameClassifier(TrunkModel):
 
 
 class IntervalLSTM(nn.Module):
-    """Bidirectional LSTM in parallel with per-frame features, one logit a step (PROTOCOL section 2).
+    """Bidirectional LSTM in parallel with per-frame features, one logit a step.
 
     The source names no activation for the two dense layers after the concatenation; ReLU here.
     """

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from tqdm import tqdm
 
-from cag.networks.batches import Batch, Batches
-from cag.networks.checkpoint import Checkpoint
-from cag.networks.memory import Halving, in_halves
-from cag.networks.runtime import Compiled, Precision, Runtime
-from cag.settings import Settings
+from cag.settings import InputError, Settings, SettingsError, write_atomically
 
-__all__ = ["Batch", "Batches", "FitSettings", "History", "fit", "predict"]
-
-#: Bytes of a batch's output up to which it stays on the card until all batches are through.
-SMALL_OUTPUT = 2**20
+Batch = tuple[Any, ...]
+Loss = Callable[[nn.Module, Batch], Tensor]
+Precision = Literal["auto", "fp32", "bf16"]
+Rows = list[dict[str, float]]
 
 
 class FitSettings(Settings):
-    """How a network is trained; the defaults are the published ones (PROTOCOL section 2).
+    """How a network is trained; the defaults are the published ones.
 
     Attributes
     ----------
@@ -51,24 +51,144 @@ class FitSettings(Settings):
     precision: Precision = "auto"
 
 
-@dataclass
-class History:
-    """What happened: one row an epoch (epoch, loss, score), the best epoch, device and precision.
+@dataclass(frozen=True)
+class Runtime:
+    """Device and arithmetic of a computation."""
 
-    ``parts`` is more than 1 where a batch did not fit into memory at once.
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def choose(cls, device: str = "auto", precision: Precision = "auto") -> Runtime:
+        """Take CUDA where there is one, and bfloat16 where it is native (AVX512-BF16, AMX, recent GPUs).
+
+        Raises
+        ------
+        SettingsError
+            When CUDA is asked for and absent.
+        """
+        if device == "cuda" and not torch.cuda.is_available():
+            raise SettingsError("no CUDA device here", field="device", remedy="Set device to auto or cpu")
+        cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+        native = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else _cpu_has_bfloat16()
+        narrow = precision == "bf16" or (precision == "auto" and native)
+        return cls(torch.device("cuda" if cuda else "cpu"), torch.bfloat16 if narrow else torch.float32)
+
+    def autocast(self) -> torch.autocast:
+        """Context of mixed precision; does nothing in float32."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16)
+
+    def describe(self) -> str:
+        """Device and precision in words, for a run's record."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+        return f"{name}, {str(self.dtype).removeprefix('torch.')}"
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Emulated bfloat16 is slower than float32, so only instructions for it count."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe)() for probe in probes if hasattr(torch.cpu, probe))
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Samples held in memory, drawn anew for every epoch.
+
+    Attributes
+    ----------
+    tensors : sequence of Tensor, equal first dimension
+    batch_size : int
+    order : callable, optional
+        Generator to the indices of one epoch; a permutation by default.
+    prepare : callable, optional
+        Rows of one batch, already on the device, and the generator to the batch (augmentation).
     """
 
-    rows: list[dict[str, float]] = field(default_factory=list)
+    tensors: Sequence[Tensor]
+    batch_size: int
+    order: Callable[[torch.Generator], Tensor] | None = None
+    prepare: Callable[..., Batch] | None = None
+
+    def epoch(self, generator: torch.Generator, device: torch.device) -> Iterator[Batch]:
+        """Batches of one epoch; a last batch of a single sample is left out (batch norm cannot use it)."""
+        count = len(self.tensors[0])
+        indices = self.order(generator) if self.order else torch.randperm(count, generator=generator)
+        for part in indices.split(self.batch_size):
+            if len(part) == 1 and self.batch_size > 1 and len(indices) > 1:
+                continue
+            rows = tuple(_sent(tensor[part], device) for tensor in self.tensors)
+            yield self.prepare(*rows, generator) if self.prepare else rows
+
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        count = len(self.order(torch.Generator())) if self.order else len(self.tensors[0])
+        full, rest = divmod(count, self.batch_size)
+        return full + (rest > 1 or (rest == 1 and full == 0))
+
+
+def _sent(rows: Tensor, device: torch.device) -> Tensor:
+    """Rows on the device; from pinned memory, so that the copy does not hold the card up."""
+    pinned = rows.pin_memory() if device.type == "cuda" and rows.device.type == "cpu" else rows
+    return pinned.to(device, non_blocking=True)
+
+
+@dataclass
+class History:
+    """What happened: one row an epoch (epoch, loss, score), the best epoch, device and precision."""
+
+    rows: Rows = field(default_factory=list)
     best_epoch: int = -1
     best_score: float = float("-inf")
     runtime: str = ""
-    parts: int = 1
+
+
+@dataclass
+class Training:
+    """What one epoch after another changes: network, optimizer, learning rate and random state."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State of a training after an epoch: one ``.pt`` file in a folder that exists."""
+
+    path: Path
+
+    def save(self, training: Training, rows: Rows, best: dict[str, Tensor] | None) -> None:
+        """Store the training, the rows so far and the best state."""
+        parts = (training.model, training.optimizer, training.schedule)
+        state = [part.state_dict() for part in parts] + [training.generator.get_state(), rows, best]
+        write_atomically(self.path, lambda path: torch.save(state, path))
+
+    def restore(self, training: Training) -> tuple[Rows, dict[str, Tensor] | None]:
+        """Put everything back; returns the rows so far and the best state.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged, or belongs to another network.
+        """
+        try:
+            model, optimizer, schedule, generator, rows, best = torch.load(self.path, "cpu", weights_only=True)
+            training.model.load_state_dict(model)
+            training.optimizer.load_state_dict(optimizer)
+            training.schedule.load_state_dict(schedule)
+            training.generator.set_state(generator)
+        except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, UnpicklingError) as error:
+            remedy = "Delete it and run again: this training then starts anew, all else is kept"
+            problem = f"checkpoint cannot be read ({type(error).__name__})"
+            raise InputError(problem, file=self.path.name, remedy=remedy) from error
+        return rows, best
 
 
 def fit(
     model: nn.Module,
     batches: Batches,
-    loss: Callable[[nn.Module, Batch], Tensor],
+    loss: Loss,
     settings: FitSettings,
     *,
     generator: torch.Generator,
@@ -94,35 +214,73 @@ def fit(
     """
     runtime = Runtime.choose(device, settings.precision)
     model.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batches, halving, compiled = batches.resident(runtime.device), Halving(), Compiled.chosen(model)
-    optimizer, schedule = _optimizer(model, settings, batches.steps())
+    training = Training(model, *_optimizer(model, settings, batches.steps()), generator)
     history, best = History(runtime=runtime.describe()), None
-    if checkpoint is not None and checkpoint.exists:
-        history.rows, best = checkpoint.restore(model, optimizer, schedule, generator)
+    if checkpoint is not None and checkpoint.path.is_file():
+        history.rows, best = checkpoint.restore(training)
     bar = tqdm(total=settings.epochs * batches.steps(), desc=description, unit="batch", disable=not progress)
     bar.update(len(history.rows) * batches.steps())
     for epoch in range(len(history.rows), settings.epochs):
         if _out_of_patience(history.rows, settings.patience):
             break
-        with compiled:
-            mean_loss = _train_epoch(
-                model, batches, loss, settings, runtime, optimizer, schedule, generator, halving, bar
-            )
+        mean_loss = _train_epoch(training, batches, loss, settings.clip_norm, runtime, bar)
         score = on_epoch(epoch, model.eval()) if on_epoch else None
         history.rows.append({"epoch": epoch, "loss": mean_loss, "score": float("nan") if score is None else score})
         if score is not None and _best(history.rows) == epoch:
             best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         if checkpoint is not None:
-            checkpoint.save(model, optimizer, generator, history.rows, best)
+            checkpoint.save(training, history.rows, best)
         bar.set_postfix({"loss": f"{mean_loss:.3f}"} | ({} if score is None else {"score": f"{score:.3f}"}))
     bar.close()
-    history.parts = halving.parts
     history.best_epoch = _best(history.rows)
     history.best_score = history.rows[history.best_epoch]["score"]
     if best is not None:
         model.load_state_dict(best)
     model.eval()
     return history
+
+
+def _optimizer(model: nn.Module, settings: FitSettings, steps: int) -> tuple[Optimizer, LRScheduler]:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    kind = torch.optim.AdamW if settings.weight_decay else torch.optim.Adam
+    optimizer = kind(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    if settings.schedule == "constant":
+        return optimizer, LambdaLR(optimizer, lambda step: 1.0)
+    return optimizer, OneCycleLR(optimizer, settings.learning_rate, total_steps=max(settings.epochs * steps, 1))
+
+
+def _train_epoch(
+    training: Training, batches: Batches, loss: Loss, clip_norm: float, runtime: Runtime, bar: tqdm
+) -> float:
+    """Mean loss of one pass over the batches."""
+    model = training.model.train()
+    total, steps = torch.zeros((), device=runtime.device), 0
+    # Dropout draws from the default generators: seeded for this epoch, given back unchanged.
+    with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
+        torch.manual_seed(int(torch.randint(0, 2**31 - 1, (1,), generator=training.generator)))
+        for batch in batches.epoch(training.generator, runtime.device):
+            with runtime.autocast():
+                value = loss(model, batch)
+            value.backward()
+            if clip_norm:
+                nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+            training.optimizer.step()
+            training.optimizer.zero_grad(set_to_none=True)
+            training.schedule.step()
+            total, steps = total + value.detach(), steps + 1
+            bar.update()
+    return float(total) / max(steps, 1)
+
+
+def _best(rows: Rows) -> int:
+    """Epoch of the highest score, the first of equals; the last epoch where there are no scores."""
+    scored = [row for row in rows if row["score"] == row["score"]]
+    return int(max(scored, key=lambda row: row["score"])["epoch"]) if scored else len(rows) - 1
+
+
+def _out_of_patience(rows: Rows, patience: int) -> bool:
+    scored = any(row["score"] == row["score"] for row in rows)
+    return scored and len(rows) - 1 - _best(rows) >= patience
 
 
 @torch.no_grad()
@@ -155,76 +313,13 @@ def predict(
     module = call if isinstance(call, nn.Module) else getattr(call, "__self__", None)
     if isinstance(module, nn.Module):
         module.eval().to(runtime.device)
-
-    def read(batch: Tensor) -> Any:
-        with runtime.autocast():
-            return call(prepare(batch) if prepare else batch)
-
     outputs: list[Any] = []
     for part in tqdm(inputs.split(batch_size), desc=description, unit="batch", disable=not progress):
-        for output in in_halves(read, part.to(runtime.device, non_blocking=True), runtime.device):
-            if isinstance(output, Tensor):
-                outputs.append(_kept(output.float() if output.is_floating_point() else output))
-            else:
-                outputs.extend(output)
-    if not outputs or not isinstance(outputs[0], Tensor):
-        return outputs
-    return torch.cat([output.to(outputs[0].device) for output in outputs]).cpu()  # a last batch may be smaller
-
-
-def _kept(output: Tensor) -> Tensor:
-    """Small outputs wait on the card, so that it need not stop after every batch; large ones do not fit there."""
-    return output if output.nbytes <= SMALL_OUTPUT else output.cpu()
-
-
-def _optimizer(
-    model: nn.Module, settings: FitSettings, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    kind = torch.optim.AdamW if settings.weight_decay else torch.optim.Adam
-    optimizer = kind(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-    if settings.schedule == "constant":
-        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    total = max(settings.epochs * steps, 1)
-    return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=total)
-
-
-def _train_epoch(
-    model: nn.Module,
-    batches: Batches,
-    loss: Callable[[nn.Module, Batch], Tensor],
-    settings: FitSettings,
-    runtime: Runtime,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    generator: torch.Generator,
-    halving: Halving,
-    bar: tqdm,
-) -> float:
-    model.train()
-    total, steps = torch.zeros((), device=runtime.device), 0
-    devices = [runtime.device] if runtime.device.type == "cuda" else []
-    # Dropout draws from the default generators: seeded for this epoch, given back unchanged.
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(torch.randint(0, 2**31 - 1, (1,), generator=generator)))
-        for batch in batches.epoch(generator, runtime.device):
-            value = halving.backward(model, batch, loss, runtime)
-            if settings.clip_norm:
-                nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            schedule.step()
-            total, steps = total + value, steps + 1
-            bar.update()
-    return float(total) / max(steps, 1)
-
-
-def _best(rows: list[dict[str, float]]) -> int:
-    """Epoch of the highest score, the first of equals; the last epoch where there are no scores."""
-    scored = [row for row in rows if row["score"] == row["score"]]
-    return int(max(scored, key=lambda row: row["score"])["epoch"]) if scored else len(rows) - 1
-
-
-def _out_of_patience(rows: list[dict[str, float]], patience: int) -> bool:
-    scored = any(row["score"] == row["score"] for row in rows)
-    return scored and len(rows) - 1 - _best(rows) >= patience
+        batch = _sent(part, runtime.device)
+        with runtime.autocast():
+            output = call(prepare(batch) if prepare else batch)
+        if isinstance(output, Tensor):
+            outputs.append((output.float() if output.is_floating_point() else output).cpu())
+        else:
+            outputs.extend(output)
+    return torch.cat(outputs) if outputs and isinstance(outputs[0], Tensor) else outputs

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -14,8 +11,8 @@ from cag.settings import InputError
 
 Trainable = Literal["all", "head"]
 
-#: The three stages a detector reads, finest first (the names of Inception's blocks in the published code).
-STAGES: tuple[str, str, str] = ("mixed2", "mixed7", "mixed10")
+#: The three maps that a trunk gives, by their resolution: about 1/8, 1/16 and 1/32 of the image.
+STAGES: tuple[str, str, str] = ("fine", "middle", "coarse")
 
 
 class Geometry(NamedTuple):
@@ -78,7 +75,7 @@ class Trunk(nn.Module):
 class TrunkModel(nn.Module):
     """A network on a trunk that is trained with it (``all``) or not (``head``).
 
-    A frozen trunk runs without gradients and stays in evaluation mode, so that its batch statistics
+    A frozen trunk records no gradients and stays in evaluation mode, so that its batch statistics
     do not move and its maps may be computed once.
     """
 
@@ -87,12 +84,6 @@ class TrunkModel(nn.Module):
         self.trunk = trunk
         self.trainable = trainable
         trunk.requires_grad_(trainable == "all")
-
-    @contextmanager
-    def trunk_gradients(self) -> Iterator[None]:
-        """Context in which the trunk records gradients only where it is trained."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trainable == "all"):
-            yield
 
     def train(self, mode: bool = True) -> TrunkModel:
         """Switch training mode; a frozen trunk stays in evaluation mode."""

@@ -14,15 +14,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cag.settings import ROOT, InputError
+from cag.settings import ROOT, InputError, Weights
 
-#: Where the study's own pre-trained trunk lies.
+#: Where the study's own pre-trained trunks lie.
 WEIGHTS_FOLDER = ROOT / "weights"
+
+#: Weights of the study's own and the command that makes them: with masks and boxes, or with image labels only.
+OWN_WEIGHTS = {"xa": "python -m cag pretrain", "xa-labels": "python -m cag pretrain --weights xa-labels"}
 
 SHARD_BYTES = 15 * 1024 * 1024
 
 
-def save_trunk(trunk: nn.Module, folder: Path, metadata: Mapping[str, Any]) -> list[Path]:
+def save_trunk(
+    trunk: nn.Module,
+    folder: Path,
+    metadata: Mapping[str, Any],
+    weights: Weights = "xa",
+    backbone: str = "inception_v3",
+) -> list[Path]:
     """Write a trunk as ``xa-*.safetensors`` shards under 16 MB and its record as ``xa.json``.
 
     Floating-point tensors are stored as bfloat16. Each file is written under a temporary name and
@@ -32,23 +41,28 @@ def save_trunk(trunk: nn.Module, folder: Path, metadata: Mapping[str, Any]) -> l
     ----------
     metadata : mapping
         Settings and measured quality, as JSON.
+    weights, backbone : str
+        What the files are named by, as ``build_trunk`` asks for them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards = _shards({name: _narrow(tensor) for name, tensor in trunk.state_dict().items()})
     paths = []
     for number, shard in enumerate(shards, start=1):
-        path = folder / f"xa-{number:02d}-of-{len(shards):02d}.safetensors"
+        path = folder / f"{_stem(weights, backbone)}-{number:02d}-of-{len(shards):02d}.safetensors"
         temporary = path.with_suffix(".tmp")
         save_file(shard, temporary)
         temporary.replace(path)
         paths.append(path)
-    for stale in set(folder.glob("xa-*.safetensors")) - set(paths):
+    for stale in set(_stored(weights, backbone, folder)) - set(paths):
         stale.unlink()
-    (folder / "xa.json").write_text(json.dumps(dict(metadata), indent=2, sort_keys=True) + "\n")
+    record = folder / f"{_stem(weights, backbone)}.json"
+    record.write_text(json.dumps(dict(metadata), indent=2, sort_keys=True) + "\n")
     return paths
 
 
-def load_trunk(trunk: nn.Module, folder: Path = WEIGHTS_FOLDER) -> None:
+def load_trunk(
+    trunk: nn.Module, weights: Weights = "xa", backbone: str = "inception_v3", folder: Path = WEIGHTS_FOLDER
+) -> None:
     """Fill a trunk from the shards of ``save_trunk``, cast to float32.
 
     Raises
@@ -56,10 +70,11 @@ def load_trunk(trunk: nn.Module, folder: Path = WEIGHTS_FOLDER) -> None:
     InputError
         When the shards are missing, incomplete, unreadable or of another network.
     """
-    remedy = "Restore the weights folder, retrain it with `python -m cag pretrain`, or set weights to random"
-    paths = sorted(folder.glob("xa-*.safetensors"))
+    remedy = f"Restore the weights folder, make them with `{OWN_WEIGHTS[weights]}`, or set weights to random"
+    paths = _stored(weights, backbone, folder)
     if not paths:
-        raise InputError("no pre-trained weights found", file=f"{folder.name}/xa-*.safetensors", remedy=remedy)
+        missing = f"{folder.name}/{_stem(weights, backbone)}-*.safetensors"
+        raise InputError(f"there are no {weights} weights for {backbone}", file=missing, remedy=remedy)
     expected = int(paths[0].stem.rsplit("-", 1)[-1])
     if len(paths) != expected:
         raise InputError(f"{len(paths)} of {expected} shards found", file=folder.name, remedy=remedy)
@@ -75,22 +90,26 @@ def load_trunk(trunk: nn.Module, folder: Path = WEIGHTS_FOLDER) -> None:
         raise InputError("these weights belong to another network", file=folder.name, remedy=remedy) from None
 
 
-def weights_record(folder: Path = WEIGHTS_FOLDER) -> dict[str, Any]:
-    """Settings and measured quality of the stored trunk; empty when there is none."""
-    path = folder / "xa.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
-
-
-def weights_digest(folder: Path = WEIGHTS_FOLDER) -> str:
-    """Sixteen hexadecimal digits that identify the stored trunk (SHA-256 of its shards); empty when there is none."""
-    paths = sorted(folder.glob("xa-*.safetensors"))
-    shards = [_file_digest(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+def weights_digest(weights: str = "xa", backbone: str = "inception_v3", folder: Path = WEIGHTS_FOLDER) -> str:
+    """Sixteen hexadecimal digits that identify stored weights (SHA-256 of the shards); empty where there are none."""
+    shards = [
+        _file_digest(path, path.stat().st_size, path.stat().st_mtime_ns) for path in _stored(weights, backbone, folder)
+    ]
     return hashlib.sha256(" ".join(shards).encode()).hexdigest()[:16] if shards else ""
 
 
 @lru_cache(maxsize=64)
 def _file_digest(path: Path, size: int, modified: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _stem(weights: str, backbone: str) -> str:
+    """What the files are called: the published network's carry the name of the weights alone."""
+    return weights if backbone == "inception_v3" else f"{weights}-{backbone}"
+
+
+def _stored(weights: str, backbone: str, folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{_stem(weights, backbone)}-[0-9][0-9]-of-*.safetensors"))
 
 
 def _narrow(tensor: Tensor) -> Tensor:

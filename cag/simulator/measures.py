@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from dask.system import cpu_count as cores
 from jaxtyping import Float, UInt8
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -18,10 +19,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
+from cag.data.frames import shrink
 from cag.metrics.realism import image_statistics
-from cag.networks.runtime import cores
 from cag.networks.training import FitSettings
-from cag.networks.transforms import shrink
 from cag.simulator.phantom.cohort import CohortPlan
 from cag.simulator.phantom.plan import RunPlan
 from cag.simulator.phantom.run import RunRenderer

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cag.anatomy import ARTERIES, VIEWS
-from cag.networks.transforms import shrink
+from cag.data.frames import shrink
 from cag.settings import Settings
 from cag.simulator.phantom.cohort import CohortSettings, plan_cohort
 from cag.simulator.phantom.plan import PatientPlan, RunPlan

@@ -14,10 +14,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cag.anatomy import VIEWS
-from cag.networks.checkpoint import Checkpoint
+from cag.networks.backbones import build_trunk
 from cag.networks.dense import LESION_PERCENT, DenseHead, DenseOutput, dense_loss, lumen_cells
-from cag.networks.inception import build_trunk, save_trunk
-from cag.networks.training import Batch, Batches, FitSettings, fit
+from cag.networks.training import Batch, Batches, Checkpoint, FitSettings, fit
 from cag.networks.transforms import (
     STRONG_AUGMENTATION,
     AugmentSettings,
@@ -28,7 +27,7 @@ from cag.networks.transforms import (
     scale,
 )
 from cag.networks.trunk import STAGES, Trunk
-from cag.networks.weights import WEIGHTS_FOLDER
+from cag.networks.weights import WEIGHTS_FOLDER, save_trunk
 from cag.settings import Settings, Weights
 from cag.simulator.population import Population, PopulationSettings, render_population
 from cag.simulator.pretraining_quality import measure, recall_by_severity
@@ -133,7 +132,7 @@ def pretrain(
         generator=generator,
         device=device,
         on_epoch=on_epoch,
-        checkpoint=Checkpoint(cache / f"pretraining-{settings.digest()}.safetensors"),
+        checkpoint=Checkpoint(cache / f"pretraining-{settings.digest()}.pt"),
         progress=progress,
         description="Pre-training",
     )

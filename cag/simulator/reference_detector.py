@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cag.data.cohort import Cohort
+from cag.data.frames import load_frames
 from cag.metrics.center_hits import CenterHits, center_hits
-from cag.networks.checkpoint import Checkpoint
+from cag.networks.backbones import build_trunk
 from cag.networks.dense import lesion_cells
-from cag.networks.inception import build_trunk
-from cag.networks.training import Batch, Batches, FitSettings, fit, predict
-from cag.networks.transforms import PUBLISHED_AUGMENTATION, AugmentSettings, augment_with_boxes, load_frames, scale
+from cag.networks.training import Batch, Batches, Checkpoint, FitSettings, fit, predict
+from cag.networks.transforms import PUBLISHED_AUGMENTATION, AugmentSettings, augment_with_boxes, scale
 from cag.settings import LabelError, Settings
 from cag.simulator.population import MAX_BOXES, PopulationSettings, render_population
 from cag.simulator.pretraining import PretrainingNetwork, population_batches, pretraining_loss
@@ -130,7 +130,7 @@ def tune(
 
 def _checkpoint(settings: ReferenceSettings, cache: Path, name: str) -> Checkpoint:
     """Where a training goes on after it was stopped; another simulator is another training."""
-    return Checkpoint(cache / f"{name}-{settings.digest()}-{simulator_digest()}.safetensors")
+    return Checkpoint(cache / f"{name}-{settings.digest()}-{simulator_digest()}.pt")
 
 
 def _box_loss(network: nn.Module, batch: Batch) -> Tensor:

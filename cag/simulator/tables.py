@@ -11,13 +11,13 @@ from typing import Any
 
 import pandas as pd
 import torch
+from dask.system import cpu_count as cores
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
 from cag.data.fingerprint import code_digest
 from cag.data.tables import COLUMNS, CORNERS, CohortTables
-from cag.networks.runtime import cores
 from cag.simulator import phantom
 from cag.simulator.phantom.cohort import CohortPlan, CohortSettings, lesions_table, patients_table, plan_cohort
 from cag.simulator.phantom.plan import PatientPlan, RunPlan

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from dask.system import cpu_count as cores
 from tqdm import tqdm
 
 from cag.data.dicom_write import write_cine
 from cag.data.fingerprint import file_digest, fingerprint, fingerprint_frames, same_picture
 from cag.data.tables import COLUMNS, CohortTables, load_table
-from cag.networks.runtime import cores
 from cag.settings import ManifestError, write_atomically, writing
 from cag.simulator.cohort import save_plan
 from cag.simulator.phantom.cohort import CohortSettings, plan_cohort

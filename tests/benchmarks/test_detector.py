@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from cag.networks.backbones import build_trunk
 from cag.networks.detector import FITTED_DETECTOR, StenosisDetector
-from cag.networks.inception import build_trunk
 from cag.settings import ROOT
 
 

@@ -2,23 +2,17 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import platform
 import signal
 import subprocess
 import sys
 
-import pytest
-
-from cag.book import machine
 from cag.book.machine import (
     describe_machine,
     end_children,
     longest_before,
-    memory_gb,
     peak_memory_of_children_gb,
 )
-from cag.networks.runtime import cores
 
 
 def test_the_record_tells_what_decides_time_and_result():
@@ -55,21 +49,3 @@ def test_children_and_theirs_are_ended():
     end_children()
     assert child.wait(20) == -signal.SIGTERM
     child.stdin.close()
-
-
-@pytest.mark.parametrize(("quota", "found"), [("max 100000", 64), ("150000 100000", 2), ("50000 100000", 1), ("", 64)])
-def test_a_container_has_the_cores_it_is_given(tmp_path, monkeypatch, quota, found):
-    monkeypatch.setattr(machine, "CONTAINER", tmp_path)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
-    if quota:
-        (tmp_path / "cpu.max").write_text(quota + "\n")
-    assert cores() == found
-
-
-def test_a_container_has_the_memory_it_is_given(tmp_path, monkeypatch):
-    monkeypatch.setattr(machine, "CONTAINER", tmp_path)
-    whole = memory_gb()
-    (tmp_path / "memory.max").write_text("1000000000\n")
-    assert memory_gb() == 1
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory_gb() == whole

@@ -19,9 +19,10 @@ from cag.chapters.classification.samples import (
     run_severity,
 )
 from cag.chapters.store import RunFolder, Store
+from cag.data.frames import shrink
 from cag.data.severity import artery_severity, patient_severity
 from cag.data.splits import patient_folds
-from cag.networks.transforms import scale, shrink
+from cag.networks.transforms import scale
 from cag.settings import InputError, LabelError, SettingsError
 
 
@@ -198,7 +199,7 @@ def test_networks_of_other_weights_are_not_taken_for_these(
 ):
     digests = iter(["first", "second", "third"])
     module = "cag.chapters.classification.settings.weights_digest"
-    monkeypatch.setattr(module, lambda: next(digests))
+    monkeypatch.setattr(module, lambda *_: next(digests))
     xa = grid_settings.model_copy(update={"weights": "xa"})
     first, second = experiment.grid(xa)[0], experiment.grid(xa)[0]
     assert first.digest() != second.digest()

@@ -129,12 +129,12 @@ def test_settings_cohort_and_weights_decide_the_key(store: Store, cohort: Cohort
         every = (Example(), Example(number=2), Inner(), Outer(), Inner(weights="random"))
         return [task_folder("kind", keep, one, people, store).path for one in every]
 
-    monkeypatch.setattr(module, "weights_digest", lambda: "old")
+    monkeypatch.setattr(module, "weights_digest", lambda *_: "old")
     before = places(cohort)
     assert before == places(cohort) and len(set(before)) == len(before)
     other = Cohort(cohort.manifest, cohort.patients, cohort.lesions, cohort.boxes, None, origin="another")
     assert not set(places(other)) & set(before)
-    monkeypatch.setattr(module, "weights_digest", lambda: "new")
+    monkeypatch.setattr(module, "weights_digest", lambda *_: "new")
     assert [a == b for a, b in zip(before, places(cohort), strict=True)] == [True, True, False, False, True]
 
 

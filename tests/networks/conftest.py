@@ -12,7 +12,7 @@ from cag.networks.trunk import Geometry, Trunk
 class TinyTrunk(Trunk):
     """Three strided convolutions: stages at 1/8, 1/16 and 1/32."""
 
-    channels = {"mixed2": 8, "mixed7": 12, "mixed10": 16}  # noqa: RUF012
+    channels = {"fine": 8, "middle": 12, "coarse": 16}  # noqa: RUF012
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class TinyTrunk(Trunk):
         for stage, block in zip(self.channels, self.blocks, strict=True):
             x = block(x).relu()
             maps[stage] = x
-        return maps | {"mixed10": self.norm(x)}
+        return maps | {"coarse": self.norm(x)}
 
     def geometry(self, stage: str, size: int, cells: int) -> Geometry:
         return Geometry(size / cells, size / cells / 2)

@@ -7,10 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cag.networks.checkpoint import Checkpoint
-from cag.networks.memory import MemoryWarning, is_out_of_memory
-from cag.networks.runtime import Runtime
-from cag.networks.training import Batches, FitSettings, fit, predict
+from cag.networks.training import Batches, Checkpoint, FitSettings, Runtime, fit, predict
 from cag.settings import InputError, SettingsError
 
 X = torch.linspace(-1, 1, 40)[:, None].repeat(1, 3)
@@ -86,13 +83,13 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path, schedu
         return float(epoch)
 
     with pytest.raises(KeyboardInterrupt):
-        _fit(half, config=config, on_epoch=stops, checkpoint=Checkpoint(tmp_path / "training.safetensors"))
+        _fit(half, config=config, on_epoch=stops, checkpoint=Checkpoint(tmp_path / "training.pt"))
     resumed = _model()
     history = _fit(
         resumed,
         config=config,
         on_epoch=lambda epoch, model: float(epoch),
-        checkpoint=Checkpoint(tmp_path / "training.safetensors"),
+        checkpoint=Checkpoint(tmp_path / "training.pt"),
     )
     assert [row["epoch"] for row in history.rows] == list(range(6))
     for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
@@ -126,79 +123,16 @@ def test_predictions_do_not_depend_on_the_batch_and_lists_are_joined():
 
 
 def test_a_damaged_checkpoint_is_a_sentence(tmp_path):
-    checkpoint = Checkpoint(tmp_path / "training.safetensors")
+    checkpoint = Checkpoint(tmp_path / "training.pt")
     _fit(_model(), epochs=1, checkpoint=checkpoint)
     whole = checkpoint.path.read_bytes()
     for damaged in (b"", whole[:100], whole[: len(whole) // 2]):
         checkpoint.path.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"training.safetensors: checkpoint cannot be read .*Delete it and run"):
+        with pytest.raises(InputError, match=r"training.pt: checkpoint cannot be read .*Delete it and run"):
             _fit(_model(), epochs=2, checkpoint=checkpoint)
     checkpoint.path.write_bytes(whole)
     with pytest.raises(InputError, match="checkpoint cannot be read"):
         _fit(nn.Linear(3, 2), epochs=2, checkpoint=checkpoint)
-
-
-class Small(nn.Module):
-    """A network in whose memory there is room for ``room`` samples; no statistics of batches."""
-
-    def __init__(self, room: int) -> None:
-        super().__init__()
-        self.linear, self.room = nn.Linear(3, 2), room
-        nn.init.zeros_(self.linear.weight), nn.init.zeros_(self.linear.bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if len(x) > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return self.linear(x)
-
-
-def test_out_of_memory_halves_the_batch_says_so_and_trains_the_same():
-    large, small = Small(100), Small(3)
-    _fit(large)
-    with pytest.warns(MemoryWarning, match="out of memory with 8 samples at once: computed in parts of"):
-        history = _fit(small)
-    assert history.parts == 4
-    torch.testing.assert_close(small.linear.weight, large.linear.weight)
-    with pytest.warns(MemoryWarning):
-        torch.testing.assert_close(
-            predict(small, X, batch_size=16, device="cpu", precision="fp32"),
-            predict(large, X, batch_size=16, device="cpu", precision="fp32"),
-        )
-
-
-def test_where_nothing_fits_it_is_a_sentence_and_other_errors_pass():
-    with pytest.warns(MemoryWarning), pytest.raises(InputError, match="out of memory even with two samples at once"):
-        _fit(Small(1))
-    with pytest.warns(MemoryWarning), pytest.raises(InputError, match="out of memory even with one sample at once"):
-        predict(Small(0), X[:4], device="cpu", precision="fp32")
-    with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        predict(nn.Linear(7, 1), X, device="cpu", precision="fp32")
-
-
-def test_what_the_allocators_say_is_understood():
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(2**60)
-    assert is_out_of_memory(caught.value) and is_out_of_memory(MemoryError())
-    assert not is_out_of_memory(RuntimeError("shapes differ"))
-
-
-def test_training_steps_may_be_compiled_and_evaluation_is_not(monkeypatch):
-    calls = []
-
-    def compiled(call, **options):
-        calls.append(options)
-        return lambda *inputs: (calls.append(model.training), call(*inputs))[1]
-
-    monkeypatch.setattr(torch, "compile", compiled)
-    plain, model = _model(), _model()
-    _fit(plain, epochs=2)
-    monkeypatch.setenv("CAG_COMPILE", "reduce-overhead")
-    _fit(model, epochs=2, on_epoch=lambda epoch, network: [network(X), None][1])
-    assert calls == [{"mode": "reduce-overhead", "dynamic": False}] + [True] * 10
-    assert torch.equal(plain[0].weight, model[0].weight)
-    monkeypatch.setenv("CAG_COMPILE", "fast")
-    with pytest.raises(SettingsError, match="CAG_COMPILE: 'fast' is no way to compile"):
-        _fit(_model())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -18,7 +18,7 @@ from cag.simulator.pretraining import PretrainingNetwork, PretrainingSettings, m
 
 
 class TinyTrunk(Trunk):
-    channels = {"mixed2": 4, "mixed7": 6, "mixed10": 8}  # noqa: RUF012
+    channels = {"fine": 4, "middle": 6, "coarse": 8}  # noqa: RUF012
 
     def __init__(self) -> None:
         super().__init__()

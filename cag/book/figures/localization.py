@@ -21,8 +21,8 @@ from cag.chapters.localization.failures import choose_failures
 from cag.chapters.localization.scores import Scored
 from cag.chapters.localization.transfer import Transfer
 from cag.data.cohort import Cohort
+from cag.data.frames import load_frames
 from cag.metrics.boxes import centers, corners
-from cag.networks.transforms import load_frames
 
 #: One colour and name for each method, in the order they are drawn.
 METHODS = {"fpn": ("FPN", FOUND), "cam": ("CAM", PALETTE["purple"]), "prior": ("place prior", PALETTE["grey"])}

@@ -11,7 +11,7 @@ from cag.chapters.classification.samples import LabelRule
 from cag.networks.classifier import HeadKind
 from cag.networks.training import FitSettings
 from cag.networks.trunk import Trainable
-from cag.networks.weights import weights_digest
+from cag.networks.weights import OWN_WEIGHTS, weights_digest
 from cag.settings import Settings, StudySettings, Weights
 
 
@@ -122,7 +122,8 @@ class CellSettings(Settings):
 def grid(settings: ClassificationSettings) -> list[CellSettings]:
     """Every cell of the experiment, the most valuable first: fewest categories with redundancy training."""
     own = set(CellSettings.model_fields) - {"cut_points", "redundancy", "fit"}
-    shared = settings.model_dump(include=own) | {"trunk": trunk_digest(settings.weights), "fit": settings.fit}
+    trunk = trunk_digest(settings.weights, settings.backbone)
+    shared = settings.model_dump(include=own) | {"trunk": trunk, "fit": settings.fit}
     systems = sorted(product(settings.cut_points, settings.redundancy), key=lambda cell: (len(cell[0]), not cell[1]))
     return [
         CellSettings(**shared, cut_points=cuts, redundancy=redundant, model_view=view, fold=fold)
@@ -137,6 +138,6 @@ def leading_cells(settings: ClassificationSettings) -> list[CellSettings]:
     return [cell for cell in cells if (cell.cut_points, cell.redundancy) == (lead.cut_points, lead.redundancy)]
 
 
-def trunk_digest(weights: Weights) -> str:
-    """Digest of the ``xa`` weights as they lie in the project now; empty for other initial weights."""
-    return weights_digest() if weights == "xa" else ""
+def trunk_digest(weights: Weights, backbone: str) -> str:
+    """Digest of the study's own weights as they lie in the project now; empty for other initial weights."""
+    return weights_digest(weights, backbone) if weights in OWN_WEIGHTS else ""

@@ -22,12 +22,13 @@ from cag.chapters.classification.settings import CellSettings, ClassificationSet
 from cag.chapters.stages import record_stage
 from cag.chapters.store import RunFolder, Store, run_task, run_tasks, task_folder
 from cag.data.cohort import Cohort
+from cag.data.frames import load_frames
 from cag.data.severity import low_quality, patient_severity
 from cag.data.splits import inner_split, patient_folds
+from cag.networks.backbones import build_trunk
 from cag.networks.classifier import StenosisClassifier, balanced_order
-from cag.networks.inception import build_trunk
 from cag.networks.training import Batches, fit, predict
-from cag.networks.transforms import augment, load_frames, scale
+from cag.networks.transforms import augment, scale
 from cag.networks.trunk import Trunk
 from cag.settings import InputError, LabelError, Weights
 
@@ -206,7 +207,7 @@ def load_classifier(cell: CellSettings, folder: RunFolder) -> StenosisClassifier
     InputError
         If that cell was not trained yet, or on a trunk that is there no more.
     """
-    if cell.trainable == "head" and cell.trunk != trunk_digest(cell.weights):
+    if cell.trainable == "head" and cell.trunk != trunk_digest(cell.weights, cell.backbone):
         remedy = "Execute notebook 03 with this profile again"
         raise InputError("this classifier was trained on other xa weights", field="weights", remedy=remedy)
     state, model = folder.load_weights("classifier"), new_classifier(cell)

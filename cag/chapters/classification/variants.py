@@ -59,7 +59,7 @@ def variants(settings: ClassificationSettings) -> dict[str, dict[str, object]]:
     named[f"{rule} labels"] = {"label_rule": rule}
     for weights in settings.compare_weights:
         if weights != settings.weights:
-            named[f"{weights} weights"] = {"weights": weights, "trunk": trunk_digest(weights)}
+            named[f"{weights} weights"] = {"weights": weights, "trunk": trunk_digest(weights, settings.backbone)}
     return named | {PERMUTED: {}}
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Shaped, UInt8
 from skimage.filters import sato
 from torch import Tensor
 
-from cag.networks.transforms import shrink
+from cag.data.frames import shrink
 
 #: Side of the reduced frame on which the curves are computed (pixels).
 CURVE_SIZE = 96

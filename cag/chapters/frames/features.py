@@ -18,10 +18,11 @@ from cag.chapters.frames.baselines import frame_curves
 from cag.chapters.frames.settings import FeatureSettings, TrunkSettings
 from cag.chapters.store import RunFolder
 from cag.data.cohort import Cohort
+from cag.data.frames import shrink
+from cag.networks.backbones import build_trunk
 from cag.networks.frame_selector import FrameClassifier, resample_indices
-from cag.networks.inception import build_trunk
 from cag.networks.training import predict
-from cag.networks.transforms import scale, shrink
+from cag.networks.transforms import scale
 from cag.networks.trunk import Trunk
 
 FEATURE_BATCH = 64

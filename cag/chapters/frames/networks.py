@@ -14,9 +14,10 @@ from cag.chapters.frames.sampling import inner_patients, sampled_frames, split_p
 from cag.chapters.frames.settings import CnnSettings
 from cag.chapters.store import RunFolder
 from cag.data.cohort import Cohort
+from cag.data.frames import load_frames
 from cag.networks.frame_selector import FrameClassifier
 from cag.networks.training import Batches, FitSettings, History, fit, predict
-from cag.networks.transforms import augment, load_frames, scale
+from cag.networks.transforms import augment, scale
 
 
 def train_cnn(

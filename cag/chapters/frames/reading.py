@@ -17,9 +17,9 @@ from cag.chapters.frames.networks import new_head
 from cag.chapters.frames.sequences import new_sequence
 from cag.chapters.frames.settings import FrameSelectionSettings
 from cag.chapters.store import RunFolder, Store, trunk_digest
+from cag.data.frames import shrink
 from cag.networks.frame_selector import FrameClassifier, interval_from_probabilities, resample_indices, spread_to_frames
 from cag.networks.training import predict
-from cag.networks.transforms import shrink
 from cag.networks.trunk import STAGES
 from cag.settings import InputError
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from cag.chapters.localization.material import FpnSettings
 from cag.metrics.boxes import corners, enlarge
 from cag.metrics.matching import pairwise_iou
+from cag.networks.backbones import build_trunk
 from cag.networks.detector import DETECTOR_PRESETS, DetectorSettings, StenosisDetector
-from cag.networks.inception import build_trunk
 
 #: The presets are meant for frames of these sizes.
 PRESET_SIZES = {"published": 512, "fitted": 256}

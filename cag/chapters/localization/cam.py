@@ -16,6 +16,7 @@ from cag.chapters.localization.classifiers import FoldClassifiers
 from cag.chapters.localization.data import FrameChoice, LesionFrames
 from cag.chapters.store import RunFolder
 from cag.data.cohort import Cohort
+from cag.data.frames import load_frames
 from cag.data.splits import Arm, LeakError, Split, split_images
 from cag.metrics.boxes import CORNERS
 from cag.metrics.localization import metrics
@@ -23,7 +24,7 @@ from cag.metrics.matching import match_detections
 from cag.networks.cam import CamMethod, activation_from_maps, boxes_from_activation, enlarge_activation
 from cag.networks.classifier import StenosisClassifier
 from cag.networks.training import predict
-from cag.networks.transforms import load_frames, scale
+from cag.networks.transforms import scale
 from cag.settings import Settings
 
 #: The threshold of the publication, and those tried on inner images in the clean arm.

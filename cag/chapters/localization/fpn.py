@@ -21,10 +21,9 @@ from cag.data.splits import Split, split_images
 from cag.metrics.boxes import CORNERS, enlarge
 from cag.metrics.matching import match_detections
 from cag.metrics.ranking import average_precision
+from cag.networks.backbones import build_trunk
 from cag.networks.detector import PUBLISHED_DETECTOR, Detections, DetectorSettings, StenosisDetector
-from cag.networks.inception import build_trunk
-from cag.networks.runtime import Runtime
-from cag.networks.training import Batch, Batches, fit
+from cag.networks.training import Batch, Batches, Runtime, fit
 from cag.networks.transforms import augment_with_boxes, scale
 from cag.networks.trunk import STAGES, Trunk
 

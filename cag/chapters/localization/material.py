@@ -15,13 +15,13 @@ from tqdm import tqdm
 from cag.chapters.classification.training import CellSettings
 from cag.chapters.localization.data import FrameChoice, LesionFrames, choose_frames
 from cag.data.cohort import Cohort
+from cag.data.frames import load_frames
 from cag.data.splits import ARMS, Arm
 from cag.metrics.boxes import enlarge
+from cag.networks.backbones import build_trunk
 from cag.networks.detector import DetectorSettings
-from cag.networks.inception import build_trunk
-from cag.networks.runtime import Runtime
-from cag.networks.training import FitSettings
-from cag.networks.transforms import augment_with_boxes, load_frames, scale
+from cag.networks.training import FitSettings, Runtime
+from cag.networks.transforms import augment_with_boxes, scale
 from cag.networks.trunk import STAGES, Trainable, Trunk
 from cag.settings import Settings, Weights
 

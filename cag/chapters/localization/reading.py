@@ -10,9 +10,9 @@ from cag.chapters.localization.fpn import detect_images, detections_table, new_d
 from cag.chapters.localization.settings import LocalizationSettings, find_classifiers, fpn_cells
 from cag.chapters.store import Store
 from cag.data.cohort import Cohort
+from cag.data.frames import shrink
 from cag.metrics.boxes import CORNERS
 from cag.networks.detector import StenosisDetector
-from cag.networks.transforms import shrink
 from cag.settings import InputError
 
 

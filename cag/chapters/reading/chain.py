@@ -19,8 +19,8 @@ from cag.chapters.reading.triage import TriageSettings, angle_class
 from cag.chapters.store import RunFolder
 from cag.chapters.tasks import Task, run_tasks
 from cag.data.cohort import Cohort
+from cag.data.frames import load_frames
 from cag.data.severity import artery_severity
-from cag.networks.transforms import load_frames
 from cag.settings import Settings
 
 #: The links that are found rather than true, in words.

@@ -27,9 +27,9 @@ from cag.chapters.stages import Stage, load_stage, training_runs
 from cag.chapters.store import Store
 from cag.data.dicom_write import derived_uid
 from cag.data.pseudonyms import pseudonym
+from cag.networks.backbones import build_trunk
 from cag.networks.classifier import StenosisClassifier
 from cag.networks.detector import StenosisDetector
-from cag.networks.inception import build_trunk
 from cag.networks.trunk import Trunk
 from cag.settings import InputError, Weights
 

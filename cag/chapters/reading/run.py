@@ -18,12 +18,13 @@ from cag.chapters.frames.reading import FrameFinding, find_interval
 from cag.chapters.reading.models import ReadingModels
 from cag.chapters.reading.triage import angle_class
 from cag.data.dicom import Cine
+from cag.data.frames import shrink
 from cag.metrics.boxes import CORNERS
 from cag.metrics.classification import scored
 from cag.networks.cam import activation_from_maps, enlarge_activation
 from cag.networks.classifier import StenosisClassifier
-from cag.networks.runtime import Runtime
-from cag.networks.transforms import scale, shrink
+from cag.networks.training import Runtime
+from cag.networks.transforms import scale
 from cag.networks.trunk import STAGES, Trunk
 
 #: Side, in pixels, of the small copy of a run that is kept for looking through it.
