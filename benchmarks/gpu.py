@@ -24,7 +24,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.estimates import GRID
-from cag.book.calibration import Work, images_per_second
+from benchmarks.rates import Work, images_per_second
 from cag.networks.backbones import build_trunk
 from cag.networks.classifier import StenosisClassifier
 from cag.networks.training import Runtime

@@ -18,8 +18,8 @@ from typing import Annotated
 
 import pandas as pd
 import typer
+from dask.system import cpu_count as cores
 
-from cag.book.machine import cores
 from cag.settings import ROOT
 
 PAGE = ROOT / "book" / "use" / "what_if.md"

@@ -94,28 +94,17 @@ def study(
     profile: Annotated[str, typer.Option(help="A file of notebooks/parameters")] = "demo",
     only: Annotated[list[str] | None, typer.Option(help="Notebooks by the beginning of their names")] = None,
     p: Annotated[list[str] | None, typer.Option("-p", help="NAME=VALUE, over the profile's parameters")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="tcp://HOST:PORT of a Dask scheduler, or local:N")] = None,
-    hours: Annotated[float | None, typer.Option(help="Stop in time; the most valuable tasks come first")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Only print the tasks and how long they will take")] = False,
+    scheduler: Annotated[str, typer.Option(help="tcp://HOST:PORT of a Dask scheduler, or local:N")] = "",
 ) -> None:
     """Execute the notebooks of a profile; finished work is found again."""
-    from cag.book.profiles import load_profile, parse_overrides
-    from cag.book.study import run_study
+    from cag.book.execute import parse_overrides, run_study
     from cag.simulator.phantom.cohort import CohortSettings
     from cag.simulator.write import write_simulated
 
-    if profile == "demo" and not p:
+    overrides = parse_overrides(p or [])
+    if profile == "demo" and "manifest" not in overrides:
         write_simulated(CohortSettings(), ROOT / "data" / "simulated", manifest_path=ROOT / "data_manifest.csv")
-    if plan or (profile != "demo" and not only):
-        from cag.book.plan import describe_plan  # counting tasks opens the cohort
-
-        typer.echo(describe_plan(load_profile(profile), profile, scheduler))
-    if plan:
-        return
-    executions = run_study(
-        profile, only=only or (), overrides=parse_overrides(p or []), scheduler=scheduler, hours=hours
-    )
-    for execution in executions:
+    for execution in run_study(profile, only=only or (), overrides=overrides, scheduler=scheduler):
         state = "found again" if execution.reused else f"{execution.seconds:6.1f} s"
         typer.echo(f"{execution.notebook:32} {state}")
 

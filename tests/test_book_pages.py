@@ -5,6 +5,7 @@ import json
 import pytest
 
 from cag.book import build as book
+from cag.book.execute import Chapter
 from cag.settings import InputError
 
 
@@ -13,7 +14,7 @@ def project(tmp_path, monkeypatch):
     """A project of one notebook, not executed yet."""
     monkeypatch.setattr(book, "ROOT", tmp_path)
     monkeypatch.setattr(book, "BOOK", tmp_path / "book")
-    monkeypatch.setattr(book, "SECTIONS", {"01_example": "example"})
+    monkeypatch.setattr(book, "CHAPTERS", {"01_example": Chapter("example")})
     return tmp_path
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 import cag
-from cag.book.profiles import SECTIONS
-from cag.book.reuse import SHOWN
+from cag.book.execute import CHAPTERS
 from cag.settings import ROOT
 
 PACKAGE = Path(cag.__file__).parent
@@ -109,9 +108,9 @@ def modules_behind(notebook: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", SECTIONS)
+@pytest.mark.parametrize("name", CHAPTERS)
 def test_what_is_executed_again_for_real_data_is_every_notebook_that_reads_them(name: str) -> None:
     readers = {module for module, path in MODULES.items() if '"CAG_DATA"' in path.read_text()}
     assert readers, "some modules read real data"
-    told = any("CAG_DATA" in place for place in SHOWN.get(name, ()))
+    told = any("CAG_DATA" in place for place in CHAPTERS[name].shows)
     assert told == bool(modules_behind(ROOT / "notebooks" / f"{name}.ipynb") & readers)

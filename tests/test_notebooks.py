@@ -10,7 +10,7 @@ import nbformat
 import pytest
 import yaml
 
-from cag.book.profiles import SECTIONS
+from cag.book.execute import CHAPTERS as SECTIONS
 from cag.settings import ROOT
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cag.book.profiles import NOTEBOOKS, SECTIONS
+from cag.book.execute import CHAPTERS, NOTEBOOKS
 from cag.book.swap import restore_folder
 from cag.settings import ROOT, InputError, write_atomically
 
@@ -32,7 +32,7 @@ def lay_out_book(profile: str) -> None:
         If a notebook of the profile was not executed yet.
     """
     results = ROOT / "results" / profile
-    missing = [name for name in SECTIONS if not (results / "notebooks" / f"{name}.ipynb").exists()]
+    missing = [name for name in CHAPTERS if not (results / "notebooks" / f"{name}.ipynb").exists()]
     if missing:
         raise InputError(f"not executed yet: {', '.join(missing)}", file=f"results/{profile}", remedy=_remedy(profile))
     record = BOOK / "_exhibits" / "run.json"
@@ -44,8 +44,9 @@ def lay_out_book(profile: str) -> None:
         shutil.rmtree(BOOK / target, ignore_errors=True)
         ignored = shutil.ignore_patterns("*.json" if folder == "notebooks" else "", ".*")
         shutil.copytree(results / folder, BOOK / target, ignore=ignored)
-    records = {name: json.loads((results / "notebooks" / f"{name}.json").read_text()) for name in SECTIONS}
-    run = {"shown": profile, "sections": SECTIONS, "notebooks": records}
+    records = {name: json.loads((results / "notebooks" / f"{name}.json").read_text()) for name in CHAPTERS}
+    sections = {name: chapter.section for name, chapter in CHAPTERS.items()}
+    run = {"shown": profile, "sections": sections, "notebooks": records}
     write_atomically(BOOK / "_exhibits" / "run.json", lambda path: path.write_text(json.dumps(run, indent=1)))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cag.book.build import PUBLISHED
-from cag.book.profiles import SECTIONS
+from cag.book.execute import CHAPTERS as SECTIONS
 from cag.book.swap import replace_folder
 from cag.settings import ROOT, InputError
 

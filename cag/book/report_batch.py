@@ -59,7 +59,7 @@ def write_batch(request: ReportRequest, *, scheduler: str | None = None) -> Path
     Parameters
     ----------
     scheduler : str, optional
-        Whose workers read, a study each: see ``local_cluster.open_scheduler``; this process by default.
+        Whose workers read, a study each: see ``mapped.open_scheduler``; this process by default.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def write_batch(request: ReportRequest, *, scheduler: str | None = None) -> Path
     with contextlib.ExitStack() as stack:
         address = None
         if scheduler is not None:
-            from cag.book.local_cluster import open_scheduler  # one process needs no cluster
+            from cag.chapters.mapped import open_scheduler  # one process needs no cluster
 
             address = stack.enter_context(open_scheduler(scheduler))
         folders = run_tasks(tasks, networks, store, progress=request.progress, scheduler=address)

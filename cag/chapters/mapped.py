@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 
-from distributed import Client, as_completed
+import torch
+from dask.system import cpu_count as cores
+from distributed import Client, LocalCluster, as_completed
 from distributed.scheduler import KilledWorker
 
 from cag.chapters.store import PAUSE, RunFolder, Store, Work, fill
 from cag.data.cohort import Cohort
-from cag.settings import InputError, Settings
+from cag.settings import InputError, Settings, SettingsError
 
 #: Seconds after which a scheduler that does not answer is given up.
 PATIENCE = 30.0
@@ -70,3 +73,33 @@ def _fill_there(task: tuple[Settings, RunFolder], *, work: Work, cohort: Cohort)
     except InputError as error:
         return error
     return None
+
+
+@contextlib.contextmanager
+def open_scheduler(where: str) -> Iterator[str]:
+    """The address of a running scheduler, or of a cluster on this machine for the time being.
+
+    Parameters
+    ----------
+    where : str
+        ``tcp://HOST:PORT`` (or ``tls://``), or ``local:N`` for N worker processes here, which share its cores; where
+        there are cards, each worker offers one as ``GPU``.
+
+    Raises
+    ------
+    SettingsError
+        If it is neither.
+    """
+    kind, _, rest = where.partition(":")
+    if kind in ("tcp", "tls", "ucx") and rest.startswith("//"):
+        yield where
+    elif kind == "local" and rest.isdigit() and int(rest) > 0:
+        threads = str(max(1, cores() // int(rest)))
+        environment = {name: threads for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        options = {"env": environment, "resources": {"GPU": 1} if torch.cuda.is_available() else {}}
+        shape = {"n_workers": int(rest), "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
+        with LocalCluster(**shape, **options, host="127.0.0.1", silence_logs=50) as cluster:
+            yield cluster.scheduler_address
+    else:
+        remedy = "Write tcp://HOST:PORT, or local:4 for four worker processes on this machine"
+        raise SettingsError(f"{where!r} is no scheduler", field="--scheduler", remedy=remedy)

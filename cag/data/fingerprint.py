@@ -77,16 +77,15 @@ def code_digest(module: str, counted: tuple[str, ...], left_out: tuple[str, ...]
     counted : tuple of str
         Beginnings of the names of modules that decide a result.
     left_out : tuple of str
-        Of these, names of modules that do not.
+        Of these, beginnings of the names of modules that do not.
     """
     found: dict[str, str] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
         if name not in found:
-            tree = ast.parse(_source(name))
-            waiting += [own for own in _imported(tree) if own.startswith(counted) and own not in left_out]
-            found[name] = ast.unparse(_without_docstrings(tree))
+            imported, found[name] = _code(_source(name))
+            waiting += [own for own in imported if own.startswith(counted) and not own.startswith(left_out)]
     text = "\0".join(f"{name}\0{found[name]}" for name in sorted(found))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -97,7 +96,14 @@ def _source(module: str) -> str:
     return Path(str(path)).read_text(encoding="utf-8")
 
 
-def _imported(tree: ast.AST) -> set[str]:
+@lru_cache(maxsize=4096)
+def _code(source: str) -> tuple[frozenset[str], str]:
+    """The modules that a module's text imports, and its code."""
+    tree = ast.parse(source)
+    return frozenset(imported_modules(tree)), ast.unparse(_without_docstrings(tree))
+
+
+def imported_modules(tree: ast.AST) -> set[str]:
     """Modules that a module imports, wherever in its text; of ``from package import name``, a module by that name."""
     names: set[str] = set()
     for node in ast.walk(tree):

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 
-from cag.book.local_cluster import open_scheduler
 from cag.chapters import cluster
+from cag.chapters.mapped import open_scheduler
 from cag.chapters.store import Store
 from cag.chapters.task import Task
 from cag.chapters.tasks import run_tasks
@@ -98,7 +97,7 @@ def test_a_scheduler_that_is_gone_is_told_and_the_work_resumes(cohort: Cohort, t
     store, mark = Store(tmp_path / "store"), tmp_path / "mark"
     tasks = [Task("wait", Number(number=n), partial(wait, mark=mark)) for n in (0, 1, 2)]
     script = (
-        "import sys; from cag.book.local_cluster import open_scheduler\n"
+        "import sys; from cag.chapters.mapped import open_scheduler\n"
         "with open_scheduler('local:1') as a: print(a, flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script]
@@ -127,13 +126,3 @@ def test_what_is_no_scheduler_is_told():
             pass
     with open_scheduler("tcp://10.0.0.1:8786") as address:
         assert address == "tcp://10.0.0.1:8786"
-
-
-def test_workers_are_dealt_out_to_the_cards_in_turn(monkeypatch):
-    from cag.book import local_cluster
-
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    options = [worker["options"] for worker in local_cluster._workers(3).values()]
-    assert [one["env"]["CUDA_VISIBLE_DEVICES"] for one in options] == ["4", "6", "4"]
-    assert all(one["resources"] == {"GPU": 1} for one in options)

@@ -22,7 +22,6 @@ from distributed import Client
 
 from cag.anatomy import VIEWS
 from cag.book import report_batch
-from cag.book.local_cluster import open_scheduler
 from cag.book.report import FILES, ReportRequest, write_report
 from cag.book.report_batch import STUDIES, write_batch
 from cag.chapters import cluster
@@ -32,6 +31,7 @@ from cag.chapters.frames.selection import run_frame_selection
 from cag.chapters.frames.settings import FrameSelectionSettings
 from cag.chapters.localization.comparison import localize
 from cag.chapters.localization.settings import LocalizationSettings
+from cag.chapters.mapped import open_scheduler
 from cag.chapters.reading.chain import LINKS, end_to_end
 from cag.chapters.reading.models import ReadingModels, load_models
 from cag.chapters.reading.reading import ReadingSettings, StudyReading, read_study
@@ -551,7 +551,7 @@ def test_a_batch_on_a_cluster_gives_the_same_whatever_dies(
     request.make_folder()
     shutil.copy(key, request.out)
     script = (
-        "import sys; from cag.book.local_cluster import open_scheduler\n"
+        "import sys; from cag.chapters.mapped import open_scheduler\n"
         "with open_scheduler('local:1') as a: print(a, flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
