@@ -28,18 +28,12 @@ PLAN_FILE = "cohort.json"
 
 @dataclass(frozen=True)
 class PhantomFrames(FrameSource):
-    """Frames of a planned cohort, rendered on demand; the last runs asked for stay ready.
+    """Frames of a planned cohort, rendered on demand; the last runs asked for stay ready."""
 
-    Attributes
-    ----------
-    patients, runs : plans by their ids
-    device : str
-        ``auto`` takes the card of whichever machine the frames are asked for on.
-    """
-
+    #: Plans by their ids.
     patients: dict[str, PatientPlan]
     runs: dict[str, RunPlan]
-    device: str = "cpu"
+    device: str = "cpu"  # ``auto`` takes the card of whichever machine the frames are asked for on
 
     @classmethod
     def planned(cls, settings: CohortSettings, device: str = "cpu") -> PhantomFrames:

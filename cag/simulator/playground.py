@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float, UInt8
 from pydantic import Field
@@ -17,7 +16,7 @@ from cag.settings import Settings, SettingsError
 from cag.simulator.phantom.background import Background
 from cag.simulator.phantom.cohort import CohortPlan
 from cag.simulator.phantom.detector import Detector
-from cag.simulator.phantom.lesions import LesionPlan, PlacedLesion
+from cag.simulator.phantom.lesions import LesionPlan
 from cag.simulator.phantom.motion import cardiac_phase
 from cag.simulator.phantom.plan import PatientPlan, RunPlan
 from cag.simulator.phantom.run import RunRenderer
@@ -33,89 +32,49 @@ LARGEST_PIXEL = 2.0
 
 
 class Choice(Settings):
-    """What the playground shows.
+    """What the playground shows."""
 
-    Attributes
-    ----------
-    patient_id : str
-        Of the cohort.
-    segment : int, 1-29
-        Segment that carries the lesion; it also says which artery is injected.
-    position : float, 0-1
-        Where the lesion lies along the segment.
-    percent_stenosis : float, 0-100
-    length_mm : float, 2-60
-    primary_angle, secondary_angle : float, degrees, within +-90
-        LAO+ and CRA+.
-    heart_phase : float, 0-1
-        Of the cardiac cycle: 0 is end-diastole, about a third end-systole.
-    contrast_s : float, 0-8
-        Time since contrast began to leave the catheter.
-    own_lesions : bool
-        Whether the patient's own lesions are there as well.
-    size : int, pixels, 64-2048
-        Rows and columns of the frame.
-    """
-
-    patient_id: str = "P0001"
+    patient_id: str = "P0001"  # Of the cohort
+    #: 1-29: segment that carries the lesion; it also says which artery is injected.
     segment: int = Field(2, ge=min(SEGMENTS), le=max(SEGMENTS))
-    position: float = Field(0.5, ge=0, le=1)
-    percent_stenosis: float = Field(65.0, ge=0, le=100)
-    length_mm: float = Field(14.0, ge=2, le=60)
+    position: float = Field(0.5, ge=0, le=1)  # Where the lesion lies along the segment, 0-1
+    percent_stenosis: float = Field(65.0, ge=0, le=100)  # 0-100
+    length_mm: float = Field(14.0, ge=2, le=60)  # 2-60
+    #: LAO+ and CRA+, degrees, within +-90.
     primary_angle: float = Field(40.0, ge=-90, le=90)
     secondary_angle: float = Field(0.0, ge=-90, le=90)
+    #: 0-1: of the cardiac cycle: 0 is end-diastole, about a third end-systole.
     heart_phase: float = Field(0.8, ge=0, le=1)
-    contrast_s: float = Field(2.0, ge=0, le=LATEST_S)
-    own_lesions: bool = False
-    size: int = Field(256, ge=64, le=2048)
+    contrast_s: float = Field(2.0, ge=0, le=LATEST_S)  # Time since contrast began to leave the catheter, 0-8
+    own_lesions: bool = False  # Whether the patient's own lesions are there as well
+    size: int = Field(256, ge=64, le=2048)  # Rows and columns of the frame, pixels, 64-2048
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The lumen along the segment, from its beginning to its end.
+    """The lumen along the segment, from its beginning to its end."""
 
-    Attributes
-    ----------
-    arc : float [n], mm
-    diameter, reference : float [n], mm
-        True, with and without lesions.
-    measured : float [n], mm
-        Measured across the vessel in the frame; NaN where it does not show.
-    x, y : float [n], px
-        The segment's course in the frame.
-    """
-
-    arc: Float[np.ndarray, " n"]
+    arc: Float[np.ndarray, " n"]  # mm
+    #: True, with and without lesions, mm.
     diameter: Float[np.ndarray, " n"]
     reference: Float[np.ndarray, " n"]
-    measured: Float[np.ndarray, " n"]
+    measured: Float[np.ndarray, " n"]  # mm: measured across the vessel in the frame; NaN where it does not show
+    #: The segment's course in the frame, px.
     x: Float[np.ndarray, " n"]
     y: Float[np.ndarray, " n"]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What the playground answers to a choice.
-
-    Attributes
-    ----------
-    choice : Choice
-    view : str
-        The standard view of the angles, if it is one.
-    frame : uint8 [size, size]
-    box, other_boxes : float [k, 4], px
-        Half-open box of the moved lesion, none where the rules call it invisible; boxes of the patient's own.
-    lesion_arc : float, mm
-        Where along ``profile.arc`` the lesion's throat lies.
-    profile : Profile
-    """
+    """What the playground answers to a choice."""
 
     choice: Choice
-    view: str
+    view: str  # The standard view of the angles, if it is one
     frame: UInt8[np.ndarray, "h w"]
+    #: Px: half-open box of the moved lesion, none where the rules call it invisible; boxes of the patient's own.
     box: Float[np.ndarray, "k 4"]
     other_boxes: Float[np.ndarray, "m 4"]
-    lesion_arc: float
+    lesion_arc: float  # mm: where along ``profile.arc`` the lesion's throat lies
     profile: Profile
 
 
@@ -141,13 +100,9 @@ def choose_plans(cohort: CohortPlan, choice: Choice) -> tuple[PatientPlan, RunPl
         remedy = "Simulate more runs a patient"
         raise SettingsError(f"this patient has no run of the {artery}", field="segment", remedy=remedy)
     lesions = patient.lesions if choice.own_lesions else ()
-    return replace(patient, lesions=(*lesions, _moved_lesion(choice))), _timed(_viewed(own, choice), choice)
-
-
-def _moved_lesion(choice: Choice) -> LesionPlan:
-    """The lesion that is moved; concentric, so that it leaves the vessel's course where it is."""
-    artery = artery_of_segment(choice.segment)
-    return LesionPlan(artery, choice.segment, choice.position, choice.percent_stenosis, choice.length_mm, skew=0.0)
+    # concentric, so that it leaves the vessel's course where it is
+    moved = LesionPlan(artery, choice.segment, choice.position, choice.percent_stenosis, choice.length_mm, skew=0.0)
+    return replace(patient, lesions=(*lesions, moved)), _timed(_viewed(own, choice), choice)
 
 
 def _viewed(run: RunPlan, choice: Choice) -> RunPlan:
@@ -220,16 +175,6 @@ def measure_profile(renderer: RunRenderer, frame: UInt8[np.ndarray, "h w"]) -> t
     return profile, float(lesion.arc_throat - arc[0])
 
 
-def _split_boxes(
-    boxes: pd.DataFrame, lesion: PlacedLesion
-) -> tuple[Float[np.ndarray, "k 4"], Float[np.ndarray, "m 4"]]:
-    """Corners of the moved lesion's box, and of the others."""
-    moved = (boxes["segment"] == lesion.plan.segment) & (boxes["minimal_mm"] == lesion.minimal_diameter_mm)
-    moved &= boxes["percent_stenosis"] == lesion.plan.percent_stenosis
-    corners = boxes[["x1", "y1", "x2", "y2"]].to_numpy(float)
-    return corners[moved.to_numpy()], corners[~moved.to_numpy()]
-
-
 def take_picture(cohort: CohortPlan, choice: Choice) -> Picture:
     """Render what was chosen, measure its lumen, and box its lesion.
 
@@ -240,6 +185,9 @@ def take_picture(cohort: CohortPlan, choice: Choice) -> Picture:
     """
     renderer = open_renderer(cohort, choice)
     frame = renderer.render([SHOWN])[0].numpy()
-    box, others = _split_boxes(renderer.boxes([SHOWN]), renderer.scene.tree.lesions[-1])
+    boxes, lesion = renderer.boxes([SHOWN]), renderer.scene.tree.lesions[-1]
+    moved = (boxes["segment"] == choice.segment) & (boxes["minimal_mm"] == lesion.minimal_diameter_mm)
+    moved &= boxes["percent_stenosis"] == choice.percent_stenosis
+    corners = boxes[["x1", "y1", "x2", "y2"]].to_numpy(float)
     profile, lesion_arc = measure_profile(renderer, frame)
-    return Picture(choice, renderer.run.view, frame, box, others, lesion_arc, profile)
+    return Picture(choice, renderer.run.view, frame, corners[moved], corners[~moved], lesion_arc, profile)

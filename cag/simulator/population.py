@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from tqdm import tqdm
 
 from cag.anatomy import ARTERIES, VIEWS
 from cag.data.frames import shrink
-from cag.settings import Settings
-from cag.simulator.phantom.cohort import CohortSettings, plan_cohort
+from cag.settings import Settings, write_atomically
+from cag.simulator.phantom.cohort import CohortPlan, CohortSettings, plan_cohort
 from cag.simulator.phantom.plan import PatientPlan, RunPlan
 from cag.simulator.phantom.run import RunRenderer
 
@@ -34,56 +35,32 @@ _CHUNK_PATIENTS = 10
 
 
 class PopulationSettings(Settings):
-    """Whom to simulate for pre-training and which frames to keep.
-
-    Attributes
-    ----------
-    patients : int
-    seed : int, >= 1000
-        The study's own cohorts are drawn with seeds below 1000, so that no patient is in both.
-    image_size : int
-        Pixels of the stored frames.
-    runs_per_patient : int
-        Drawn from the runs that the patient's plan holds.
-    contrast_frames, background_frames : int
-        Frames of a run inside and outside its contrast interval.
-    """
+    """Whom to simulate for pre-training and which frames to keep."""
 
     patients: int = Field(default=350, ge=4)
+    #: The study's own cohorts are drawn with seeds below 1000, so that no patient is in both, >= 1000.
     seed: int = Field(default=20_000, ge=1000)
-    image_size: int = Field(default=256, ge=80, multiple_of=16)
-    runs_per_patient: int = Field(default=4, ge=1)
+    image_size: int = Field(default=256, ge=80, multiple_of=16)  # Pixels of the stored frames
+    runs_per_patient: int = Field(default=4, ge=1)  # Drawn from the runs that the patient's plan holds
+    #: Frames of a run inside and outside its contrast interval.
     contrast_frames: int = Field(default=3, ge=1)
     background_frames: int = Field(default=1, ge=0)
 
 
 @dataclass(frozen=True)
 class Population:
-    """Frames with their targets, one entry a frame.
-
-    Attributes
-    ----------
-    frames : UInt8 [n, s, s]
-    lumen : UInt8 [n, s/2, s/2]
-        Share of lumen, 0 to 255.
-    boxes, percent : Float [n, MAX_BOXES, 4] and [n, MAX_BOXES]
-        Visible lesions in pixels of ``frames``, worst first, NaN where there are fewer; percent stenosis.
-    contrast : Bool [n]
-        Whether the frame lies in the contrast interval.
-    artery, view : Int [n]
-        Index into ``ARTERIES`` and ``VIEWS``; -1 for no standard view.
-    patient : Int [n]
-        Number of the patient.
-    """
+    """Frames with their targets, one entry a frame."""
 
     frames: UInt8[Tensor, "n s s"]
-    lumen: UInt8[Tensor, "n m m"]
+    lumen: UInt8[Tensor, "n m m"]  # Share of lumen, 0 to 255
+    #: Visible lesions in pixels of ``frames``, worst first, NaN where there are fewer; percent stenosis.
     boxes: Float[Tensor, "n k 4"]
     percent: Float[Tensor, "n k"]
-    contrast: Bool[Tensor, " n"]
+    contrast: Bool[Tensor, " n"]  # Whether the frame lies in the contrast interval
+    #: Index into ``ARTERIES`` and ``VIEWS``; -1 for no standard view.
     artery: Int[Tensor, " n"]
     view: Int[Tensor, " n"]
-    patient: Int[Tensor, " n"]
+    patient: Int[Tensor, " n"]  # Number of the patient
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -117,7 +94,7 @@ def render_population(
     Parameters
     ----------
     cache : Path
-        Folder for chunks of ten patients; each is written under a temporary name and renamed.
+        Folder for chunks of ten patients.
     """
     folder = cache / f"population-{settings.digest()}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,37 +102,21 @@ def render_population(
     plan = plan_cohort(CohortSettings(patients=settings.patients, seed=settings.seed))
     numbers = range(len(plan.patients))
     chunks = [numbers[first : first + _CHUNK_PATIENTS] for first in numbers[::_CHUNK_PATIENTS]]
-    bar = tqdm(total=len(numbers), desc="Population", unit="patient", disable=not progress)
-    for chunk in chunks:
-        path = folder / f"{_PREFIX}{chunk[0]:05d}.safetensors"
-        if not path.is_file():
-            parts = []
-            for number in chunk:
-                patient = plan.patients[number]
-                runs = [run for run in plan.runs if run.patient_id == patient.patient_id]
-                parts.append(_render_patient(settings, number, patient, runs, device))
-                bar.update()
-            _write(path, Population.join(parts))
-        else:
+    with tqdm(total=len(numbers), desc="Population", unit="patient", disable=not progress) as bar:
+        for chunk in chunks:
+            path = folder / f"{_PREFIX}{chunk[0]:05d}.safetensors"
+            if not path.is_file():
+                part = Population.join([_render_patient(settings, number, plan, device) for number in chunk])
+                write_atomically(path, partial(save_file, part.tensors()))
             bar.update(len(chunk))
-    bar.close()
-    return load_population(folder)
+    files = sorted(folder.glob(f"{_PREFIX}*.safetensors"))
+    return Population.join([Population(**load_file(path)) for path in files])
 
 
-def load_population(folder: Path) -> Population:
-    """All chunks of a rendered population, in the order of the patients."""
-    return Population.join([Population(**load_file(path)) for path in sorted(folder.glob(f"{_PREFIX}*.safetensors"))])
-
-
-def _write(path: Path, part: Population) -> None:
-    temporary = path.with_suffix(".tmp")
-    save_file(part.tensors(), temporary)
-    temporary.replace(path)
-
-
-def _render_patient(
-    settings: PopulationSettings, number: int, patient: PatientPlan, runs: Sequence[RunPlan], device: str
-) -> Population:
+def _render_patient(settings: PopulationSettings, number: int, plan: CohortPlan, device: str) -> Population:
+    """The frames kept of one patient, by the patient's place in the plan."""
+    patient = plan.patients[number]
+    runs = [run for run in plan.runs if run.patient_id == patient.patient_id]
     rng = np.random.default_rng([settings.seed, number])
     chosen = rng.permutation(len(runs))[: settings.runs_per_patient]
     return Population.join([_render_run(settings, number, patient, runs[index], rng, device) for index in chosen])
@@ -169,6 +130,7 @@ def _render_run(
     rng: np.random.Generator,
     device: str,
 ) -> Population:
+    """The frames kept of one run, inside and outside its contrast interval."""
     renderer = RunRenderer(patient, run, device)
     begin, end = renderer.truth.contrast_begin, renderer.truth.contrast_end
     frames = np.arange(run.n_frames)

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from pydantic import Field
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from cag.anatomy import VIEWS
+from cag.metrics.center_hits import CenterHits, center_hits
 from cag.networks.backbones import build_trunk
 from cag.networks.dense import LESION_PERCENT, DenseHead, DenseOutput, dense_loss, lumen_cells
-from cag.networks.training import Batch, Batches, Checkpoint, FitSettings, fit
+from cag.networks.training import Batch, Batches, Checkpoint, FitSettings, fit, predict
 from cag.networks.transforms import (
     STRONG_AUGMENTATION,
     AugmentSettings,
@@ -30,24 +32,10 @@ from cag.networks.trunk import STAGES, Trunk
 from cag.networks.weights import WEIGHTS_FOLDER, save_trunk
 from cag.settings import Settings, Weights
 from cag.simulator.population import Population, PopulationSettings, render_population
-from cag.simulator.pretraining_quality import measure, recall_by_severity
 
 
 class PretrainingSettings(Settings):
-    """How the trunk is pre-trained; the defaults are sized for two cores.
-
-    Attributes
-    ----------
-    population : PopulationSettings
-    fit : FitSettings
-    augmentation : AugmentSettings
-        Strong, since the trunk must also work on real angiograms.
-    weights : {'random', 'imagenet', 'xa'}
-        Where the trunk starts from.
-    validation_share : float
-        Share of the patients that quality is measured on.
-    seed : int
-    """
+    """How the trunk is pre-trained; the defaults are sized for two cores."""
 
     population: PopulationSettings = PopulationSettings()
     fit: FitSettings = FitSettings(
@@ -59,9 +47,9 @@ class PretrainingSettings(Settings):
         schedule="one_cycle",
         clip_norm=5.0,
     )
-    augmentation: AugmentSettings = STRONG_AUGMENTATION
-    weights: Weights = "random"
-    validation_share: float = Field(default=0.1, gt=0, lt=1)
+    augmentation: AugmentSettings = STRONG_AUGMENTATION  # Strong, since the trunk must also work on real angiograms
+    weights: Weights = "random"  # Where the trunk starts from
+    validation_share: float = Field(default=0.1, gt=0, lt=1)  # Share of the patients that quality is measured on
     seed: int = 0
 
 
@@ -184,3 +172,95 @@ def population_batches(train: Population, batch_size: int, augmentation: Augment
 def _for_json(values: dict[str, float]) -> dict[str, float | None]:
     """JSON knows no NaN: what could not be measured is null."""
     return {name: None if np.isnan(value) else value for name, value in values.items()}
+
+
+def measure(
+    network: PretrainingNetwork, held: Population, settings: FitSettings, device: str = "auto"
+) -> dict[str, float]:
+    """Quality on patients the network has not seen.
+
+    Returns
+    -------
+    dict
+        lesion_hit_rate: share of frames with a lesion of 25 % or more whose strongest cell lies within 8 px of one;
+        frame_auc, patient_auc: the strongest lesion cell (its mean over a patient's contrast frames) against
+        whether such a lesion is visible (in any of them); lumen_dice: cells at least a fifth lumen;
+        contrast_accuracy, artery_accuracy, view_accuracy. NaN where there is nothing to measure.
+    """
+
+    def answers(frames: Tensor) -> Tensor:
+        dense, frame = network(scale(frames))
+        return torch.cat([dense.fine[:, :2].sigmoid().flatten(1), frame], dim=1)
+
+    network.eval()
+    size = held.frames.shape[-1]
+    output = predict(answers, held.frames, batch_size=settings.batch_size, device=device, precision=settings.precision)
+    grid = size // 8
+    lumen, lesion = output[:, : 2 * grid * grid].unflatten(1, (2, grid, grid)).unbind(dim=1)
+    frame = output[:, 2 * grid * grid :]
+    boxes = torch.where((held.percent >= LESION_PERCENT)[..., None], held.boxes, torch.nan)
+    visible = boxes.isfinite().all(dim=-1).any(dim=1)
+    truth = lumen_cells(held.lumen.float() / 255, grid) > 0.2
+    shown, named = held.contrast, held.contrast & (held.view >= 0)
+    strongest = lesion.flatten(1).amax(dim=1)
+    return {
+        "lesion_hit_rate": _hit_rate(lesion[visible], boxes[visible], size),
+        "frame_auc": _auc(visible[shown], strongest[shown]),
+        "patient_auc": _auc(*_by_patient(held.patient[shown], visible[shown], strongest[shown])),
+        "lumen_dice": float(2 * (truth & (lumen > 0.5)).sum() / (truth.sum() + (lumen > 0.5).sum()).clamp(min=1)),
+        "contrast_accuracy": _mean((frame[:, 0] > 0) == held.contrast),
+        "artery_accuracy": _mean((frame[shown, 2] > 0) == (held.artery[shown] == 0)),
+        "view_accuracy": _mean(frame[named, 3:].argmax(dim=1) == held.view[named]),
+    }
+
+
+def lesion_peaks(
+    network: PretrainingNetwork, frames: UInt8[Tensor, "n s s"], boxes: Float[Tensor, "n k 4"], **how: Any
+) -> CenterHits:
+    """Center hits of the lesion map on boxes in pixels, NaN where there are fewer; ``how`` goes to ``predict``."""
+
+    def lesion(frames: Tensor) -> Tensor:
+        return network(scale(frames))[0].fine[:, 1].sigmoid()
+
+    network.eval()
+    return center_hits(predict(lesion, frames, **how).numpy(), boxes.numpy(), frames.shape[-1])
+
+
+def recall_by_severity(
+    network: PretrainingNetwork, held: Population, settings: FitSettings, device: str = "auto"
+) -> dict[str, float]:
+    """Share of lesions of 25 % and more found with one false peak a frame of contrast, of all and by percent stenosis.
+
+    NaN where there are none.
+    """
+    shown = held.take(held.contrast)
+    boxes = torch.where((shown.percent >= LESION_PERCENT)[..., None], shown.boxes, torch.nan)
+    how = {"batch_size": settings.batch_size, "device": device, "precision": settings.precision}
+    found = lesion_peaks(network, shown.frames, boxes, **how).found_at(1.0)
+    percent = shown.percent.numpy()
+    hit = np.zeros(percent.shape, dtype=bool)
+    hit[found["image"].to_numpy(), found["lesion"].to_numpy()] = True
+    bands = {"all": (25, 101), "25-50": (25, 50), "50-70": (50, 70), "70-99": (70, 100), "100": (100, 101)}
+    chosen = {name: (percent >= low) & (percent < high) for name, (low, high) in bands.items()}
+    return {name: float(hit[own].mean()) if own.any() else float("nan") for name, own in chosen.items()}
+
+
+def _hit_rate(lesion: Float[Tensor, "n g g"], boxes: Float[Tensor, "n k 4"], size: int, reach: float = 8.0) -> float:
+    grid = lesion.shape[-1]
+    best = lesion.flatten(1).argmax(dim=1)
+    point = (torch.stack([best % grid, best // grid], dim=1) + 0.5)[:, None] * (size / grid)
+    return _mean(((point >= boxes[..., :2] - reach) & (point <= boxes[..., 2:] + reach)).all(dim=-1).any(dim=1))
+
+
+def _by_patient(patient: Tensor, truth: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
+    _, group = patient.unique(return_inverse=True)
+    count = torch.bincount(group).clamp(min=1)
+    return torch.bincount(group, truth.double()) > 0, torch.bincount(group, score.double()) / count
+
+
+def _auc(truth: Tensor, score: Tensor) -> float:
+    return float(roc_auc_score(truth.numpy(), score.numpy())) if len(truth.unique()) == 2 else float(np.nan)
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.double().mean())

@@ -1,8 +1,9 @@
-"""What gives a simulated frame away: probes for shortcuts to the label, and for simulated against real."""
+"""What gives a simulated frame away: pictures, and probes for shortcuts to the label and for simulated against real."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,12 @@ from jaxtyping import Bool, Float, Int, UInt8
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
+from tqdm import tqdm
 
 from cag.metrics.realism import ridges
 from cag.networks.probe import ProbeNetwork
@@ -24,11 +26,65 @@ from cag.networks.transforms import augment, scale
 from cag.simulator.phantom.branches import present_branches
 from cag.simulator.phantom.cohort import CohortPlan
 from cag.simulator.phantom.display import Display
+from cag.simulator.phantom.plan import RunPlan
+from cag.simulator.phantom.run import RunRenderer
 
 FOLDS = 5
 #: Side of the frames a probe sees, and of the patches around vessels, px; patches of one frame.
 FRAME_SIZE, PATCH, PATCHES = 112, 64, 4
 PROBE_FIT = FitSettings(epochs=12, batch_size=32, learning_rate=3e-3, weight_decay=0.01, schedule="one_cycle")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """One frame in full contrast of one run of each patient, views in turn."""
+
+    #: As they are, and with the vessels left out.
+    frames: UInt8[np.ndarray, "n h w"]
+    erased: UInt8[np.ndarray, "n h w"]
+    runs: list[RunPlan]
+    diseased: np.ndarray  # 1 for an artery with 25-99 %, 0 below, -1 for an occlusion
+    centers: pd.DataFrame  # ``x, y`` of each visible lesion of 25 % and more, as shares of the field
+
+    @classmethod
+    def of(cls, plan: CohortPlan) -> Pictures:
+        """Render them."""
+        frames, erased, runs, centers = [], [], [], []
+        for number, patient in enumerate(tqdm(plan.patients, desc="Frames", unit="patient")):
+            own = [run for run in plan.runs if run.patient_id == patient.patient_id]
+            run = own[number % len(own)]
+            renderer = RunRenderer(patient, run)
+            begin, end = renderer.truth.contrast_begin, renderer.truth.contrast_end
+            if begin is None or end is None:
+                continue
+            middle = [(begin + end) // 2]
+            frames.append(renderer.render(middle)[0].cpu().numpy())
+            erased.append(renderer.render(middle, vessels=False)[0].cpu().numpy())
+            runs.append(run)
+            boxes = renderer.boxes(middle)
+            seen = boxes[boxes["percent_stenosis"] >= 25]
+            x, y = (seen["x1"] + seen["x2"]) / (2 * run.columns), (seen["y1"] + seen["y2"]) / (2 * run.rows)
+            centers.append(pd.DataFrame({"x": x, "y": y}))
+        severity = np.array([plan.patient(run.patient_id).severity(run.artery) for run in runs])
+        diseased = np.where(severity >= 100, -1, (severity >= 25).astype(int))
+        return cls(np.stack(frames), np.stack(erased), runs, diseased, pd.concat(centers, ignore_index=True))
+
+
+def linear_probe(frames: UInt8[np.ndarray, "n h w"], labels: np.ndarray) -> float:
+    """Out-of-fold AUC of a linear probe on global features of the frames."""
+    features = np.array([_global_features(frame) for frame in frames])
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    folds = StratifiedKFold(min(5, int(np.bincount(labels).min())), shuffle=True, random_state=0)
+    scores = cross_val_predict(probe, features, labels, cv=folds, method="predict_proba")[:, 1]
+    return float(roc_auc_score(labels, scores))
+
+
+def _global_features(frame: UInt8[np.ndarray, "h w"]) -> Float[np.ndarray, " f"]:
+    inner = frame[40:-40, 40:-40].astype(float)
+    coarse = inner[: inner.shape[0] // 4 * 4, : inner.shape[1] // 4 * 4].reshape(4, inner.shape[0] // 4, 4, -1)
+    return np.concatenate(
+        [[inner.mean(), inner.std()], np.percentile(inner, [1, 2, 50, 98]), coarse.mean((1, 3)).ravel()]
+    )
 
 
 def network_probe(

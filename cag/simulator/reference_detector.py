@@ -17,12 +17,18 @@ from cag.data.frames import load_frames
 from cag.metrics.center_hits import CenterHits, center_hits
 from cag.networks.backbones import build_trunk
 from cag.networks.dense import lesion_cells
-from cag.networks.training import Batch, Batches, Checkpoint, FitSettings, fit, predict
+from cag.networks.training import Batch, Batches, Checkpoint, FitSettings, fit
 from cag.networks.transforms import PUBLISHED_AUGMENTATION, AugmentSettings, augment_with_boxes, scale
 from cag.settings import LabelError, Settings
 from cag.simulator.population import MAX_BOXES, PopulationSettings, render_population
-from cag.simulator.pretraining import PretrainingNetwork, population_batches, pretraining_loss
-from cag.simulator.pretraining_quality import measure, recall_by_severity
+from cag.simulator.pretraining import (
+    PretrainingNetwork,
+    lesion_peaks,
+    measure,
+    population_batches,
+    pretraining_loss,
+    recall_by_severity,
+)
 from cag.simulator.tables import simulator_digest
 
 #: Weight of lesion cells in the loss on real frames, and by how many pixels their boxes are widened.
@@ -30,32 +36,20 @@ POSITIVE_WEIGHT, MARGIN = 10.0, 2.0
 
 
 class ReferenceSettings(Settings):
-    """The protocol of SIMULATOR section 6, items 6 and 7.
+    """How difficulty and transfer are measured (book/study/methods, "The simulator")."""
 
-    Attributes
-    ----------
-    population : PopulationSettings
-        About 2,000 frames of contrast.
-    backbone : str
-    simulated_epochs, real_epochs : int
-    learning_rate, tuning_rate : float
-        Peak of the one-cycle schedule from random weights, and from weights learned on simulated frames.
-    batch_size : int
-    validation_share : float
-        Patients whom difficulty is measured on.
-    seed : int
-    """
-
+    #: About 2,000 frames of contrast.
     population: PopulationSettings = PopulationSettings(
         patients=240, seed=31_000, runs_per_patient=3, contrast_frames=3, background_frames=0
     )
     backbone: str = "resnet18"
     simulated_epochs: int = Field(default=8, ge=1)
     real_epochs: int = Field(default=8, ge=1)
+    #: Peak of the one-cycle schedule from random weights, and from weights learned on simulated frames.
     learning_rate: float = Field(default=2e-3, gt=0)
     tuning_rate: float = Field(default=1e-3, gt=0)
     batch_size: int = Field(default=16, ge=2)
-    validation_share: float = Field(default=0.2, gt=0, lt=1)
+    validation_share: float = Field(default=0.2, gt=0, lt=1)  # Patients whom difficulty is measured on
     augmentation: AugmentSettings = PUBLISHED_AUGMENTATION
     seed: int = 0
 
@@ -95,17 +89,6 @@ def difficulty(settings: ReferenceSettings, cache: Path) -> tuple[PretrainingNet
     found = recall_by_severity(network, held, plan)
     by_severity = {f"recall, {name} %": value for name, value in found.items() if name != "all"}
     return network, {"recall_at_1": found["all"]} | by_severity | measure(network, held, plan)
-
-
-def scored(network: PretrainingNetwork, real: RealFrames) -> CenterHits:
-    """Center hits of a network's lesion map."""
-
-    def lesion(frames: Tensor) -> Tensor:
-        return network(scale(frames))[0].fine[:, 1].sigmoid()
-
-    network.eval()
-    heat = predict(lesion, real.frames, batch_size=25)
-    return center_hits(heat.numpy(), real.boxes.numpy(), real.frames.shape[-1])
 
 
 def prior_hits(train: RealFrames, held: RealFrames) -> CenterHits:
@@ -149,17 +132,20 @@ def transfer(
     ``real`` and ``real, equal updates`` start from random weights; the second is trained for as many batches
     as the fine-tuned network has seen in all. ``network`` (``difficulty``'s) is tuned in place.
     """
-    found = {"prior": prior_hits(train, held), "zero-shot": scored(network, held)}
+    found = {
+        "prior": prior_hits(train, held),
+        "zero-shot": lesion_peaks(network, held.frames, held.boxes, batch_size=25),
+    }
     plan = settings.fit(settings.real_epochs, settings.tuning_rate)
     tune(network, train, settings, plan, _checkpoint(settings, cache, "fine-tuned"))
-    found["fine-tuned"] = scored(network, held)
+    found["fine-tuned"] = lesion_peaks(network, held.frames, held.boxes, batch_size=25)
     frames = settings.population.patients * settings.population.runs_per_patient * settings.population.contrast_frames
     more = round(settings.simulated_epochs * (1 - settings.validation_share) * frames / len(train.frames))
     for name, epochs in (("real", 0), ("real, equal updates", more)):
         alone = new_network(settings)
         plan = settings.fit(settings.real_epochs + epochs, settings.learning_rate)
         tune(alone, train, settings, plan, _checkpoint(settings, cache, f"real-{settings.real_epochs + epochs}"))
-        found[name] = scored(alone, held)
+        found[name] = lesion_peaks(alone, held.frames, held.boxes, batch_size=25)
     return found
 
 

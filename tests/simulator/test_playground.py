@@ -10,8 +10,9 @@ from cag.anatomy import SEGMENTS, artery_of_segment
 from cag.settings import SettingsError
 from cag.simulator.phantom.branches import available_segments
 from cag.simulator.phantom.cohort import CohortPlan, CohortSettings, plan_cohort
+from cag.simulator.phantom.motion import cardiac_phase
 from cag.simulator.phantom.run import RunRenderer
-from cag.simulator.playground import SHOWN, Choice, choose_plans, measure_profile, open_renderer, take_picture
+from cag.simulator.playground import SHOWN, Choice, choose_plans, take_picture
 
 SMALL = Choice(size=128)
 
@@ -33,12 +34,11 @@ def test_keeping_what_did_not_change_changes_no_pixel(cohort: CohortPlan) -> Non
         assert torch.equal(torch.as_tensor(take_picture(cohort, choice).frame), anew.render([SHOWN])[0]), move
 
 
-@pytest.mark.parametrize("phase", [0.02, 0.35, 0.6, 0.97])
-@pytest.mark.parametrize("seconds", [0.0, 2.5, 8.0])
+@pytest.mark.parametrize("phase", [0.02, 0.6])
+@pytest.mark.parametrize("seconds", [0.0, 8.0])
 def test_the_frame_is_of_the_chosen_moment(cohort: CohortPlan, phase: float, seconds: float) -> None:
-    patient, run = choose_plans(cohort, SMALL.model_copy(update={"heart_phase": phase, "contrast_s": seconds}))
-    renderer = RunRenderer(patient, run)
-    assert float(renderer.scene.motion.phase[SHOWN]) == pytest.approx(phase, abs=0.005)
+    _, run = choose_plans(cohort, SMALL.model_copy(update={"heart_phase": phase, "contrast_s": seconds}))
+    assert cardiac_phase(run, np.array([SHOWN / run.fps]))[0] == pytest.approx(phase, abs=0.005)
     assert run.injection_start_s is not None
     assert SHOWN / run.fps - run.injection_start_s == pytest.approx(seconds)
 
@@ -51,38 +51,18 @@ def test_the_profile_is_narrowest_at_the_lesion(cohort: CohortPlan, percent: flo
     assert profile.diameter[throat] == pytest.approx((1 - percent / 100) * profile.reference[throat], rel=1e-3)
     away = np.abs(profile.arc - picture.lesion_arc) > SMALL.length_mm
     np.testing.assert_allclose(profile.diameter[away], profile.reference[away])
+    near, away = np.abs(profile.arc - picture.lesion_arc) < 2, np.abs(profile.arc - picture.lesion_arc) > 14
+    assert np.nanmin(profile.measured[near]) < np.nanmedian(profile.measured[away])
+    assert len(picture.other_boxes) == 0
     (box,) = picture.box
     assert box[0] < profile.x[throat] < box[2] and box[1] < profile.y[throat] < box[3]
-
-
-def test_a_tight_lesion_is_measured_in_the_frame(cohort: CohortPlan) -> None:
-    choice = Choice(percent_stenosis=75, size=512)
-    renderer = open_renderer(cohort, choice)
-    profile, lesion_arc = measure_profile(renderer, renderer.render([SHOWN])[0].numpy())
-    near = np.abs(profile.arc - lesion_arc) < 2
-    away = np.abs(profile.arc - lesion_arc) > choice.length_mm
-    share = np.nanmedian(profile.measured[away] / profile.reference[away])
-    assert 0.75 < share < 1.25
-    assert np.nanmin(profile.measured[near]) < 0.65 * np.nanmedian(profile.measured[away])
-
-
-def test_without_contrast_there_is_no_box(cohort: CohortPlan) -> None:
-    assert len(take_picture(cohort, SMALL.model_copy(update={"contrast_s": 0.0})).box) == 0
-
-
-def test_own_lesions_get_boxes_of_their_own(cohort: CohortPlan) -> None:
-    alone, all_of_them = (take_picture(cohort, SMALL.model_copy(update={"own_lesions": own})) for own in (False, True))
-    assert len(alone.other_boxes) == 0
-    patient = cohort.patients[0]
-    assert len(all_of_them.other_boxes) <= len(patient.artery_lesions("RCA"))
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("percent_stenosis", -1.0), ("percent_stenosis", 100.5), ("segment", 0), ("segment", 30), ("position", 1.1),
-        ("length_mm", 1.0), ("primary_angle", 91.0), ("secondary_angle", -90.5), ("heart_phase", 1.2),
-        ("contrast_s", 9.0), ("size", 63), ("percent_stenosis", float("nan")),
+        ("percent_stenosis", -1.0), ("segment", 30), ("primary_angle", 91.0), ("contrast_s", 9.0), ("size", 63),
+        ("percent_stenosis", float("nan")),
     ],
 )  # fmt: skip
 def test_impossible_settings_are_refused_by_name(field: str, value: float) -> None:
@@ -97,7 +77,3 @@ def test_what_the_cohort_or_the_patient_lacks_is_refused_by_name(cohort: CohortP
     lacking = max(set(SEGMENTS) - has - {9, 17})
     with pytest.raises(SettingsError, match=f"no segment {lacking}.*{artery_of_segment(lacking)} are"):
         take_picture(cohort, SMALL.model_copy(update={"segment": lacking}))
-
-
-def test_the_smallest_size_is_possible(cohort: CohortPlan) -> None:
-    assert take_picture(cohort, SMALL.model_copy(update={"size": 64})).frame.shape == (64, 64)

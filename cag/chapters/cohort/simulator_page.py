@@ -14,9 +14,8 @@ from cag.data.cohort import Cohort
 from cag.metrics.realism import image_statistics
 from cag.networks.weights import WEIGHTS_FOLDER
 from cag.settings import ROOT
-from cag.simulator.acceptance import real_angiograms
-from cag.simulator.measures import REAL
-from cag.simulator.measures import row as measured
+from cag.simulator.acceptance import REAL, real_angiograms
+from cag.simulator.acceptance import row as measured
 from cag.simulator.tables import simulator_digest
 
 #: Where ``python -m cag bench simulator --out`` keeps the measurements that the book shows.

@@ -39,22 +39,10 @@ def draw_run(
     size: int,
     fps: float,
 ) -> RunPlan:
-    """One run of a patient.
+    """One run of a patient, with a seed of its own.
 
-    Parameters
-    ----------
-    patient : PatientPlan
-    number : int, from 1
-        Chooses the standard view.
-    seed : int
-        Of this run.
-    kind : {'full', 'censored', 'weak', 'short', 'none'}
-        What the injection does.
-    frame_set : {'frame_train', 'frame_test', '-'}
-    frames : (int, int)
-        Fewest and most frames.
-    size : int, pixels
-    fps : float
+    ``number`` (from 1) chooses the standard view, ``kind`` what the injection does; ``frames`` are the fewest
+    and the most, ``size`` the pixels of a side, ``fps`` the frames a second.
     """
     rng = np.random.default_rng([seed, 0])
     view = VIEWS[VIEW_ORDER[(number - 1) % len(VIEW_ORDER)]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -22,20 +22,26 @@ _VERTEBRAE, _RIBS, _LUNG = 42, 43, 44
 Points = Float[np.ndarray, "n 3"]
 
 
+class Samples:
+    """What classes of one tensor a field have in common, samples along the first axis."""
+
+    @classmethod
+    def joined(cls, parts: list[Self]) -> Self:
+        """All samples of several."""
+        return cls(*(torch.cat([getattr(part, item.name) for part in parts]) for item in fields(cls)))  # type: ignore[arg-type]
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return type(self)(*(getattr(self, item.name).to(device) for item in fields(self)))  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
-class Cloud:
-    """Small disks in space.
+class Cloud(Samples):
+    """Small disks in space."""
 
-    Attributes
-    ----------
-    position : float32 [n, 3], mm
-    radius : float32 [n], mm
-    weight : float32 [n]
-        What a ray through the middle of the disk gains (``cag.simulator.phantom.projection.splat``).
-    """
-
-    position: Float[Tensor, "n 3"]
-    radius: Float[Tensor, " n"]
+    position: Float[Tensor, "n 3"]  # mm
+    radius: Float[Tensor, " n"]  # mm
+    #: What a ray through the middle of the disk gains (``cag.simulator.phantom.projection.splat``).
     weight: Float[Tensor, " n"]
 
     @classmethod
@@ -44,11 +50,6 @@ class Cloud:
         count = len(position)
         radii, weights = np.broadcast_to(radius, count), np.broadcast_to(weight, count)
         return cls(*(torch.as_tensor(np.array(a), dtype=torch.float32) for a in (position, radii, weights)))
-
-    @classmethod
-    def joined(cls, clouds: list[Self]) -> Self:
-        """All disks of several clouds."""
-        return cls(*(torch.cat([getattr(c, name) for c in clouds]) for name in ("position", "radius", "weight")))
 
     def image(self, carm: CArm, margin: tuple[int, int], shrink: int = 1) -> Float[Tensor, "h w"]:
         """Projection on the detector widened by ``margin`` (rows, columns; px), at ``1/shrink`` of its resolution."""

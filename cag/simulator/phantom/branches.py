@@ -15,7 +15,7 @@ Points = Float[np.ndarray, "k 3"]
 
 _PRESENCE, _SHAPE = 2, 3
 
-#: Diameters at the origin, mm: Dodge 1992 and general knowledge (SIMULATOR section 1).
+#: Diameters at the origin, mm: Dodge 1992 and general knowledge.
 DIAMETERS = {
     "LM": 4.5, "LAD": 3.7, "LCx": 3.4, "RCA": 3.9, "RI": 2.0, "D1": 2.2, "D2": 1.8, "D3": 1.4, "OM1": 2.3, "OM2": 1.9,
     "OM3": 1.5, "S1": 1.2, "S2": 0.9, "S3": 0.9, "LPL1": 1.6, "LPL2": 1.6, "LPL3": 1.3, "PDA": 2.0, "PLS": 2.2,
@@ -36,30 +36,16 @@ _FLOW_SPREAD = {"LAD": 0.04, "LCx": 0.18, "RCA": 0.13}
 
 @dataclass(frozen=True)
 class BranchSpec:
-    """One named branch before it is laid out.
-
-    Attributes
-    ----------
-    name : str
-    points : float64 [k, 3], mm
-        Control points on the mean skeleton, from origin to end.
-    diameters : (float, float), mm
-        At the origin and at the end.
-    borders : tuple of (float, int)
-        Control-point index at which each segment ends, and the segment's number; inf is the end.
-    parent : str or None
-    at_end : bool
-        Continues the parent from its last sample instead of leaving its side.
-    speed : float, mm/s
-    """
+    """One named branch before it is laid out."""
 
     name: str
-    points: Points
-    diameters: tuple[float, float]
+    points: Points  # Control points on the mean skeleton, from origin to end, mm
+    diameters: tuple[float, float]  # At the origin and at the end, mm
+    #: Control-point index at which each segment ends, and the segment's number; inf is the end.
     borders: tuple[tuple[float, int], ...]
     parent: str | None
-    at_end: bool
-    speed: float
+    at_end: bool  # Continues the parent from its last sample instead of leaving its side
+    speed: float  # mm/s
 
 
 def present_branches(patient: PatientPlan, artery: Artery) -> tuple[str, ...]:
@@ -93,7 +79,7 @@ def _beyond(origin: Float[np.ndarray, " 3"], middle: Float[np.ndarray, " 3"], sh
 def _main_left(
     p: dict[str, Float[np.ndarray, " 3"]], patient: PatientPlan, rng: np.random.Generator
 ) -> dict[str, tuple]:
-    """LM, LAD and LCx: points and borders. The left main is 10.5 +- 5.3 mm long (SIMULATOR section 1)."""
+    """LM, LAD and LCx: points and borders. The left main is 10.5 +- 5.3 mm long (book/study/methods)."""
     fork = p["MR origin"] * np.clip(rng.normal(10.5, 5.3), 4.0, 20.0) / np.linalg.norm(p["MR origin"])
     shift = fork - p["MR origin"]
 

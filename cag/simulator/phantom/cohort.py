@@ -13,8 +13,8 @@ from cag.anatomy import ARTERIES
 from cag.settings import Settings, SettingsError
 from cag.simulator.phantom.acquisition import draw_run
 from cag.simulator.phantom.branches import available_segments
-from cag.simulator.phantom.disease import draw_lesions
-from cag.simulator.phantom.plan import PatientPlan, RunPlan, stream
+from cag.simulator.phantom.lesions import draw_lesions
+from cag.simulator.phantom.plan import FrameSet, PatientPlan, RunPlan, stream
 from cag.simulator.phantom.shares import Share, cohort_shares
 
 #: Diameters against an average European man's: women -9 % (Dodge 1992), South Asian series.
@@ -24,29 +24,17 @@ _PATIENT, _LESIONS = 41, 42
 
 
 class CohortSettings(Settings):
-    """Size and seed of a simulated cohort.
+    """Size and seed of a simulated cohort."""
 
-    Attributes
-    ----------
-    patients : int
-        230 reproduces the paper's tables exactly.
-    seed : int
-    size : int, pixels
-        Rows and columns of every frame.
-    runs_per_patient : int
-        Seven standard views; a few patients of the frame-selection training set have one more.
-    min_frames, max_frames : int
-        Length of a run; the paper's are 60-200.
-    fps : float, frames a second
-    """
-
-    patients: int = Field(24, ge=1, le=100_000)
+    patients: int = Field(24, ge=1, le=100_000)  # 230 reproduces the paper's tables exactly
     seed: int = Field(0, ge=0)
-    size: int = Field(512, ge=64, le=2048)
+    size: int = Field(512, ge=64, le=2048)  # Rows and columns of every frame, pixels
+    #: Seven standard views; a few patients of the frame-selection training set have one more.
     runs_per_patient: int = Field(7, ge=1, le=28)
+    #: Length of a run; the paper's are 60-200.
     min_frames: int = Field(44, ge=40, le=1000)
     max_frames: int = Field(72, ge=40, le=1000)
-    fps: float = Field(15.0, ge=7.5, le=60)
+    fps: float = Field(15.0, ge=7.5, le=60)  # frames a second
 
     @model_validator(mode="after")
     def _ordered(self) -> CohortSettings:
@@ -106,20 +94,16 @@ def _seed(*keys: int) -> int:
 
 def _runs(settings: CohortSettings, number: int, patient: PatientPlan, share: Share) -> list[RunPlan]:
     """The runs of one patient, in the order of their ids."""
-    frames = (settings.min_frames, settings.max_frames)
+    shape = ((settings.min_frames, settings.max_frames), settings.size, settings.fps)
     return [
-        draw_run(
-            patient,
-            run,
-            _seed(settings.seed, number, run),
-            kind,
-            patient.frame_set if run in share.flagged else "-",
-            frames,
-            settings.size,
-            settings.fps,
-        )
+        draw_run(patient, run, _seed(settings.seed, number, run), kind, _flag(patient, share, run), *shape)
         for run, kind in enumerate(share.kinds, start=1)
     ]
+
+
+def _flag(patient: PatientPlan, share: Share, run: int) -> FrameSet:
+    """The patient's part in frame selection, if the run takes part."""
+    return patient.frame_set if run in share.flagged else "-"
 
 
 def plan_cohort(settings: CohortSettings, numbers: Sequence[int] | None = None) -> CohortPlan:

@@ -29,33 +29,12 @@ _COLLATERALS = 21
 
 
 @dataclass(frozen=True)
-class ContrastInterval:
-    """Frames of full contrast, inclusive; both None where contrast never fills the vessel.
-
-    ``end_censored`` tells that the run stops before contrast has left.
-    """
-
-    begin: int | None
-    end: int | None
-    end_censored: bool
-
-
-@dataclass(frozen=True)
 class FlowClock:
-    """Pulsatile flow of a run: volume that has passed, in seconds of mean flow, and its inverse.
+    """Pulsatile flow of a run: volume that has passed, in seconds of mean flow, and its inverse."""
 
-    Attributes
-    ----------
-    passed : float64 [k]
-        Volume at ``_CLOCK_START + k * _CLOCK_STEP`` seconds, increasing.
-    inverse : float32 [m]
-        Time at which each of ``m`` equally spaced volumes had passed.
-    first, spacing : float
-        First of those volumes and their spacing.
-    """
-
-    passed: Float[np.ndarray, " k"]
-    inverse: Float[np.ndarray, " m"]
+    passed: Float[np.ndarray, " k"]  # Volume at ``_CLOCK_START + k * _CLOCK_STEP`` seconds, increasing
+    inverse: Float[np.ndarray, " m"]  # Time at which each of ``m`` equally spaced volumes had passed, float32
+    #: First of those volumes and their spacing.
     first: float
     spacing: float
 
@@ -149,10 +128,13 @@ def opacification(run: RunPlan, tree: Tree, clock: FlowClock | None = None) -> F
     return mean.double().numpy() / run.mixing
 
 
-def contrast_interval(opacification: Float[np.ndarray, " f"]) -> ContrastInterval:
-    """First frame above ``BEGIN_LEVEL`` to last frame above ``END_LEVEL`` (SIMULATOR section 3)."""
+def contrast_interval(opacification: Float[np.ndarray, " f"]) -> tuple[int | None, int | None, bool]:
+    """First frame above ``BEGIN_LEVEL``, last above ``END_LEVEL``, and whether the run stops before contrast does.
+
+    Both frames belong to the interval (book/study/methods); they are None where contrast never fills the vessel.
+    """
     full = np.flatnonzero(opacification > BEGIN_LEVEL)
     if len(full) == 0:
-        return ContrastInterval(None, None, False)
+        return None, None, False
     end = int(np.flatnonzero(opacification > END_LEVEL)[-1])
-    return ContrastInterval(int(full[0]), end, end == len(opacification) - 1)
+    return int(full[0]), end, end == len(opacification) - 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cag.simulator.phantom.bones import Cloud
+from cag.simulator.phantom.bones import Cloud, Samples
 from cag.simulator.phantom.plan import PatientPlan, RunPlan, stream
 from cag.simulator.phantom.skeleton import arc_length, spline
 from cag.simulator.phantom.tree import Tree
@@ -43,30 +43,15 @@ _TWIST = np.array([[-11, -1, 92], [-9, -5, 97], [-12, -9, 98], [-8, -12, 98]], d
 
 
 @dataclass(frozen=True)
-class Devices:
-    """Opaque samples besides the vessels.
+class Devices(Samples):
+    """Opaque samples besides the vessels."""
 
-    Attributes
-    ----------
-    position : float32 [n, 3], mm
-        At end-diastole.
-    anchor : float32 [n, 3], mm
-        The point of the heart whose motion a sample follows.
-    follow : float32 [n], 0-1
-        How much of that motion.
-    radius : float32 [n], mm
-    weight : float32 [n], mm of contrast
-        Always there.
-    lumen : float32 [n], mm of contrast
-        There while contrast is injected.
-    """
-
-    position: Float[Tensor, "n 3"]
-    anchor: Float[Tensor, "n 3"]
-    follow: Float[Tensor, " n"]
-    radius: Float[Tensor, " n"]
-    weight: Float[Tensor, " n"]
-    lumen: Float[Tensor, " n"]
+    position: Float[Tensor, "n 3"]  # At end-diastole, mm
+    anchor: Float[Tensor, "n 3"]  # The point of the heart whose motion a sample follows, mm
+    follow: Float[Tensor, " n"]  # How much of that motion, 0-1
+    radius: Float[Tensor, " n"]  # mm
+    weight: Float[Tensor, " n"]  # Always there, mm of contrast
+    lumen: Float[Tensor, " n"]  # There while contrast is injected, mm of contrast
 
     @classmethod
     def of(
@@ -81,15 +66,6 @@ class Devices:
         place = cloud.position if anchor is None else torch.as_tensor(anchor, dtype=torch.float32).expand(count, 3)
         shares, filled = (torch.as_tensor(np.broadcast_to(v, count).copy()).float() for v in (follow, lumen))
         return cls(cloud.position, place, shares, cloud.radius, cloud.weight, filled)
-
-    @classmethod
-    def joined(cls, parts: list[Self]) -> Self:
-        """All samples of several devices."""
-        return cls(*(torch.cat([getattr(part, item.name) for part in parts]) for item in fields(cls)))
-
-    def to(self, device: torch.device | str) -> Self:
-        """The same on another device."""
-        return type(self)(*(getattr(self, item.name).to(device) for item in fields(self)))
 
 
 def _thread(points: Points, radius: float, opacity: float, step: float = 0.4) -> Cloud:

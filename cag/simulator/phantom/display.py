@@ -25,33 +25,15 @@ _DISPLAY, _SHUTTER, _WEDGE = 61, 62, 64
 
 @dataclass(frozen=True)
 class LookStyle:
-    """A vendor's image processing.
+    """A vendor's image processing."""
 
-    Attributes
-    ----------
-    blur : float, px
-        Standard deviation of the vessels' blur: focal spot, scintillator, smoothing filter.
-    noise_cutoff : float, cycles a pixel
-        Frequency beyond which smoothing takes the noise away.
-    halo : float
-        Strength of edge enhancement.
-    compression : float, 0-1
-        Share of slow brightness changes that is taken out.
-    spread : float
-        Factor on the standard deviation of the background's gray levels.
-    vessel_gain : float
-        Gray levels for one unit of the vessels' log signal.
-    shoulder : float
-        Compression of the brightest and darkest grays.
-    """
-
-    blur: float
-    noise_cutoff: float
-    halo: float
-    compression: float
-    spread: float
-    vessel_gain: float
-    shoulder: float
+    blur: float  # px: standard deviation of the vessels' blur: focal spot, scintillator, smoothing filter
+    noise_cutoff: float  # Frequency beyond which smoothing takes the noise away, cycles a pixel
+    halo: float  # Strength of edge enhancement
+    compression: float  # Share of slow brightness changes that is taken out, 0-1
+    spread: float  # Factor on the standard deviation of the background's gray levels
+    vessel_gain: float  # Gray levels for one unit of the vessels' log signal
+    shoulder: float  # Compression of the brightest and darkest grays
 
 
 STYLES: dict[Look, LookStyle] = {
@@ -64,27 +46,15 @@ STYLES: dict[Look, LookStyle] = {
 
 @dataclass(frozen=True)
 class Display:
-    """How one run is shown; drawn from the run's seed, whatever the disease.
-
-    Attributes
-    ----------
-    style : LookStyle
-    brightness, spread : float
-        Mean gray level and standard deviation of the background that the exposure control aims at.
-    scatter : float
-        Scatter-to-primary ratio in the middle.
-    noise : float
-        Standard deviation of the noise in gray levels at mean brightness.
-    noise_cutoff : float, cycles a pixel
-        The look's, changed by how strongly this run is smoothed.
-    """
+    """How one run is shown; drawn from the run's seed, whatever the disease."""
 
     style: LookStyle
+    #: Mean gray level and standard deviation of the background that the exposure control aims at.
     brightness: float
     spread: float
-    scatter: float
-    noise: float
-    noise_cutoff: float
+    scatter: float  # Scatter-to-primary ratio in the middle
+    noise: float  # Standard deviation of the noise in gray levels at mean brightness
+    noise_cutoff: float  # The look's, changed by how strongly this run is smoothed, cycles a pixel
 
     @classmethod
     def of(cls, patient: PatientPlan, run: RunPlan) -> Self:

@@ -1,4 +1,4 @@
-"""Lesions: where they are planned, and what they do to a vessel's radius."""
+"""Lesions: which ones an artery of a given category has, where they lie, and what they do to a vessel's radius."""
 
 from __future__ import annotations
 
@@ -9,35 +9,20 @@ from jaxtyping import Float
 
 from cag.anatomy import ARTERIES, SEGMENTS, Artery, artery_of_segment
 from cag.settings import SettingsError
-from cag.simulator.phantom.checks import check_range
 
-#: Shortest and longest lesion, mm: SIMULATOR section 2 gives 4-40, long lesions 28.7 +- 10.6.
+#: Shortest and longest lesion, mm: the literature gives 4-40, long lesions 28.7 +- 10.6.
 LESION_LENGTHS = (2.0, 60.0)
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Refuse a parameter that is not a finite number in ``low..high``; raises SettingsError."""
+    if not np.isfinite(value) or not low <= value <= high:
+        raise SettingsError(f"{value!r} is out of range", field=name, remedy=f"Choose a value from {low:g} to {high:g}")
 
 
 @dataclass(frozen=True)
 class LesionPlan:
     """A narrowing, by its place in the 29-segment model.
-
-    Attributes
-    ----------
-    artery : {'LCA', 'RCA'}
-    segment : int, 1-29
-        Must belong to the artery; whether this patient has it is known once the tree is built.
-    position : float, 0-1
-        Where the throat lies along the segment, from its beginning to its end.
-    percent_stenosis : float, 0-100
-        Percent diameter stenosis at the throat; 100 is a total occlusion.
-    length_mm : float, 2-60
-        From shoulder to shoulder.
-    eccentricity : float, 0-1
-        0 concentric, 1 the plaque lies on one wall only.
-    direction_deg : float, degrees
-        Angle of the plaque's wall around the vessel's axis.
-    skew : float, -0.3 to 0.3
-        Asymmetry of the shoulders; positive has the steeper one upstream.
-    plateau : float, 0-0.8
-        Share of the length that is as narrow as the throat; large in diffuse disease.
 
     Raises
     ------
@@ -46,14 +31,14 @@ class LesionPlan:
     """
 
     artery: Artery
-    segment: int
-    position: float
-    percent_stenosis: float
-    length_mm: float
-    eccentricity: float = 0.0
-    direction_deg: float = 0.0
-    skew: float = 0.18
-    plateau: float = 0.0
+    segment: int  # 1-29: must belong to the artery; whether this patient has it is known once the tree is built
+    position: float  # Where the throat lies along the segment, from its beginning to its end, 0-1
+    percent_stenosis: float  # 0-100: percent diameter stenosis at the throat; 100 is a total occlusion
+    length_mm: float  # From shoulder to shoulder, 2-60
+    eccentricity: float = 0.0  # 0 concentric, 1 the plaque lies on one wall only, 0-1
+    direction_deg: float = 0.0  # Angle of the plaque's wall around the vessel's axis, degrees
+    skew: float = 0.18  # -0.3 to 0.3: asymmetry of the shoulders; positive has the steeper one upstream
+    plateau: float = 0.0  # 0-0.8: share of the length that is as narrow as the throat; large in diffuse disease
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -77,35 +62,17 @@ class LesionPlan:
 
 @dataclass(frozen=True)
 class PlacedLesion:
-    """A lesion on the samples of one tree.
-
-    Attributes
-    ----------
-    plan : LesionPlan
-    branch : int
-        Index into ``Tree.branch_names``.
-    arc_begin, arc_throat, arc_end : float, mm
-        Shoulders and throat, from the branch's origin; clipped to the branch.
-    first, last : int
-        Samples of the tree between the shoulders: ``first .. last - 1``.
-    throat : int
-        The sample that carries the exact minimal diameter.
-    reference_diameter_mm : float
-        Diameter there without the lesion.
-    minimal_diameter_mm : float
-        Diameter there with it: ``(1 - percent/100) * reference``.
-    """
+    """A lesion on the samples of one tree."""
 
     plan: LesionPlan
-    branch: int
-    arc_begin: float
-    arc_throat: float
-    arc_end: float
+    branch: int  # Index into ``Tree.branch_names``
+    arc_throat: float  # From the branch's origin, mm
+    #: Samples of the tree between the shoulders: ``first .. last - 1``.
     first: int
     last: int
-    throat: int
-    reference_diameter_mm: float
-    minimal_diameter_mm: float
+    throat: int  # The sample that carries the exact minimal diameter
+    reference_diameter_mm: float  # Diameter there without the lesion
+    minimal_diameter_mm: float  # Diameter there with it: ``(1 - percent/100) * reference``
 
 
 def profile(lesion: LesionPlan, offset: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -128,3 +95,108 @@ def shoulders(lesion: LesionPlan, throat_arc: float, branch_length: float) -> tu
     begin = throat_arc - lesion.length_mm * (0.5 - lesion.skew)
     end = throat_arc + lesion.length_mm * (0.5 + lesion.skew)
     return max(begin, 0.0), min(end, branch_length)
+
+
+#: Share of lesions by segment (series of the literature: LAD 40-45 % with 55/41/3 proximal/mid/distal,
+#: RCA 30-38 %, LCx 14-25 % over both arteries; smaller branches by general knowledge).
+PLACES: dict[Artery, dict[int, float]] = {
+    "LCA": {11: 2.5, 12: 20, 13: 15, 14: 1.2, 15: 4, 16: 2, 29: 0.5, 18: 8, 19: 6, 20: 4, 21: 1.5, 22: 0.5, 23: 1,
+            24: 0.5, 25: 0.5, 27: 1, 28: 1},
+    "RCA": {1: 12, 2: 13, 3: 7, 4: 2, 5: 1, 6: 0.8, 7: 0.4, 10: 0.6},
+}  # fmt: skip
+
+#: Worst severity of a diseased artery: bands (percent) and their shares.
+BANDS, BAND_SHARES = ((25.0, 50.0), (50.0, 70.0), (70.0, 99.0)), (0.30, 0.35, 0.35)
+#: Mean number of further lesions of 25 % or more: the LCA is two vessels.
+FURTHER: dict[Artery, float] = {"LCA": 1.0, "RCA": 0.3}
+IRREGULAR = (10.0, 24.0)
+LEFT_MAIN = 11
+
+
+def draw_lesions(
+    artery: Artery, category: int, segments: tuple[int, ...], rng: np.random.Generator
+) -> tuple[LesionPlan, ...]:
+    """Lesions of one artery; the worst lies in the category, negatives carry 10-24 % irregularities.
+
+    Worst first. ``category`` is 0 below 25 %, 1 for 25-99 % and 2 for 100 %; ``segments`` are those that this
+    patient's artery has.
+    """
+    severities: list[float] = []
+    if category == 1:
+        low, high = BANDS[int(rng.choice(3, p=BAND_SHARES))]
+        severities.append(_percent(rng, low, high))
+    if category == 2:
+        severities.append(100.0)
+    if category > 0:
+        ceiling = min(severities[0], 99.0)
+        severities += sorted(
+            (_percent(rng, 25.0, ceiling) for _ in range(min(rng.poisson(FURTHER[artery]), 3))), reverse=True
+        )
+    severities += [_percent(rng, *IRREGULAR) for _ in range(1 + min(rng.poisson(1.0), 3))]
+    return _placed(artery, severities, segments, rng)
+
+
+#: Segments that begin at an ostium or the main fork, and how far along them an occlusion lies at least.
+ORIGINS = (1, 12, 18)
+STUMP = 0.4
+
+
+def _percent(rng: np.random.Generator, low: float, high: float) -> float:
+    """A severity with one decimal, from ``low`` to ``high`` percent."""
+    return float(np.round(rng.uniform(low, high), 1))
+
+
+def _placed(
+    artery: Artery, severities: list[float], segments: tuple[int, ...], rng: np.random.Generator
+) -> tuple[LesionPlan, ...]:
+    """One lesion a segment, without replacement; one in eight is the second of a tandem."""
+    free = {number: weight for number, weight in PLACES[artery].items() if number in segments}
+    lesions: list[LesionPlan] = []
+    tandem = rng.random(len(severities)) < 1 / 8
+    for severity, paired in zip(severities, tandem, strict=True):
+        previous = lesions[-1] if lesions else None
+        if paired and previous is not None and previous.length_mm < 15 and previous.segment != LEFT_MAIN:
+            place = previous.position + (0.45 if previous.position < 0.5 else -0.45)
+            lesions.append(_lesion(artery, previous.segment, place, severity, rng, longest=12.0))
+            continue
+        allowed = {n: w for n, w in free.items() if not (severity >= 100 and n == LEFT_MAIN)}
+        if not allowed:
+            break
+        weights = np.array(list(allowed.values()))
+        segment = int(rng.choice(list(allowed), p=weights / weights.sum()))
+        del free[segment]
+        place = _position(segment, rng)
+        if severity >= 100 and segment in ORIGINS:
+            place = max(place, STUMP)  # an ostial occlusion would leave nothing to inject into
+        lesions.append(_lesion(artery, segment, place, severity, rng))
+    return tuple(lesions)
+
+
+def _position(segment: int, rng: np.random.Generator) -> float:
+    """Throat along the segment: 43 % of lesions lie at a bifurcation, which end most segments."""
+    if segment == LEFT_MAIN:
+        return float(rng.uniform(0.35, 0.75))
+    if rng.random() < 0.43:
+        return float(rng.choice([rng.uniform(0.06, 0.2), rng.uniform(0.8, 0.94)]))
+    return float(rng.uniform(0.1, 0.9))
+
+
+def _lesion(
+    artery: Artery, segment: int, position: float, severity: float, rng: np.random.Generator, longest: float = 40.0
+) -> LesionPlan:
+    """Length (lognormal, median 12 mm; one in eight long and diffuse) and shape, whatever the severity."""
+    diffuse = rng.random() < 1 / 8 and longest > 20
+    length = rng.normal(28.7, 10.6) if diffuse else 12.0 * np.exp(rng.normal(0, 0.45))
+    if segment == LEFT_MAIN:
+        longest = min(longest, 8.0)
+    return LesionPlan(
+        artery=artery,
+        segment=segment,
+        position=float(np.clip(position, 0.02, 0.98)),
+        percent_stenosis=severity,
+        length_mm=float(np.round(np.clip(length, 4.0, longest), 1)),
+        eccentricity=float(rng.uniform(0, 0.8)),
+        direction_deg=float(rng.uniform(0, 360)),
+        skew=float(np.clip(rng.normal(0.03, 0.1), -0.25, 0.25)),
+        plateau=float(rng.uniform(0.3, 0.6) if diffuse else rng.uniform(0, 0.25)),
+    )

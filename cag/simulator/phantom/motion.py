@@ -20,7 +20,7 @@ LEFT_DESCENT, RIGHT_DESCENT = 13.5, 26.0
 APEX_SWING = (-2.5, 2.0, 2.5)
 #: Radial squeeze (share) and twist (radians).
 SQUEEZE, TWIST = 0.17, 0.10
-#: Breathing per mm of caudal travel: 1.3 mm anterior and 1.5 degrees in 4.9 mm (SIMULATOR section 3).
+#: Breathing per mm of caudal travel: 1.3 mm anterior and 1.5 degrees in 4.9 mm (book/study/methods).
 ANTERIOR_SHARE, PITCH = 1.3 / 4.9, float(np.radians(1.5)) / 4.9
 
 _BEATS, _PANNING, _BREATH = 11, 12, 13
@@ -28,23 +28,11 @@ _BEATS, _PANNING, _BREATH = 11, 12, 13
 
 @dataclass(frozen=True)
 class Motion:
-    """What moves a run's anatomy at some times.
+    """What moves a run's anatomy at some times."""
 
-    Attributes
-    ----------
-    contraction : float32 [f], 0-1
-        0 at end-diastole, at end-systole the run's ``contractility``.
-    phase : float32 [f], 0-1
-        Of the cardiac cycle, 0 at the R wave.
-    breathing : float32 [f], mm
-        Caudal travel of the heart.
-    panning : float32 [f, 2], mm
-        Travel of the table in the detector's plane: to the right and up, at the isocenter.
-    """
-
-    contraction: Float[Tensor, " f"]
-    phase: Float[Tensor, " f"]
-    breathing: Float[Tensor, " f"]
+    contraction: Float[Tensor, " f"]  # 0 at end-diastole, at end-systole the run's ``contractility``, 0-1
+    breathing: Float[Tensor, " f"]  # Caudal travel of the heart, mm
+    #: mm: travel of the table in the detector's plane: to the right and up, at the isocenter.
     panning: Float[Tensor, "f 2"]
 
 
@@ -96,9 +84,7 @@ def run_motion(run: RunPlan, times: Float[np.ndarray, " f"], device: torch.devic
     def tensor(values: np.ndarray) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=device)
 
-    return Motion(
-        tensor(run.contractility * contraction(phase)), tensor(phase), tensor(breath), tensor(_panning(run, times))
-    )
+    return Motion(tensor(run.contractility * contraction(phase)), tensor(breath), tensor(_panning(run, times)))
 
 
 def contraction_field(

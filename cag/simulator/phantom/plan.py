@@ -9,8 +9,7 @@ import numpy as np
 
 from cag.anatomy import ARTERIES, Artery
 from cag.settings import SettingsError
-from cag.simulator.phantom.checks import check_range
-from cag.simulator.phantom.lesions import LesionPlan
+from cag.simulator.phantom.lesions import LesionPlan, check_range
 
 Dominance = Literal["right", "left", "co"]
 DOMINANCES: tuple[Dominance, ...] = get_args(Dominance)
@@ -33,48 +32,18 @@ def stream(seed: int, *keys: int) -> np.random.Generator:
 class PatientPlan:
     """A simulated patient: who, how the heart lies, what is diseased, what else is in the picture.
 
-    Attributes
-    ----------
-    patient_id : str
-        Such as ``P0007``.
-    seed : int, >= 0
-        Everything anatomical is drawn from it, each purpose by its own stream.
-    sex : {'M', 'F'}
-    age : int, years
-    race : {'white', 'black', 'asian', 'other'}
-    bmi : float, kg/m2
-    hypertension, diabetes, dyslipidemia, smoker, family_history, previous_cva : bool
-    dominance : {'right', 'left', 'co'}
-    heart_scale : float, about 1 +- 0.06
-        Size of the heart and its vessels' course.
-    body_scale : float, about 0.95-1.12
-        Size of the chest.
-    vessel_scale : float
-        Factor on every diameter: sex (women -9 %, Dodge 1992), population, individual spread.
-    tortuosity : float, about 0.2-2.5
-    ramus : bool
-        Whether a ramus intermedius leaves the left main.
-    lesions : tuple of LesionPlan
-        Of both arteries, mild irregularities included.
-    sternal_wires, clips, pacing_leads, stents : bool
-    calcium : float, 0-1
-        Amount of radiopaque calcium in the vessel walls.
-    low_quality : bool
-        Out of training, in evaluation.
-    frame_set : {'frame_train', 'frame_test', '-'}
-        Part in frame selection.
-
     Raises
     ------
     SettingsError
+        Naming the field and its range.
     """
 
-    patient_id: str
-    seed: int
+    patient_id: str  # Such as ``P0007``
+    seed: int  # Everything anatomical is drawn from it, each purpose by its own stream, >= 0
     sex: Literal["M", "F"] = "M"
-    age: int = 62
+    age: int = 62  # years
     race: Literal["white", "black", "asian", "other"] = "white"
-    bmi: float = 26.0
+    bmi: float = 26.0  # kg/m2
     hypertension: bool = False
     diabetes: bool = False
     dyslipidemia: bool = False
@@ -82,28 +51,24 @@ class PatientPlan:
     family_history: bool = False
     previous_cva: bool = False
     dominance: Dominance = "right"
-    heart_scale: float = 1.0
-    body_scale: float = 1.0
-    vessel_scale: float = 1.0
-    tortuosity: float = 0.9
-    ramus: bool = False
-    lesions: tuple[LesionPlan, ...] = field(default=())
+    heart_scale: float = 1.0  # Size of the heart and its vessels' course, about 1 +- 0.06
+    body_scale: float = 1.0  # Size of the chest, about 0.95-1.12
+    vessel_scale: float = 1.0  # Factor on every diameter: sex (women -9 %, Dodge 1992), population, individual spread
+    tortuosity: float = 0.9  # about 0.2-2.5
+    ramus: bool = False  # Whether a ramus intermedius leaves the left main
+    lesions: tuple[LesionPlan, ...] = field(default=())  # Of both arteries, mild irregularities included
     sternal_wires: bool = False
     clips: bool = False
     pacing_leads: bool = False
     stents: bool = False
-    calcium: float = 0.0
-    low_quality: bool = False
-    frame_set: FrameSet = "-"
+    calcium: float = 0.0  # Amount of radiopaque calcium in the vessel walls, 0-1
+    low_quality: bool = False  # Out of training, in evaluation
+    frame_set: FrameSet = "-"  # Part in frame selection
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        check_range("seed", self.seed, 0, 2**63 - 1)
-        check_range("heart_scale", self.heart_scale, 0.7, 1.4)
-        check_range("body_scale", self.body_scale, 0.7, 1.4)
-        check_range("vessel_scale", self.vessel_scale, 0.4, 2.0)
-        check_range("tortuosity", self.tortuosity, 0, 4)
-        check_range("calcium", self.calcium, 0, 1)
+        for name, limits in _PATIENT_RANGES.items():
+            check_range(name, getattr(self, name), *limits)
         if self.dominance not in DOMINANCES:
             raise SettingsError(
                 f"{self.dominance!r} is no dominance", field="dominance", remedy=f"Choose one of {DOMINANCES}"
@@ -118,92 +83,60 @@ class PatientPlan:
         return max((x.percent_stenosis for x in self.lesions if artery in (None, x.artery)), default=0.0)
 
 
+_PATIENT_RANGES = {
+    "seed": (0, 2**63 - 1), "heart_scale": (0.7, 1.4), "body_scale": (0.7, 1.4), "vessel_scale": (0.4, 2.0),
+    "tortuosity": (0, 4), "calcium": (0, 1),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class RunPlan:
     """One cine run: geometry, timing, injection, exposure and look.
 
-    Attributes
-    ----------
-    run_id, patient_id : str
-        Such as ``P0007_R03`` and ``P0007``.
-    seed : int, >= 0
-    artery : {'LCA', 'RCA'}
-    view : str
-        A key of ``cag.anatomy.VIEWS`` or ``NO_STANDARD_VIEW``.
-    primary_angle, secondary_angle : float, degrees, within +-90
-        LAO+ and CRA+ (DICOM PS3.3 C.8.7.5).
-    n_frames : int, >= 1
-    fps : float, frames a second
-    heart_rate : float, beats a minute, 30-200
-    heart_phase : float, 0-1
-        Phase of the cardiac cycle at the first frame.
-    contractility : float, 0-1
-        How far the heart contracts, as a share of the strongest.
-    injection_start_s : float or None
-        When contrast begins to leave the catheter; None is a run without injection.
-    injection_s : float
-        Duration of the injection.
-    mixing : float, 0-1
-        Share of contrast in the blood while injecting; small in a weak injection.
-    breathing_mm : float
-        Caudal excursion; 0 in breath-hold.
-    breathing_s : float
-        Period of a breath.
-    panning_mm : float
-        How far the table travels in the run; 0 is a still table.
-    panning_deg : float
-        Direction of that travel in the detector's plane.
-    sid, sod : float, mm
-        Source to detector and source to isocenter.
-    pixel_mm : float
-        Detector pixel pitch.
-    photons : float
-        Detected quanta a pixel where the image is of median brightness; the noise variance there is 1/photons.
-    look : {'neutral', 'soft', 'crisp', 'contrasty'}
-    catheter : str
-        One of ``CATHETERS[artery]``.
-    rows, columns : int, >= 64
-    frame_set : {'frame_train', 'frame_test', '-'}
-        Part in frame selection.
-
     Raises
     ------
     SettingsError
+        Naming the field and its range.
     """
 
+    #: Such as ``P0007_R03`` and ``P0007``.
     run_id: str
     patient_id: str
-    seed: int
+    seed: int  # >= 0
     artery: Artery
-    view: str
+    view: str  # A key of ``cag.anatomy.VIEWS`` or ``NO_STANDARD_VIEW``
+    #: Degrees, within +-90: LAO+ and CRA+ (DICOM PS3.3 C.8.7.5).
     primary_angle: float
     secondary_angle: float
-    n_frames: int = 60
-    fps: float = 15.0
-    heart_rate: float = 65.0
-    heart_phase: float = 0.0
-    contractility: float = 0.9
-    injection_start_s: float | None = 1.0
-    injection_s: float = 3.0
-    mixing: float = 0.8
-    breathing_mm: float = 0.0
-    breathing_s: float = 4.3
-    panning_mm: float = 0.0
-    panning_deg: float = 0.0
+    n_frames: int = 60  # >= 1
+    fps: float = 15.0  # frames a second
+    heart_rate: float = 65.0  # beats a minute, 30-200
+    heart_phase: float = 0.0  # Phase of the cardiac cycle at the first frame, 0-1
+    contractility: float = 0.9  # How far the heart contracts, as a share of the strongest, 0-1
+    injection_start_s: float | None = 1.0  # When contrast begins to leave the catheter; None is a run without injection
+    injection_s: float = 3.0  # Duration of the injection
+    mixing: float = 0.8  # 0-1: share of contrast in the blood while injecting; small in a weak injection
+    breathing_mm: float = 0.0  # Caudal excursion; 0 in breath-hold
+    breathing_s: float = 4.3  # Period of a breath
+    panning_mm: float = 0.0  # How far the table travels in the run; 0 is a still table
+    panning_deg: float = 0.0  # Direction of that travel in the detector's plane
+    #: Source to detector and source to isocenter, mm.
     sid: float = 1050.0
     sod: float = 760.0
-    pixel_mm: float = 0.33
+    pixel_mm: float = 0.33  # Detector pixel pitch
+    #: Detected quanta a pixel where the image is of median brightness; the noise variance there is 1/photons.
     photons: float = 210.0
     look: Look = "neutral"
-    catheter: str = "JL4"
+    catheter: str = "JL4"  # One of ``CATHETERS[artery]``
+    #: >= 64.
     rows: int = 512
     columns: int = 512
-    frame_set: FrameSet = "-"
+    frame_set: FrameSet = "-"  # Part in frame selection
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        for name, low, high in _RUN_RANGES:
-            check_range(name, getattr(self, name), low, high)
+        for name, limits in _RUN_RANGES.items():
+            check_range(name, getattr(self, name), *limits)
         if self.artery not in ARTERIES:
             raise SettingsError(f"{self.artery!r} is no artery", field="artery", remedy=f"Choose one of {ARTERIES}")
         if self.catheter not in CATHETERS[self.artery]:
@@ -213,24 +146,9 @@ class RunPlan:
             check_range("injection_start_s", self.injection_start_s, 0, 60)
 
 
-_RUN_RANGES: tuple[tuple[str, float, float], ...] = (
-    ("seed", 0, 2**63 - 1),
-    ("primary_angle", -90, 90),
-    ("secondary_angle", -90, 90),
-    ("n_frames", 1, 2000),
-    ("fps", 1, 60),
-    ("heart_rate", 30, 200),
-    ("heart_phase", 0, 1),
-    ("contractility", 0, 1),
-    ("injection_s", 0.05, 20),
-    ("mixing", 0, 1),
-    ("breathing_mm", 0, 40),
-    ("breathing_s", 1, 15),
-    ("panning_mm", 0, 100),
-    ("sid", 600, 1500),
-    ("sod", 500, 1000),
-    ("pixel_mm", 0.05, 2),
-    ("photons", 1, 10_000),
-    ("rows", 64, 2048),
-    ("columns", 64, 2048),
-)
+_RUN_RANGES = {
+    "seed": (0, 2**63 - 1), "primary_angle": (-90, 90), "secondary_angle": (-90, 90), "n_frames": (1, 2000),
+    "fps": (1, 60), "heart_rate": (30, 200), "heart_phase": (0, 1), "contractility": (0, 1), "injection_s": (0.05, 20),
+    "mixing": (0, 1), "breathing_mm": (0, 40), "breathing_s": (1, 15), "panning_mm": (0, 100), "sid": (600, 1500),
+    "sod": (500, 1000), "pixel_mm": (0.05, 2), "photons": (1, 10_000), "rows": (64, 2048), "columns": (64, 2048),
+}  # fmt: skip

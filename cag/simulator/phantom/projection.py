@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from cag.simulator.phantom.checks import check_range
 from cag.simulator.phantom.plan import RunPlan
 
 #: Radius classes of the splat, px: samples of a class share one square stencil.
@@ -28,25 +27,16 @@ _CHUNK = 2_000_000
 
 @dataclass(frozen=True)
 class CArm:
-    """A point source and a flat detector around the isocenter.
+    """A point source and a flat detector around the isocenter."""
 
-    Attributes
-    ----------
-    right, up, beam : float32 [3]
-        Unit vectors of the detector's columns (rightward) and rows (upward), and from source to detector.
-        Angles follow DICOM PS3.3 C.8.7.5: LAO and CRA positive. At 0/0 the detector is in front of the chest,
-        so that the patient's left is on the right of the image.
-    isocenter : float32 [3], mm
-    sid, sod : float, mm
-        Source to detector and source to isocenter.
-    pixel_mm : float
-    rows, columns : int
-    """
-
+    #: Unit vectors of the detector's columns (rightward) and rows (upward), and from source to detector. Angles follow
+    #: DICOM PS3.3 C.8.7.5: LAO and CRA positive. At 0/0 the detector is in front of the chest, so that the patient's
+    #: left is on the right of the image.
     right: Float[Tensor, " 3"]
     up: Float[Tensor, " 3"]
     beam: Float[Tensor, " 3"]
-    isocenter: Float[Tensor, " 3"]
+    isocenter: Float[Tensor, " 3"]  # mm
+    #: Source to detector and source to isocenter, mm.
     sid: float
     sod: float
     pixel_mm: float
@@ -55,9 +45,7 @@ class CArm:
 
     @classmethod
     def of(cls, run: RunPlan, isocenter: Float[Tensor, " 3"]) -> Self:
-        """The geometry of a run; raises SettingsError for angles beyond +-90 degrees."""
-        check_range("primary_angle", run.primary_angle, -90, 90)
-        check_range("secondary_angle", run.secondary_angle, -90, 90)
+        """The geometry of a run."""
         a, b = math.radians(run.primary_angle), math.radians(run.secondary_angle)
         right = [math.cos(a), 0.0, -math.sin(a)]
         up = [-math.sin(a) * math.sin(b), math.cos(b), -math.cos(a) * math.sin(b)]
@@ -140,14 +128,9 @@ def splat(
 
 @dataclass(frozen=True)
 class Disks:
-    """Everything that ``splat`` draws into some frames, of equal or of different runs.
+    """Everything that ``splat`` draws into some frames, of equal or of different runs."""
 
-    Attributes
-    ----------
-    x, y, radius : float32 [f, n], px
-    weight : float32 [f, n]
-    """
-
+    #: px
     x: Float[Tensor, "f n"]
     y: Float[Tensor, "f n"]
     radius: Float[Tensor, "f n"]
@@ -168,22 +151,15 @@ class Disks:
 
 @dataclass(frozen=True)
 class _Sheet:
-    """A flat integer canvas with a margin for disks that reach over the edge, and the disks sorted by size.
-
-    Attributes
-    ----------
-    canvas : int32 [f * (rows + 2 pad) * stride]
-    frames, pad, stride : int
-    shape : (rows, columns)
-    parts : list of (int, int [k], int [k])
-        Half-width of the stencil, indices of the samples, and where each one's frame begins on the canvas.
-    """
+    """A flat integer canvas with a margin for disks that reach over the edge, and the disks sorted by size."""
 
     canvas: Int[Tensor, " p"]
     frames: int
     pad: int
     stride: int
-    shape: tuple[int, int]
+    shape: tuple[int, int]  # (rows, columns)
+    #: Half-width of the stencil, indices of the samples, and where each one's frame begins on the canvas, list of (int,
+    #: int [k], int [k]).
     parts: list[tuple[int, Int[Tensor, " k"], Int[Tensor, " k"]]]
 
     @classmethod
@@ -238,25 +214,16 @@ def _deposit(
     sheet.canvas.index_add_(0, (first[:, None, None] + stencil).flatten(), coverage.flatten().round_().int())
 
 
-def splat_labels(
+def splat_mask(
     x: Float[Tensor, "f n"],
     y: Float[Tensor, "f n"],
     radius: Float[Tensor, "f n"],
-    label: Int[Tensor, "f n"],
+    wanted: Bool[Tensor, "f n"],
     shape: tuple[int, int],
-) -> Int[Tensor, "f h w"]:
-    """Label of the widest disk over each pixel's middle, 0 where there is none.
-
-    Parameters
-    ----------
-    x, y, radius : float32 [f, n], px
-        Disks thinner than half a pixel count as that wide.
-    label : int [f, n]
-        1 to 63; samples of label 0 are left out.
-    shape : (rows, columns)
-    """
+) -> Bool[Tensor, "f h w"]:
+    """Whether a wanted disk lies over each pixel's middle; all in px, disks of half a pixel and less count as that."""
     reach = radius.clamp(0.5, RADIUS_CLASSES[-1])
-    sheet = _Sheet.around(x, y, reach, (label > 0) & (radius > 0), shape)
+    sheet = _Sheet.around(x, y, reach, wanted & (radius > 0), shape)
     for half, part, base in sheet.parts:
         px, py, r = x.flatten()[part], y.flatten()[part], reach.flatten()[part]
         column, row = px.floor(), py.floor()
@@ -264,9 +231,7 @@ def splat_labels(
         across = (offset + (column + 0.5 - px)[:, None]).square_()
         down = (offset + (row + 0.5 - py)[:, None]).square_()
         covered = down[:, :, None] + across[:, None, :] <= (r * r)[:, None, None]
-        key = (r * 16).long() * 64 + label.flatten()[part]
         first = base + (row * sheet.stride + column).long()
         index = first[:, None, None] + (offset[:, None] * sheet.stride + offset)
-        keys = key[:, None, None].expand_as(covered)[covered].int()
-        sheet.canvas.scatter_reduce_(0, index[covered], keys, "amax")
-    return sheet.image() % 64
+        sheet.canvas[index[covered]] = 1
+    return sheet.image() > 0

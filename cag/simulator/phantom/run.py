@@ -14,7 +14,7 @@ from cag.settings import SettingsError
 from cag.simulator.phantom.background import Background
 from cag.simulator.phantom.detector import IODINE, Detector
 from cag.simulator.phantom.plan import PatientPlan, RunPlan
-from cag.simulator.phantom.projection import Disks, splat_labels
+from cag.simulator.phantom.projection import Disks, splat_mask
 from cag.simulator.phantom.scene import Scene
 from cag.simulator.phantom.truth import RunTruth, lesion_boxes
 
@@ -132,23 +132,15 @@ class RunRenderer:
         """Boxes of the visible lesions of frames (``cag.simulator.phantom.truth.lesion_boxes``)."""
         return lesion_boxes(self.scene, self.chosen(indices), batch)
 
-    def _labels(self, frames: Int[Tensor, " f"]) -> Int[Tensor, "f h w"]:
-        """Segment number plus one where a filled lumen is projected, 0 elsewhere; the widest vessel wins."""
-        scene = self.scene
-        where = scene.vessels(frames)
-        filled = (scene.contrast[frames] > MASK_CONTRAST * self.run.mixing) & (scene.step > 0)
-        number = torch.as_tensor(scene.tree.segment, dtype=torch.long, device=self.device) + 1
-        shape = (self.run.rows, self.run.columns)
-        return splat_labels(where.x, where.y, where.scale * scene.radius, number * filled, shape)
-
     def lumen_mask(self, indices: Sequence[int] | None = None, batch: int = 16) -> Bool[Tensor, "t h w"]:
         """Where a vessel filled to a quarter of the plateau or more is projected."""
-        return torch.cat([self._labels(part) > 0 for part in self._batches(indices, batch)])
+        return torch.cat([self._filled(part) for part in self._batches(indices, batch)])
 
-    def segment_map(self, indices: Sequence[int] | None = None, batch: int = 16) -> UInt8[Tensor, "t h w"]:
-        """Segment number (29-segment model) of the widest filled vessel at each pixel; 0 where there is none."""
-        parts = [(self._labels(part) - 1).clamp_min(0).to(torch.uint8) for part in self._batches(indices, batch)]
-        return torch.cat(parts)
+    def _filled(self, frames: Int[Tensor, " f"]) -> Bool[Tensor, "f h w"]:
+        """The mask of one batch of frames."""
+        scene, where = self.scene, self.scene.vessels(frames)
+        filled = (scene.contrast[frames] > MASK_CONTRAST * self.run.mixing) & (scene.step > 0)
+        return splat_mask(where.x, where.y, where.scale * scene.radius, filled, (self.run.rows, self.run.columns))
 
 
 def render_runs(

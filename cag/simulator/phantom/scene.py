@@ -127,7 +127,7 @@ class Scene:
     def _at(self, frames: Int[Tensor, " f"]) -> Motion:
         """The motion of some frames."""
         m = self.motion
-        return Motion(m.contraction[frames], m.phase[frames], m.breathing[frames], m.panning[frames])
+        return Motion(m.contraction[frames], m.breathing[frames], m.panning[frames])
 
     def _project(self, points: Float[Tensor, "f n 3"], frames: Int[Tensor, " f"]) -> Projected:
         """Project points and move them with the table."""

@@ -62,20 +62,11 @@ def _rotation(angles: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
 
 @dataclass(frozen=True)
 class PatientFrame:
-    """How one patient's heart lies: the same for both arteries.
-
-    Attributes
-    ----------
-    scale : float
-    rotation : float64 [3, 3]
-    centers, shifts : float64 [14, 3], mm
-        Gaussian bumps of the smooth warp.
-    base, apex, crux : float64 [3], mm
-        Of this heart.
-    """
+    """How one patient's heart lies: the same for both arteries."""
 
     scale: float
     rotation: Float[np.ndarray, "3 3"]
+    #: Gaussian bumps of the smooth warp, mm.
     centers: Float[np.ndarray, "k 3"]
     shifts: Float[np.ndarray, "k 3"]
 

@@ -69,30 +69,17 @@ class Ellipsoid:
 
 @dataclass(frozen=True)
 class Thorax:
-    """The organs of one patient that make an angiogram's background.
-
-    Attributes
-    ----------
-    body : Ellipsoid
-    lungs : tuple of Ellipsoid
-        Right and left.
-    covers : tuple of Ellipsoid
-        What displaces lung whatever the heart does: both domes of the diaphragm, mediastinum, aorta, pulmonary trunk.
-    heart, atrium : Ellipsoid
-        At end-diastole.
-    spine : tuple of Ellipsoid
-        Vertebral bodies, and the arches behind them.
-    scale : float
-        Size of the chest.
-    """
+    """The organs of one patient that make an angiogram's background."""
 
     body: Ellipsoid
-    lungs: tuple[Ellipsoid, ...]
+    lungs: tuple[Ellipsoid, ...]  # Right and left
+    #: What displaces lung whatever the heart does: both domes of the diaphragm, mediastinum, aorta, pulmonary trunk.
     covers: tuple[Ellipsoid, ...]
+    #: At end-diastole.
     heart: Ellipsoid
     atrium: Ellipsoid
-    spine: tuple[Ellipsoid, ...]
-    scale: float
+    spine: tuple[Ellipsoid, ...]  # Vertebral bodies, and the arches behind them
+    scale: float  # Size of the chest
 
     @classmethod
     def of(cls, patient: PatientPlan) -> Self:

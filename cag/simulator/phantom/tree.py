@@ -22,53 +22,24 @@ class Tree:
 
     Coordinates are x patient left, y head, z anterior, in mm, from the landmark table's left ostium.
     Samples of a branch are contiguous and run from its origin to its end.
-
-    Attributes
-    ----------
-    artery : {'LCA', 'RCA'}
-    position : float32 [n, 3], mm
-    radius : float32 [n], mm
-        With disease; 0 at the throat of a total occlusion.
-    reference_radius : float32 [n], mm
-        Without lesions.
-    step : float32 [n], mm
-        Arc length that a sample stands for.
-    segment : int32 [n]
-        Number in the 29-segment model; 0 is an unlabeled twig.
-    delay : float32 [n], s
-        Transit from the ostium; flow is slow beyond tight lesions.
-    branch : int32 [n]
-        Index into ``branch_names``.
-    arc : float32 [n], mm
-        From the branch's origin.
-    blocked : bool [n]
-        Beyond a total occlusion.
-    branch_names : tuple of str
-    parent : tuple of int
-        Branch each branch leaves; -1 for the root.
-    parent_arc : tuple of float, mm
-        Where on the parent.
-    lesions : tuple of PlacedLesion
-    ostium : float32 [3], mm
-    crux, base, apex : float32 [3], mm
-        Of the heart: crux cordis, center of the mitral ring and the left ventricle's apex.
     """
 
     artery: Artery
-    position: Float[np.ndarray, "n 3"]
-    radius: Float[np.ndarray, " n"]
-    reference_radius: Float[np.ndarray, " n"]
-    step: Float[np.ndarray, " n"]
-    segment: Int[np.ndarray, " n"]
-    delay: Float[np.ndarray, " n"]
-    branch: Int[np.ndarray, " n"]
-    arc: Float[np.ndarray, " n"]
-    blocked: Bool[np.ndarray, " n"]
+    position: Float[np.ndarray, "n 3"]  # float32, mm
+    radius: Float[np.ndarray, " n"]  # float32, mm: with disease; 0 at the throat of a total occlusion
+    reference_radius: Float[np.ndarray, " n"]  # Without lesions, float32, mm
+    step: Float[np.ndarray, " n"]  # Arc length that a sample stands for, float32, mm
+    segment: Int[np.ndarray, " n"]  # Number in the 29-segment model; 0 is an unlabeled twig
+    delay: Float[np.ndarray, " n"]  # float32, s: transit from the ostium; flow is slow beyond tight lesions
+    branch: Int[np.ndarray, " n"]  # Index into ``branch_names``
+    arc: Float[np.ndarray, " n"]  # From the branch's origin, float32, mm
+    blocked: Bool[np.ndarray, " n"]  # Beyond a total occlusion
     branch_names: tuple[str, ...]
-    parent: tuple[int, ...]
-    parent_arc: tuple[float, ...]
+    parent: tuple[int, ...]  # Branch each branch leaves; -1 for the root
+    parent_arc: tuple[float, ...]  # Where on the parent, mm
     lesions: tuple[PlacedLesion, ...]
-    ostium: Float[np.ndarray, " 3"]
+    ostium: Float[np.ndarray, " 3"]  # float32, mm
+    #: float32, mm: the heart's crux, center of the mitral ring and the left ventricle's apex.
     crux: Float[np.ndarray, " 3"]
     base: Float[np.ndarray, " 3"]
     apex: Float[np.ndarray, " 3"]
@@ -100,8 +71,8 @@ def build_tree(patient: PatientPlan, artery: Artery) -> Tree:
         low, high = np.searchsorted(arc, [begin, end]) + first[branch]
         sample = int(first[branch]) + throat
         widths = float(2 * reference[sample]), float(2 * radius[sample])
-        arcs = begin, float(arc[throat]), end
-        placed.append(PlacedLesion(lesion, branch, *arcs, int(low), int(max(high, sample + 1)), sample, *widths))
+        last = int(max(high, sample + 1))
+        placed.append(PlacedLesion(lesion, branch, float(arc[throat]), int(low), last, sample, *widths))
     ostium = vessels[0].curve[0]
     return Tree(
         artery=artery,

@@ -14,7 +14,7 @@ from cag.simulator.phantom.contrast import contrast_interval, opacification
 from cag.simulator.phantom.lesions import PlacedLesion
 from cag.simulator.phantom.scene import Projected, Scene
 
-#: Visibility of a lesion (SIMULATOR section 5): least contrast as a share of the plateau, greatest
+#: Visibility of a lesion (book/study/methods): least contrast as a share of the plateau, greatest
 #: foreshortening, greatest share hidden by other vessels, least projected length (px).
 LEAST_CONTRAST, MOST_FORESHORTENING, MOST_COVERED, LEAST_LENGTH = 0.5, 0.6, 0.5, 6.0
 #: Share of a lesion, or of a segment, that must lie in the field.
@@ -31,31 +31,22 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class RunTruth:
-    """What holds for a whole run.
+    """What holds for a whole run."""
 
-    Attributes
-    ----------
-    contrast_begin, contrast_end : int or None
-        First and last frame of full contrast, inclusive; None where contrast never fills the vessel.
-    end_censored : bool
-        The run stops before contrast has left.
-    segments : tuple of int
-        Segments that are filled and lie in the field at the middle of that interval.
-    """
-
+    #: First and last frame of full contrast, inclusive; None where contrast never fills the vessel.
     contrast_begin: int | None
     contrast_end: int | None
-    end_censored: bool
-    segments: tuple[int, ...]
+    end_censored: bool  # The run stops before contrast has left
+    segments: tuple[int, ...]  # Segments that are filled and lie in the field at the middle of that interval
 
     @classmethod
     def of(cls, scene: Scene) -> RunTruth:
         """The truth of a run; nothing is rendered for it."""
-        interval = contrast_interval(opacification(scene.run, scene.tree, scene.clock))
-        if interval.begin is None or interval.end is None:
-            return cls(None, None, interval.end_censored, ())
-        middle = torch.tensor([(interval.begin + interval.end) // 2], device=scene.device)
-        return cls(interval.begin, interval.end, interval.end_censored, _visible_segments(scene, middle))
+        begin, end, censored = contrast_interval(opacification(scene.run, scene.tree, scene.clock))
+        if begin is None or end is None:
+            return cls(None, None, censored, ())
+        middle = torch.tensor([(begin + end) // 2], device=scene.device)
+        return cls(begin, end, censored, _visible_segments(scene, middle))
 
 
 def _in_field(scene: Scene, x: Float[Tensor, "f n"], y: Float[Tensor, "f n"]) -> Bool[Tensor, "f n"]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cag.simulator.phantom.bones import Samples
 from cag.simulator.phantom.contrast import FlowClock, concentration, injection
 from cag.simulator.phantom.motion import frame_times
 from cag.simulator.phantom.plan import RunPlan, stream
@@ -28,24 +28,12 @@ _VEIL = 82
 
 
 @dataclass(frozen=True)
-class Veil:
-    """Soft samples.
+class Veil(Samples):
+    """Soft samples."""
 
-    Attributes
-    ----------
-    position : float32 [n, 3], mm
-    radius : float32 [n], mm
-    weight : float32 [f, n], mm of contrast
-        By frame of the run.
-    """
-
-    position: Float[Tensor, "n 3"]
-    radius: Float[Tensor, " n"]
-    weight: Float[Tensor, "f n"]
-
-    def to(self, device: torch.device | str) -> Self:
-        """The same on another device."""
-        return type(self)(*(getattr(self, item.name).to(device) for item in fields(self)))
+    position: Float[Tensor, "n 3"]  # mm
+    radius: Float[Tensor, " n"]  # mm
+    weight: Float[Tensor, "f n"]  # By frame of the run, mm of contrast
 
 
 def _places(tree: Tree, bed: np.ndarray, rng: np.random.Generator) -> Float[np.ndarray, "n 3"]:

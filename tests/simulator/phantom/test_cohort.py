@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,9 +9,8 @@ from pydantic import ValidationError
 
 from cag.anatomy import THREE_CATEGORIES, VIEWS, severity_category
 from cag.settings import SettingsError
-from cag.simulator.phantom.allocation import joint_severity, largest_remainder
 from cag.simulator.phantom.cohort import CohortPlan, CohortSettings, lesions_table, patients_table, plan_cohort
-from cag.simulator.phantom.tree import build_tree
+from cag.simulator.phantom.shares import joint_severity, largest_remainder
 
 
 @pytest.fixture(scope="module")
@@ -38,20 +35,12 @@ def margins(plan: CohortPlan) -> dict[str, list[int]]:
     return counts
 
 
-def test_margins_of_table_1(paper: CohortPlan) -> None:
+def test_margins_are_those_of_table_1_and_scale_by_largest_remainder(paper: CohortPlan, demo: CohortPlan) -> None:
     assert margins(paper) == {"patient": [46, 127, 57], "LCA": [57, 132, 41], "RCA": [84, 118, 28]}
-
-
-def test_margins_scale_by_largest_remainder(demo: CohortPlan) -> None:
     assert margins(demo) == {"patient": [5, 13, 6], "LCA": [6, 14, 4], "RCA": [9, 12, 3]}
 
 
-def test_largest_remainder_by_hand() -> None:
-    assert largest_remainder((46, 127, 57), 24).tolist() == [5, 13, 6]
-    assert largest_remainder((1, 1, 1), 2).tolist() == [1, 1, 0]
-
-
-@pytest.mark.parametrize("patients", [1, 2, 3, 4, 7, 12, 13, 50, 113, 230, 1000])
+@pytest.mark.parametrize("patients", [1, 2, 3, 12, 113, 1000])
 def test_joint_table_is_feasible_and_whole(patients: int) -> None:
     table = joint_severity(patients)
     assert table.sum() == patients and (table >= 0).all()
@@ -90,13 +79,6 @@ def test_one_patient_alone_equals_that_patient_in_the_cohort(demo: CohortPlan) -
     assert alone.runs == tuple(run for run in demo.runs if run.patient_id == "P0007")
     assert plan_cohort(CohortSettings()) == demo
     assert plan_cohort(CohortSettings(seed=1)).patients != demo.patients
-
-
-def test_every_planned_lesion_can_be_built(demo: CohortPlan) -> None:
-    for patient in demo.patients:
-        for artery in ("LCA", "RCA"):
-            tree = build_tree(patient, artery)
-            assert len(tree.lesions) == len(patient.artery_lesions(artery)) > 0
 
 
 def test_runs_are_standard_views_of_both_arteries(paper: CohortPlan) -> None:
@@ -149,8 +131,3 @@ def test_impossible_settings_are_refused() -> None:
         CohortSettings(unknown=1)
     with pytest.raises(SettingsError, match="numbers"):
         plan_cohort(CohortSettings(patients=3), [4])
-
-
-def test_plans_are_plain_values(demo: CohortPlan) -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        demo.patients[0].seed = 1

@@ -18,13 +18,7 @@ def test_profile_is_one_at_the_throat_and_zero_at_the_shoulders() -> None:
     assert shoulders(lesion, 5.0, 10.0) == (0.0, 10.0)
 
 
-def test_profile_has_no_kink_or_rise() -> None:
-    depth = profile(LesionPlan("LCA", 13, 0.5, 60.0, 20.0, skew=-0.2), np.linspace(0, 20, 400))
-    assert (np.diff(depth) <= 1e-12).all()
-    assert np.abs(np.diff(depth, 2)).max() < 2e-3
-
-
-@pytest.mark.parametrize("percent", [10.0, 47.3, 80.0, 99.0])
+@pytest.mark.parametrize("percent", [47.3, 99.0])
 @pytest.mark.parametrize(("artery", "segment"), [("LCA", 12), ("LCA", 20), ("RCA", 2)])
 def test_throat_is_exact(percent: float, artery: str, segment: int) -> None:
     lesion = LesionPlan(artery, segment, 0.5, percent, 12.0, eccentricity=0.6)
@@ -40,15 +34,6 @@ def test_throat_is_exact(percent: float, artery: str, segment: int) -> None:
     np.testing.assert_array_equal(tree.radius[~inside], tree.reference_radius[~inside])
     ratio = tree.radius[inside] / tree.reference_radius[inside]
     assert ratio.min() == pytest.approx(1 - percent / 100, abs=1e-6)
-
-
-def test_position_runs_along_the_segment() -> None:
-    arcs = [
-        build_tree(PatientPlan("P0001", 8, lesions=(LesionPlan("LCA", 13, p, 50.0, 5.0),)), "LCA").lesions[0].arc_throat
-        for p in (0.0, 0.5, 1.0)
-    ]
-    assert arcs[1] - arcs[0] == pytest.approx(arcs[2] - arcs[1], abs=1.0)
-    assert arcs[2] > arcs[0] + 10
 
 
 def test_occlusion_blocks_the_bed_beyond_it_and_only_that() -> None:

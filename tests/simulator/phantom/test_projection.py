@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from cag.settings import SettingsError
 from cag.simulator.phantom.plan import RunPlan
-from cag.simulator.phantom.projection import CArm, splat, splat_labels
+from cag.simulator.phantom.projection import CArm, splat, splat_mask
 
 CENTER = torch.tensor([4.0, -50.0, 29.0])
 
@@ -44,34 +42,11 @@ def test_lao_moves_the_front_to_the_left_and_cranial_moves_it_down() -> None:
     assert y > 256 and x == pytest.approx(256.0)
 
 
-def test_axes_are_orthonormal_in_any_view() -> None:
-    for angles in ((45, -28), (-20, 33), (90, 0), (-90, 90)):
-        arm = carm(*angles)
-        axes = torch.stack([arm.right, arm.up, arm.beam])
-        torch.testing.assert_close(axes @ axes.T, torch.eye(3), atol=1e-6, rtol=0)
-
-
 def test_a_point_on_a_ray_is_projected_to_that_rays_pixel() -> None:
     arm = carm(38.0, 27.0)
     source, rays = arm.rays(512, 512)
     x, y, _ = arm.project(source + 700.0 * rays[100, 37])
     assert (float(x), float(y)) == pytest.approx((37.5, 100.5), abs=0.01)
-
-
-def test_margin_widens_the_grid_of_rays() -> None:
-    arm = carm(10.0, 5.0)
-    _, inner = arm.rays(64, 64)
-    _, outer = arm.rays(64, 64, (3, 5))
-    assert outer.shape == (70, 74, 3)
-    torch.testing.assert_close(outer[3:-3, 5:-5], inner)
-
-
-@pytest.mark.parametrize("angle", [90.5, -120.0, math.nan])
-def test_angles_beyond_a_right_angle_are_refused(angle: float) -> None:
-    with pytest.raises(SettingsError, match="primary_angle"):
-        CArm.of(SimpleNamespace(primary_angle=angle, secondary_angle=0.0), CENTER)  # type: ignore[arg-type]
-    with pytest.raises(SettingsError, match="secondary_angle"):
-        carm(0.0, angle)
 
 
 def tube(radius_mm: float, slope_deg: float, direction_deg: float = 27.0, scale: float = 4.1) -> torch.Tensor:
@@ -126,13 +101,11 @@ def test_nothing_to_draw_gives_an_empty_picture() -> None:
     x, y, radius, weight = random_samples(2, 4)
     assert splat(x, y, radius, torch.zeros_like(weight), (64, 64)).sum() == 0
     assert splat(x + 1000, y, radius, weight, (64, 64)).sum() == 0
-    assert splat_labels(x, y, radius, torch.zeros(2, 4, dtype=torch.long), (64, 64)).sum() == 0
+    assert splat_mask(x, y, radius, torch.zeros(2, 4, dtype=torch.bool), (64, 64)).sum() == 0
 
 
-def test_the_widest_disk_labels_a_pixel() -> None:
-    x, y = torch.tensor([[32.5, 36.5, 10.5]]), torch.tensor([[32.5, 32.5, 10.5]])
-    labels = splat_labels(x, y, torch.tensor([[4.0, 8.0, 0.1]]), torch.tensor([[7, 12, 3]]), (64, 64))[0]
-    assert labels[32, 32] == 12 and labels[32, 44] == 12 and labels[32, 45] == 0
-    assert labels[10, 10] == 3 and (labels == 3).sum() == 1
-    alone = splat_labels(x[:, :1], y[:, :1], torch.tensor([[4.0]]), torch.tensor([[7]]), (64, 64))[0]
-    assert (alone == 7).sum() == 49  # pixel middles within 4 px of the center
+def test_a_disk_masks_the_pixels_whose_middles_it_covers() -> None:
+    x, y, radius = torch.tensor([[32.5, 10.5]]), torch.tensor([[32.5, 10.5]]), torch.tensor([[4.0, 0.1]])
+    mask = splat_mask(x, y, radius, torch.ones(1, 2, dtype=torch.bool), (64, 64))[0]
+    assert mask[10, 10] and mask[32, 36] and not mask[32, 37]
+    assert int(mask.sum()) == 49 + 1  # middles within 4 px of the center, and the one pixel of a thin vessel

@@ -39,12 +39,8 @@ def test_runs_drawn_together_are_the_same_bytes() -> None:
         together = list(render_runs(requests, batch))
         assert [part.shape[0] for part in together] == [2, 0, 1]
         assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
-
-
-def test_runs_of_different_sizes_are_not_drawn_together() -> None:
-    pair = [(RunRenderer(PATIENT, run), [0]) for run in (RUN, replace(RUN, rows=64, columns=64))]
     with pytest.raises(SettingsError, match="different sizes"):
-        list(render_runs(pair))
+        list(render_runs([*requests, (RunRenderer(PATIENT, replace(RUN, rows=64, columns=64)), [0])]))
 
 
 def test_a_panning_run_is_the_same_frame_by_frame() -> None:
@@ -61,12 +57,6 @@ def test_threads_change_nothing() -> None:
         assert torch.equal(RunRenderer(PATIENT, RUN).render(frames), one)
     finally:
         torch.set_num_threads(1)
-
-
-def test_other_seeds_give_other_pictures() -> None:
-    one = RunRenderer(PATIENT, RUN).render([20])
-    assert not torch.equal(one, RunRenderer(PATIENT, replace(RUN, seed=5)).render([20]))
-    assert not torch.equal(one, RunRenderer(replace(PATIENT, seed=9), RUN).render([20]))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -90,25 +80,7 @@ def test_contrast_darkens_the_vessels_and_washes_out() -> None:
     assert {1, 2, 3} <= set(truth.segments)
 
 
-def test_mask_and_segments_agree() -> None:
-    renderer = RunRenderer(PATIENT, RUN)
-    peak = renderer.truth.contrast_begin
-    assert peak is not None
-    mask, segments = renderer.lumen_mask([peak + 3])[0], renderer.segment_map([peak + 3])[0]
-    assert set(segments.unique().tolist()) <= set(range(11))
-    assert not segments[~mask].any()
-    assert torch.equal(mask, renderer.lumen_mask([0, peak + 3])[1])
-
-
-def test_a_run_without_injection_has_neither_contrast_nor_boxes() -> None:
-    renderer = RunRenderer(PATIENT, replace(RUN, injection_start_s=None))
-    assert renderer.truth.contrast_begin is None and renderer.truth.segments == ()
-    assert len(renderer.boxes()) == 0
-    assert not renderer.lumen_mask([10, 30]).any()
-    assert int(renderer.render([30]).max()) > 0
-
-
-@pytest.mark.parametrize("percent", [30.0, 50.0, 70.0, 90.0])
+@pytest.mark.parametrize("percent", [30.0, 70.0])
 @pytest.mark.parametrize(
     ("artery", "segment", "view", "angles", "catheter"),
     [("RCA", 2, "RCA LAO", (40, 0), "JR4"), ("LCA", 13, "LCA RAO cranial", (-20, 33), "JL4"),
@@ -149,25 +121,10 @@ def _width(renderer: RunRenderer, frame: int, sample: int) -> float:
     return float(np.mean(widths))
 
 
-def test_sizes_down_to_64_render_and_smaller_ones_are_refused() -> None:
-    small = replace(RUN, rows=64, columns=80, n_frames=3, pixel_mm=2.0)
-    assert RunRenderer(PATIENT, small).render([1]).shape == (1, 64, 80)
-    with pytest.raises(SettingsError, match="rows"):
-        replace(RUN, rows=63)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"), [("primary_angle", 91), ("secondary_angle", -90.5), ("n_frames", 0), ("columns", 32)]
-)
-def test_impossible_runs_are_refused_by_name(field: str, value: float) -> None:
-    with pytest.raises(SettingsError, match=field):
-        replace(RUN, **{field: value})  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("index", [-1, 45, 1000])
 def test_frames_outside_the_run_are_refused(index: int) -> None:
     renderer = RunRenderer(PATIENT, RUN)
-    for ask in (renderer.render, renderer.boxes, renderer.lumen_mask, renderer.segment_map):
+    for ask in (renderer.render, renderer.boxes, renderer.lumen_mask):
         with pytest.raises(SettingsError, match=f"frame {index} is outside"):
             ask([0, index])
 
@@ -176,7 +133,6 @@ def test_no_frames_asked_no_frames_given() -> None:
     renderer = RunRenderer(PATIENT, RUN)
     assert renderer.render([]).shape == (0, 160, 160)
     assert renderer.lumen_mask([]).shape == (0, 160, 160)
-    assert renderer.segment_map([]).shape == (0, 160, 160)
     assert len(renderer.boxes([])) == 0
 
 

@@ -55,11 +55,6 @@ def test_boxes_of_some_frames_are_those_of_the_whole_run() -> None:
     pd.testing.assert_frame_equal(some, expected, check_exact=True)
 
 
-def test_below_one_percent_there_is_no_box() -> None:
-    assert len(renderer(lesion(0.5)).boxes([20])) == 0
-    assert len(renderer(lesion(1.0)).boxes([20])) == 1
-
-
 def test_an_occlusions_box_sits_at_the_stump() -> None:
     run = renderer(lesion(100))
     boxes = run.boxes([22])
@@ -85,16 +80,8 @@ def test_foreshortened_lesions_have_no_box() -> None:
     assert 5 < shown < 27
 
 
-def test_lesions_outside_the_field_have_no_box() -> None:
-    assert len(renderer(lesion(60), rows=96, columns=96, pixel_mm=0.33).boxes([22])) == 0
-
-
-def test_no_lesions_give_an_empty_table() -> None:
-    boxes = renderer().boxes([20])
-    assert list(boxes.columns) == COLUMNS and len(boxes) == 0
-    assert boxes["frame"].dtype == np.int64
-
-
-def test_a_run_that_stops_in_contrast_is_censored() -> None:
-    truth = renderer(lesion(50), injection_s=10.0).truth
-    assert truth.end_censored and truth.contrast_end == 44
+def test_healthy_runs_thin_lesions_and_lesions_outside_the_field_have_no_box() -> None:
+    for run in (renderer(), renderer(lesion(0.5)), renderer(lesion(60), rows=96, columns=96)):
+        boxes = run.boxes([20])
+        assert list(boxes.columns) == COLUMNS and len(boxes) == 0 and boxes["frame"].dtype == np.int64
+    assert len(renderer(lesion(1.0)).boxes([20])) == 1

@@ -10,11 +10,18 @@ import torch
 from cag.chapters.cohort.simulator_page import pretrained_difficulty, stored_acceptance
 from cag.networks.training import FitSettings
 from cag.settings import InputError
-from cag.simulator import measures
+from cag.simulator import acceptance
 from cag.simulator.acceptance import Bench, real_angiograms
-from cag.simulator.measures import Pictures
 from cag.simulator.phantom.cohort import CohortPlan, CohortSettings, plan_cohort
-from cag.simulator.probes import PATCH, covariate_auc, network_probe, run_covariates, vessel_patches
+from cag.simulator.probes import (
+    PATCH,
+    Pictures,
+    covariate_auc,
+    linear_probe,
+    network_probe,
+    run_covariates,
+    vessel_patches,
+)
 
 QUICK = FitSettings(epochs=6, batch_size=16, learning_rate=5e-3, schedule="one_cycle")
 
@@ -30,7 +37,7 @@ def pictures(plan: CohortPlan) -> Pictures:
 
 
 def test_a_seed_gives_the_same_bytes_and_frames_stand_alone(plan: CohortPlan) -> None:
-    assert measures.determinism(plan)["met"].eq("yes").all()
+    assert acceptance.determinism(plan)["met"].eq("yes").all()
 
 
 def test_erasing_the_vessels_changes_nothing_else(pictures: Pictures) -> None:
@@ -43,8 +50,8 @@ def test_erasing_the_vessels_changes_nothing_else(pictures: Pictures) -> None:
 
 def test_realism_compares_every_real_statistic_twice() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (3, 256, 256), dtype=np.uint8)
-    found = measures.realism(noise)
-    assert len(found) == 2 * len(pd.read_csv(measures.REAL))
+    found = acceptance.realism(noise)
+    assert len(found) == 2 * len(pd.read_csv(acceptance.REAL))
     sharp = found[found["measure"] == "noise_immerkaer, median"].iloc[0]
     assert sharp["met"] == "no" and sharp["value"] > 10, "white noise is no angiogram"
 
@@ -54,8 +61,8 @@ def test_the_linear_probe_finds_a_planted_shortcut_and_none_in_noise() -> None:
     diseased = np.arange(80) % 2
     frames = rng.integers(100, 140, (80, 128, 128), dtype=np.uint8)
     planted = frames + (diseased * 30).astype(np.uint8)[:, None, None]
-    assert measures.linear_probe(planted, diseased) == 1.0
-    assert measures.linear_probe(frames, diseased) < 0.75
+    assert linear_probe(planted, diseased) == 1.0
+    assert linear_probe(frames, diseased) < 0.75
 
 
 def test_the_network_finds_a_planted_mark_and_none_in_noise() -> None:
@@ -89,7 +96,7 @@ def test_patches_lie_on_dark_ridges() -> None:
 def test_real_against_simulated_reports_both_views() -> None:
     rng = np.random.default_rng(2)
     real = rng.integers(100, 140, (12, 160, 160), dtype=np.uint8)
-    found = measures.real_or_simulated(real, real.copy(), QUICK.model_copy(update={"epochs": 1}))
+    found = acceptance.real_or_simulated(real, real.copy(), QUICK.model_copy(update={"epochs": 1}))
     assert len(found) == 2 and found["met"].eq("reported").all()
     assert found["value"].between(0, 1).all()
 
@@ -102,7 +109,7 @@ def test_lesions_must_not_stand_in_one_place(plan: CohortPlan, pictures: Picture
         pictures.diseased,
         pd.DataFrame({"x": [0.4] * 9, "y": [0.4] * 9}),
     )
-    found = measures.shortcuts(plan, crowded).set_index("measure")
+    found = acceptance.shortcuts(plan, crowded).set_index("measure")
     assert found.loc["lesions in one of 16 parts of the field, most", "met"] == "no"
 
 
