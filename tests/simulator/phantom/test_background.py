@@ -41,19 +41,6 @@ def test_patients_chest_is_the_same_in_every_run_and_another_patients_is_not() -
     assert not torch.equal(one, background(patient=PatientPlan("P0002", 6)).attenuation(*still))
 
 
-@pytest.mark.parametrize("panned", [False, True])
-def test_a_frame_alone_equals_that_frame_of_a_batch(panned: bool) -> None:
-    scene = background(panned=panned)
-    contraction, down = torch.linspace(0, 1, 7), torch.linspace(-2, 6, 7)
-    pan = torch.stack([torch.linspace(-4, 5, 7), torch.linspace(1, -3, 7)], 1) * panned
-    veil = torch.rand(7, 12, 16, generator=torch.Generator().manual_seed(1))
-    whole = scene.attenuation(contraction, down, pan, veil)
-    assert whole.shape == (7, 96, 128)
-    for k in range(7):
-        one = slice(k, k + 1)
-        assert torch.equal(whole[one], scene.attenuation(contraction[one], down[one], pan[one], veil[one]))
-
-
 def test_panning_carries_everything_along() -> None:
     scene = background(panned=True)
     rest = torch.zeros(1)

@@ -43,12 +43,6 @@ def test_contrast_arrives_first_where_the_delay_is_shortest() -> None:
     assert float(level[0].max()) < 0.01 and float(level[-1].max()) < 0.25
 
 
-def test_a_frame_alone_equals_that_frame_of_the_run(tree: Tree) -> None:
-    delay, blocked = torch.tensor(tree.delay), torch.tensor(tree.blocked)
-    whole, alone = concentration(RUN, delay, blocked), concentration(RUN, delay, blocked, frame_times(RUN)[[31]])
-    assert torch.equal(whole[31], alone[0])
-
-
 def test_the_interval_follows_the_injection_and_not_its_strength(tree: Tree) -> None:
     begin, end, censored = contrast_interval(opacification(RUN, tree))
     assert begin == pytest.approx(RUN.injection_start_s * RUN.fps, abs=9) and not censored

@@ -55,14 +55,6 @@ def test_deform_adds_contraction_and_breathing() -> None:
     assert 4.5 < float(motion.breathing.max()) <= 5.0
 
 
-def test_frame_alone_equals_frame_of_the_batch() -> None:
-    tree = build_tree(PatientPlan("P0001", 1), "RCA")
-    points, center, field = torch.tensor(tree.position), torch.tensor(tree.base), field_of(tree)
-    whole = deform(points, field, run_motion(RUN, frame_times(RUN)), center)
-    alone = deform(points, field, run_motion(RUN, frame_times(RUN)[[23]]), center)
-    assert torch.equal(whole[23], alone[0])
-
-
 def test_panning_travels_its_length_once() -> None:
     run = dataclasses.replace(RUN, n_frames=200, panning_deg=90.0)
     panning = run_motion(run, frame_times(run)).panning

@@ -107,19 +107,10 @@ def test_timi_frame_counts(left: list[Tree], right: list[Tree]) -> None:
     assert np.mean([timi(tree, "PLS", 0.35) for tree in right]) == pytest.approx(20.4, abs=1.5)
 
 
-def test_lengths_are_anatomical(left: list[Tree], right: list[Tree]) -> None:
-    means = {name: np.mean([along(tree, name)[0][-1] for tree in left]) for name in ("LM", "LAD", "LCx")}
-    assert 8 < means["LM"] < 13
-    assert 140 < means["LAD"] < 185
-    assert 70 < means["LCx"] < 95
-    assert 100 < np.mean([along(tree, "RCA")[0][-1] for tree in right]) < 130
-
-
-def test_diameters_at_the_origins(left: list[Tree], right: list[Tree]) -> None:
-    def origin(trees: list[Tree], name: str) -> float:
-        return float(np.mean([2 * t.radius[t.branch == t.branch_names.index(name)][:20].mean() for t in trees]))
-
-    assert origin(left, "LM") == pytest.approx(4.5, abs=0.4)
-    assert origin(left, "LAD") == pytest.approx(3.7, abs=0.4)
-    assert origin(left, "LCx") == pytest.approx(3.4, abs=0.4)
-    assert origin(right, "RCA") == pytest.approx(3.9, abs=0.5)
+def test_lengths_and_calibers_are_anatomical(left: list[Tree], right: list[Tree]) -> None:
+    bounds = {"LM": (8, 13, 4.5), "LAD": (140, 185, 3.7), "LCx": (70, 95, 3.4), "RCA": (100, 130, 3.9)}
+    for name, (shortest, longest, diameter) in bounds.items():
+        trees = right if name == "RCA" else left
+        assert shortest < np.mean([along(tree, name)[0][-1] for tree in trees]) < longest
+        origins = [2 * t.radius[t.branch == t.branch_names.index(name)][:20].mean() for t in trees]
+        assert np.mean(origins) == pytest.approx(diameter, abs=0.45)
