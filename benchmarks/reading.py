@@ -23,8 +23,8 @@ from torch import Tensor
 
 from cag.anatomy import NO_STANDARD_VIEW, VIEWS
 from cag.chapters.frames.baselines import frame_curves
-from cag.chapters.frames.features import pooled_features
 from cag.chapters.frames.reading import frame_probability, sequence_probability
+from cag.chapters.frames.training import pooled_features
 from cag.chapters.reading.models import ReadingModels, load_models
 from cag.chapters.reading.reading import StudyReading, read_study
 from cag.chapters.reading.run import SHOWN_SIDE, RunReading, TrunkMaps, _boxes, _heatmaps, probabilities

@@ -30,42 +30,6 @@ def beside_published(own: Estimate, published: float, digits: int = 2) -> str:
     return f"{number} lies {'above' if published > own.high else 'below'} the interval"
 
 
-def of_frame_selection(network: dict[str, Estimate], prior: dict[str, Estimate], end: Estimate) -> Sentences:
-    """Chapter 2.
-
-    Parameters
-    ----------
-    network, prior : mapping of metric to Estimate
-        Of the biLSTM and of the constant interval that sees no image, clean arm.
-    end : Estimate
-        Mean error at the end, network minus prior, paired.
-    """
-    paper = {metric: _published("frame selection", "", metric) for metric in ("mean_error_begin", "mean_error_end")}
-    rate, wrong = (_published("frame selection", "", name) for name in ("acceptance_rate_le3", "error_rate_ge10"))
-    claim = (
-        f"On average the interval is off by {paper['mean_error_begin']:.2f} frames at its beginning and by "
-        f"{paper['mean_error_end']:.2f} at its end; {rate:.2f} of all borders lie within 3 frames and {wrong:.2f} are "
-        "off by 10 or more."
-    )
-    accepted, sees = network["acceptance_rate"], network["abstention_sensitivity"]
-    against = f"{interval_text(network['end_error'])} frames against {interval_text(prior['end_error'])}"
-    meaning = (
-        f"Within 3 frames lie {interval_text(accepted)} of the borders; {beside_published(accepted, rate)}. "
-        + told(
-            end,
-            f"At the end of the interval the network is further off than an interval that is the same for every run "
-            f"and sees no image: {against}.",
-            f"At the end of the interval the network is nearer than an interval that is the same for every run and "
-            f"sees no image: {against}.",
-            f"At the end of the interval the network is not told apart from an interval that is the same for every "
-            f"run and sees no image: {against}.",
-        )
-    )
-    if pd.notna(sees.value):
-        meaning += f" Of the runs without contrast, the network leaves out {interval_text(sees)}."
-    return {"claim": claim, "meaning": meaning}
-
-
 def of_grading(levels: pd.DataFrame, image: dict[str, Estimate], disease_from: float = 25) -> Sentences:
     """Chapter 3.
 

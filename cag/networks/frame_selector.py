@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from cag.networks.trunk import STAGES, Trainable, Trunk, TrunkModel
@@ -107,6 +108,77 @@ class Averaged(nn.Module):
         return torch.stack([member(features) for member in self.members]).sigmoid().mean(dim=0).logit(eps=1e-6)
 
 
+class Standardized(nn.Module):
+    """A network whose inputs are first brought to mean 0 and SD 1 by the training samples' own statistics.
+
+    The statistics are part of the stored weights, so training and reading scale alike.
+
+    Parameters
+    ----------
+    relative : bool
+        Subtract from a sequence of frames its own mean first. What stays the same during a run, such as
+        the patient's anatomy and the look of the machine, is then no longer seen; what changes is.
+    components : int
+        Show the network only so many principal components of the training samples, all divided by the SD of
+        the first; 0 shows every feature. A few dozen runs cannot teach it which of 2,048 features matter.
+
+    Attributes
+    ----------
+    least_change : Tensor, scalar
+        The least ``change`` of a training sequence; 0 where inputs are not relative.
+    """
+
+    mean: Tensor
+    sd: Tensor
+    axes: Tensor
+    least_change: Tensor
+
+    def __init__(self, network: nn.Module, features: int, *, relative: bool = False, components: int = 0) -> None:
+        super().__init__()
+        self.network, self.relative, self.components = network, relative, components
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("sd", torch.ones(features))
+        self.register_buffer("axes", torch.zeros(features, components))
+        self.register_buffer("least_change", torch.zeros(()))
+
+    def learn_scale(self, samples: Float[Tensor, "... f"]) -> None:
+        """Take mean and SD of each feature, and the components, from training samples; a constant keeps SD 1."""
+        rows = self.centered(samples.float()).flatten(0, -2)
+        sd = rows.std(dim=0)
+        self.mean.copy_(rows.mean(dim=0))
+        self.sd.copy_(torch.where(sd > 1e-6, sd, torch.ones_like(sd)))
+        if self.components:
+            found = PCA(self.components, svd_solver="covariance_eigh").fit(self._scaled(samples).flatten(0, -2).numpy())
+            axes = found.components_.T / np.sqrt(found.explained_variance_[0])
+            self.axes.copy_(torch.from_numpy(np.ascontiguousarray(axes)))
+        if self.relative:
+            self.least_change.copy_(self.change(samples).min())
+
+    def change(self, sequences: Float[Tensor, "*b t f"]) -> Float[Tensor, "*b"]:
+        """How much a sequence of frames changes: root mean square of its features in units of the training's SD."""
+        return self._scaled(sequences).square().mean(dim=(-2, -1)).sqrt()
+
+    def is_still(self, sequence: Float[Tensor, "t f"]) -> bool:
+        """Whether a sequence changes less than any that was trained on, so that relative features say nothing."""
+        return bool(self.change(sequence) < self.least_change)
+
+    def forward(self, features: Float[Tensor, "... f"]) -> Tensor:
+        """Outputs of the network for raw features."""
+        return self.network(self.centered(self.prepare(features)))
+
+    def prepare(self, features: Float[Tensor, "... f"]) -> Float[Tensor, "... k"]:
+        """Features scaled and, where asked for, as components; not yet relative, which commutes with both."""
+        scaled = (features.float() - self.mean) / self.sd
+        return scaled @ self.axes if self.components else scaled
+
+    def centered(self, sequences: Float[Tensor, "... t f"]) -> Float[Tensor, "... t f"]:
+        """Sequences less their own means where the network sees relative features, else as they are."""
+        return sequences - sequences.mean(dim=-2, keepdim=True) if self.relative else sequences
+
+    def _scaled(self, features: Float[Tensor, "... f"]) -> Float[Tensor, "... f"]:
+        return (self.centered(features.float()) - self.mean) / self.sd
+
+
 def _over_channels(norm: nn.Module, sequence: Float[Tensor, "b t f"]) -> Float[Tensor, "b t f"]:
     """Batch norm of the last axis."""
     return norm(sequence.flatten(0, 1)).view_as(sequence)
@@ -115,12 +187,14 @@ def _over_channels(norm: nn.Module, sequence: Float[Tensor, "b t f"]) -> Float[T
 def soft_f1_loss(logits: Float[Tensor, "b t"], truth: Float[Tensor, "b t"], smooth: float = 1.0) -> Float[Tensor, ""]:
     """One minus soft F1: sums over the frames of a run, mean over runs.
 
+    The published loss has no smoothing term: a run without contrast then has loss 1 and no gradient. Here both sides
+    of the fraction are smoothed by 1, so that such runs teach silence.
+
     Parameters
     ----------
     truth : 0 or 1
     smooth : float
-        Added to numerator and denominator, so that runs without contrast teach silence; as published
-        about 0, where such a run has loss 1 and no gradient.
+        Added to numerator and denominator; 0 is the published loss.
     """
     probability = logits.float().sigmoid()
     overlap = (probability * truth).sum(dim=1)

@@ -1,116 +1,59 @@
-"""Real runs beside what was read by eye: sentences and tables that follow from the findings."""
+"""Real runs beside what was read by eye."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cag.book.figures.frame_real import real_table
 from cag.chapters.frames import real_runs as real
 from cag.chapters.frames.reading import FrameFinding
-from cag.chapters.frames.real_summary import NO_REAL_RUNS, real_statement, real_summary
+
+READ = pd.Series({"name": "artery", "begin_earliest": 3, "begin_latest": 5, "complete": 8, "end": 19})
+SELECTOR = SimpleNamespace(settings=SimpleNamespace(rule="longest"))
 
 
-def run_of(
-    interval: tuple[int, int] | None,
-    *,
-    reading: real.Reading | None,
-    candidates: tuple[int, ...] = (),
-    count: int = 20,
-    still: bool = False,
-) -> real.RealRun:
-    curve = np.zeros(count)
-    if interval is not None:
-        curve[interval[0] : interval[1] + 1] = 1.0
-    sequence = np.zeros(count)
-    sequence[-1] = 1.0
-    chosen = np.array(candidates, dtype=np.int64)
-    finding = FrameFinding(curve, curve, curve, interval, chosen, "", sequence if still else curve, still)
-    frames = np.zeros((count, 8, 8), dtype=np.uint8)
-    return real.RealRun(reading.name if reading else "run 1", 30.0, frames, finding, reading, "longest")
+def run_of(interval: tuple[int, int] | None, candidates: list[int], reading: pd.Series | None = READ) -> real.RealRun:
+    curve = np.zeros(20)
+    if interval:
+        curve[interval[0] : interval[1] + 1] = 0.9
+    finding = FrameFinding(curve, curve, curve, interval, np.array(candidates, dtype=int), "", curve)
+    return real.RealRun("artery", 15.0, np.zeros((20, 8, 8), np.uint8), finding, reading)
 
 
-READING = real.Reading("right artery", (6, 8), 10, 19)
-FULL = real.Reading("static model A", (0, 0), 0, 19)
+def test_a_begin_within_the_readers_uncertainty_is_no_error() -> None:
+    row = real.real_summary([run_of((4, 17), [4, 6, 9])], SELECTOR).iloc[0]
+    assert (row.begin_off, row.end_off, row.agrees) == (0, -2, True)
+    assert (row.candidates, row.filled, row.complete) == (3, 2, 1)
+    assert (row.filled_by_eye, row.found, row.bilstm_alone) == ("3-5 to 19", "4 to 17", "4 to 17")
 
 
-def test_frames_are_marked_by_finding_and_by_eye() -> None:
-    table = real.real_frames([run_of((7, 19), reading=READING, candidates=(7, 9, 12))])
-    assert table.frame.tolist() == list(range(20))
-    assert table[table.found].frame.tolist() == list(range(7, 20))
-    assert table[table.filled].frame.tolist() == list(range(8, 20))
-    assert table[table.complete].frame.tolist() == list(range(10, 20))
-    assert table[table.candidate].frame.tolist() == [7, 9, 12]
+@pytest.mark.parametrize(("interval", "agrees"), [((8, 19), True), ((9, 19), False), ((5, 15), False), (None, False)])
+def test_agreement_is_both_borders_within_three_frames(interval: tuple[int, int] | None, agrees: bool) -> None:
+    assert real.real_summary([run_of(interval, [])], SELECTOR).agrees.tolist() == [agrees]
 
 
-def test_an_unread_run_has_no_filled_frames() -> None:
-    table = real.real_frames([run_of((7, 19), reading=None)])
-    assert table.filled.isna().all() and table.complete.isna().all()
-    assert real_table(real_summary([run_of((7, 19), reading=None)]))["Filled, by eye"].tolist() == ["not read"]
+def test_a_run_that_nobody_read_is_not_judged() -> None:
+    row = real.real_summary([run_of((4, 17), [4], None)], SELECTOR).iloc[0]
+    assert row.filled_by_eye == "not read" and row.agrees is None and np.isnan(row.filled)
 
 
-@pytest.mark.parametrize(
-    ("interval", "begin_off", "end_off", "agrees"),
-    [
-        ((6, 19), 0, 0, True),
-        ((8, 19), 0, 0, True),
-        ((3, 19), -3, 0, True),
-        ((12, 19), 4, 0, False),
-        ((7, 9), 0, -10, False),
-    ],
-)
-def test_errors_count_from_the_readers_uncertainty(
-    interval: tuple[int, int], begin_off: int, end_off: int, agrees: bool
-) -> None:
-    row = real_summary([run_of(interval, reading=READING, candidates=(9, 10))]).iloc[0]
-    assert (row.begin_off, row.end_off, bool(row.agrees)) == (begin_off, end_off, agrees)
-    assert (row.candidates, row.candidates_filled, row.candidates_complete) == (2, 2, 1)
+def test_readings_lie_in_order_and_a_missing_folder_gives_no_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = real.eye_readings()
+    assert read.index.str.fullmatch("[0-9a-f]{64}").all() and read["name"].is_unique
+    assert (read[["begin_earliest", "begin_latest", "complete", "end"]].diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
+    monkeypatch.setenv(real.VARIABLE, "/no/such/folder")
+    assert real.real_folder() is None and real.read_real_runs(SELECTOR, None) == []
 
 
-def test_the_statement_tells_agreement_failure_and_guard_apart() -> None:
-    good = real_statement(real_summary([run_of((7, 19), reading=READING, candidates=(9,))]))
-    assert "frames 7 to 19" in good and "1 of 1 candidates" in good and "agrees with the eye" in good
-    bad = real_statement(real_summary([run_of((14, 19), reading=READING)]))
-    assert "begin 6 frames late" in bad and "fails on right artery" in bad
-    nothing = real_statement(real_summary([run_of(None, reading=READING)]))
-    assert "finds nothing" in nothing and "fails on right artery" in nothing
-    guarded = real_statement(real_summary([run_of((0, 19), reading=FULL, still=True)]))
-    assert "The biLSTM by itself fails on static model A" in guarded and "agrees with the eye" in guarded
-
-
-def test_unread_runs_are_counted_not_judged() -> None:
-    text = real_statement(real_summary([run_of((7, 19), reading=None)]))
-    assert "1" in text and "agrees" not in text and "fails" not in text
-
-
-def test_without_runs_the_page_says_so() -> None:
-    summary = real_summary([])
-    assert real_statement(summary) == NO_REAL_RUNS
-    assert real_table(summary).Run.tolist() == ["no real run was read"]
-
-
-def test_the_folder_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv(real.VARIABLE, raising=False)
-    assert real.real_folder() is None
-    monkeypatch.setenv(real.VARIABLE, str(tmp_path))
-    assert real.real_folder() is None
-    (tmp_path / real.FOLDER).mkdir()
-    assert real.real_folder() == tmp_path / real.FOLDER
-
-
-def test_readings_are_of_the_files_at_hand(cag_data: Path) -> None:
-    from cag.data.dicom import read_header
-    from cag.data.fingerprint import file_digest
-
-    found = {file_digest(path): path for path in (cag_data / real.FOLDER).glob("*.dcm")}
-    for digest, reading in real.READINGS.items():
-        header = read_header(found[digest])
-        assert reading.begin[0] <= reading.begin[1] <= max(reading.complete, reading.begin[1]) <= reading.end
-        assert reading.end < header.n_frames
-
-
-def test_real_frames_of_nothing_is_an_empty_table() -> None:
-    assert isinstance(real.real_frames([]), pd.DataFrame) and real.real_frames([]).empty
+def test_public_runs_are_found_by_their_bytes(cag_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = np.zeros(0)
+    finding = FrameFinding(nothing, nothing, nothing, None, np.zeros(0, dtype=int), "")
+    monkeypatch.setattr(real, "find_interval", lambda frames, selector: finding)
+    runs = real.read_real_runs(SELECTOR, cag_data / real.FOLDER)
+    assert [(run.name, len(run.frames)) for run in runs][:3] == [
+        ("right artery", 96), ("static model A", 9), ("static model B", 8),
+    ]  # fmt: skip

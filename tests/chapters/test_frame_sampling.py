@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cag.chapters.frames.sampling import (
     contrast_truth,
-    inner_patients,
+    inner_folds,
+    inner_samples,
     sample_frames,
     sampled_frames,
     split_patients,
@@ -97,8 +98,20 @@ def test_a_side_without_patients_is_refused(sets: list[str], number: int | None)
         split_patients(_cohort(sets), number, 0)
 
 
-def test_inner_patients_are_some_of_the_training_patients() -> None:
+def test_every_training_patient_chooses_for_one_member_only() -> None:
     train = [f"P{number}" for number in range(8)]
-    inner = inner_patients(train, 0.25, 0)
-    assert len(inner) == 2 and set(inner) < set(train)
-    assert len(inner_patients(["A", "B"], 0.9, 0)) == 1
+    folds = inner_folds(train, 0.25, 0, 4)
+    assert sorted(patient for fold in folds for patient in fold) == train
+    assert [len(fold) for fold in folds] == [2, 2, 2, 2]
+    (few,) = inner_folds(train, 0.25, 0)
+    assert len(few) == 2 and set(few) < set(train)
+    assert len(inner_folds(["A", "B"], 0.9, 0)[0]) == 1
+    with pytest.raises(LabelError, match="members"):
+        inner_folds(train, 0.25, 0, 9)
+
+
+def test_arms_set_aside_patients_or_single_images() -> None:
+    samples = pd.DataFrame({"patient_id": np.repeat([f"P{n}" for n in range(4)], 30)})
+    clean, leaky = (inner_samples(samples, 0.25, 0, by_patient=own) for own in (True, False))
+    assert samples[clean].patient_id.nunique() == 1 and clean.sum() == 30
+    assert samples[leaky].patient_id.nunique() == 4 and leaky.sum() == 30

@@ -29,16 +29,6 @@ def table(rows: list[dict], estimates: list[Estimate]) -> pd.DataFrame:
     return pd.DataFrame([row | own for row, own in zip(rows, numbers, strict=True)])
 
 
-def test_frame_selection_is_told_beside_the_prior_that_sees_nothing():
-    network = {"acceptance_rate": ABOVE, "end_error": Estimate(3, 2, 4, 9), "abstention_sensitivity": UNKNOWN}
-    found = meaning.of_frame_selection(network, {"end_error": Estimate(2, 1, 3, 9)}, ABOVE)
-    assert "2.05 frames at its beginning" in found["claim"] and "0.83 of all borders" in found["claim"]
-    assert "the published 0.83 lies above the interval" in found["meaning"]
-    assert "further off than an interval" in found["meaning"] and "leaves out 0.10" in found["meaning"]
-    silent = network | {"abstention_sensitivity": Estimate(float("nan"), float("nan"), float("nan"), 0)}
-    assert "leaves out" not in meaning.of_frame_selection(silent, {"end_error": ABOVE}, AROUND)["meaning"]
-
-
 def test_grading_sets_clean_and_published_rules_beside_the_published_number():
     rows = [{"level": "patient", "metric": name} for name in ("clean", "as published", "difference")]
     levels = table(rows, [Estimate(0.7, 0.6, 0.8, 9), Estimate(0.86, 0.8, 0.9, 9), ABOVE])

@@ -19,6 +19,7 @@ HEADS = {
     "ece": "Calibration error (ECE)",
     "f1_weighted": "F1 (weighted)",
     "how": "Combined by",
+    "interval_iou": "Interval IoU",
     "lesion": "Lesion box",
     "mild": "Mild counts as",
     "n_categories": "Categories",

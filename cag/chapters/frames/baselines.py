@@ -1,13 +1,12 @@
 """Contrast intervals without a network: grey-level curves with a change point, and a constant prior.
 
-Each baseline learns from the training patients what a network learns from them too: where,
-relative to the plain answer, the reference standard sets its borders, and when to abstain.
+Each learns from the training patients how far the true borders lie from its plain answer, and when to abstain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,49 +24,46 @@ RIDGE_SIGMAS = (1.5, 2.5)
 BORDER = 8
 
 
-@dataclass(frozen=True)
-class FoundInterval:
-    """An interval read from a curve.
-
-    Attributes
-    ----------
-    begin, end : int
-        First and last frame, inclusive.
-    step : float
-        Rise of the curve inside the interval in units of its scatter within both levels, >= 0.
-    """
+class FoundInterval(NamedTuple):
+    """First and last frame, inclusive, and the rise inside in units of the curve's scatter within both levels."""
 
     begin: int
     end: int
     step: float
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What a curve's change point learns from training runs.
-
-    Attributes
-    ----------
-    begin_shift, end_shift : float
-        Frames added to the change points.
-    least_step : float
-        A run whose step is smaller is called one without contrast.
-    """
+class Calibration(NamedTuple):
+    """Frames added to the change points, and the least step of a run that is called one with contrast."""
 
     begin_shift: float
     end_shift: float
     least_step: float
 
 
+def baseline_intervals(
+    curves: Mapping[str, pd.DataFrame], train: pd.DataFrame, test: pd.DataFrame
+) -> Iterator[tuple[str, str, tuple[int, int] | None]]:
+    """Run, method and found interval of every test run by change points of both curves and by the constant prior.
+
+    Parameters
+    ----------
+    curves : mapping of run to ``frame_curves``
+    train, test : rows of the manifest
+    """
+    for method in ("vesselness", "darkness"):
+        changes = {run: change_interval(curves[run][method].to_numpy()) for run in (*train.run_id, *test.run_id)}
+        learned = calibrate([changes[run] for run in train.run_id], train)
+        for run, count in zip(test.run_id, test.n_frames, strict=True):
+            yield run, method, apply_calibration(changes[run], learned, int(count))
+    first, last = constant_prior(train)
+    for run, count in zip(test.run_id, test.n_frames, strict=True):
+        yield run, "prior", (round(first * (int(count) - 1)), round(last * (int(count) - 1)))
+
+
 def frame_curves(frames: UInt8[Tensor, "t h w"]) -> pd.DataFrame:
     """Mean vesselness and mean darkness of each frame, inside the field's border.
 
-    Vesselness is Sato's ridge filter for dark tubes (Sato et al., Med Image Anal 2, 1998), as in
-    scikit-image.
-
-    Returns
-    -------
-    DataFrame with columns ``frame, vesselness, darkness``
+    Vesselness is Sato's ridge filter for dark tubes (Med Image Anal 2, 1998). Columns ``frame, vesselness, darkness``.
     """
     reduced = shrink(frames, CURVE_SIZE).float().numpy() / 255
     inner = slice(BORDER, -BORDER)
@@ -79,12 +75,8 @@ def frame_curves(frames: UInt8[Tensor, "t h w"]) -> pd.DataFrame:
 def change_interval(curve: Shaped[np.ndarray, " t"]) -> FoundInterval:
     """The interval in which a curve is highest: the best two-level fit, by least squares.
 
-    All intervals are tried, so the answer is exact. The whole run is allowed only when no inner
-    interval raises the mean.
-
-    Parameters
-    ----------
-    curve : array of float, shape (t,), t >= 2
+    All intervals are tried, so the answer is exact. The whole run is allowed only when no inner interval raises
+    the mean. A curve has two frames or more.
     """
     values = np.asarray(curve, dtype=float)
     count = values.size
@@ -107,14 +99,9 @@ def change_interval(curve: Shaped[np.ndarray, " t"]) -> FoundInterval:
 def calibrate(found: Sequence[FoundInterval], runs: pd.DataFrame) -> Calibration:
     """Learn shifts and the abstention limit of a curve from training runs.
 
-    Shifts are the median difference to the truth, over runs with contrast (ends that were
-    recorded). The limit is the step that tells runs without contrast apart with the best mean of
-    sensitivity and specificity; zero where every run has contrast.
-
-    Parameters
-    ----------
-    found : sequence of FoundInterval, in the order of ``runs``
-    runs : DataFrame with ``contrast_begin, contrast_end, end_censored``
+    Shifts are the median difference to the truth, over runs with contrast (ends that were recorded). The limit is
+    the step that tells runs without contrast apart with the best mean of sensitivity and specificity; zero where
+    every run has contrast. ``found`` is in the order of ``runs``, rows of the manifest.
     """
     begin, end, step = (np.array([getattr(one, name) for one in found]) for name in ("begin", "end", "step"))
     filled = runs.contrast_begin.notna().to_numpy()

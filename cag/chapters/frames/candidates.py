@@ -12,8 +12,7 @@ MARGIN = 0.1
 def image_quality(vesselness: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
     """How clearly vessels stand out in each frame, 0-1 within the run.
 
-    The ridge response rises with filling and falls with motion blur, so within the interval its
-    peaks are well filled frames of a quiet phase of the heart.
+    The ridge response rises with filling and falls with motion blur: it is high in quiet phases of the heart.
     """
     low, high = float(vesselness.min()), float(vesselness.max())
     return (vesselness - low) / (high - low) if high > low else np.ones_like(vesselness)
@@ -25,27 +24,18 @@ def choose_candidates(
     interval: tuple[int, int] | None,
     count: int,
 ) -> Int[np.ndarray, " k"]:
-    """Choose frames of full contrast and good quality inside the found interval.
+    """Up to ``count`` increasing frames of full contrast and good quality (0-1) inside the found interval.
 
-    The best frame by probability times quality is taken first; its neighbours are then set
-    aside, so that the frames show different moments; and so on. When the interval is too short
-    for the spacing, the neighbours come back.
-
-    Parameters
-    ----------
-    probability, quality : arrays of float 0-1, shape (t,)
-    interval : (begin, end), inclusive, or None where the run was found to have no contrast
-    count : int
-        Wanted frames; all of a shorter interval are returned.
-
-    Returns
-    -------
-    array of int, increasing frame indices, at most ``count``; empty without an interval
+    The best frame by probability times quality is taken first; its neighbours are then set aside, so that the frames
+    show different moments; and so on. When the interval is too short for the spacing, the neighbours come back.
+    Without an interval there are none.
     """
     if interval is None:
         return np.zeros(0, dtype=np.int64)
-    begin, end = _core(interval, count)
-    frames = np.arange(begin, end + 1)
+    begin, end = interval
+    length = end - begin + 1
+    margin = min(round(MARGIN * length), max((length - count) // 2, 0))  # less where ``count`` frames would not remain
+    frames = np.arange(begin + margin, end - margin + 1)
     spacing = max(frames.size // (2 * count), 0)
     score = probability[frames] * (0.05 + quality[frames])
     order = frames[np.argsort(-score, kind="stable")]
@@ -64,11 +54,3 @@ def middle_frames(interval: tuple[int, int] | None, count: int) -> Int[np.ndarra
     begin, end = interval
     first = max(begin, (begin + end + 1 - count) // 2)
     return np.arange(first, min(end, first + count - 1) + 1)
-
-
-def _core(interval: tuple[int, int], count: int) -> tuple[int, int]:
-    """The interval without its margins, as long as ``count`` frames remain."""
-    begin, end = interval
-    length = end - begin + 1
-    margin = min(round(MARGIN * length), max((length - count) // 2, 0))
-    return begin + margin, end - margin

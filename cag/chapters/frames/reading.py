@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -10,18 +11,24 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from cag.chapters.bundle import Part, export_part
 from cag.chapters.frames.baselines import frame_curves
 from cag.chapters.frames.candidates import choose_candidates, image_quality
-from cag.chapters.frames.features import Standardized, pooled_features, start_trunk
-from cag.chapters.frames.networks import new_head
-from cag.chapters.frames.sequences import new_sequence
+from cag.chapters.frames.sampling import split_patients
 from cag.chapters.frames.settings import FrameSelectionSettings
-from cag.chapters.store import RunFolder, Store, trunk_digest
+from cag.chapters.frames.training import new_head, new_sequence, pooled_features, start_trunk
+from cag.chapters.store import RunFolder, Store
+from cag.data.cohort import Cohort
 from cag.data.frames import shrink
-from cag.networks.frame_selector import FrameClassifier, interval_from_probabilities, resample_indices, spread_to_frames
+from cag.networks.frame_selector import (
+    FrameClassifier,
+    Standardized,
+    interval_from_probabilities,
+    resample_indices,
+    spread_to_frames,
+)
 from cag.networks.training import predict
 from cag.networks.trunk import STAGES
-from cag.settings import InputError
 
 #: A shorter run shows too little of filling and wash-out to have an interval found in it.
 MIN_FRAMES = 8
@@ -39,37 +46,18 @@ class FrameSelector:
 
 @dataclass(frozen=True)
 class FrameFinding:
-    """What the frame selector found in one run.
+    """What the frame selector found in one run of t frames; curves are 0-1 and empty where the run was too short."""
 
-    Attributes
-    ----------
-    probability : array of float 0-1, shape (t,)
-        Contrast probability of each frame, from which the interval is read: by the biLSTM, unless ``still``;
-        empty when the run was too short to read.
-    frame_probability : array of float 0-1, shape (t,)
-        The same by the frame classifier alone.
-    quality : array of float 0-1, shape (t,)
-        How clearly vessels stand out.
-    interval : (begin, end) or None
-        Inclusive frames.
-    candidates : array of int
-        The frames that go on to classification.
-    reason : str
-        Why there is no interval; empty when there is one.
-    sequence_probability : array of float 0-1, shape (t,)
-        By the biLSTM, even where ``still`` says that it has nothing to go by.
-    still : bool
-        Whether the run changes less than any that the biLSTM was trained on. Then the frame classifier,
-        which sees frames as they are, decides alone.
-    """
-
+    #: Contrast probability from which the interval is read: by the biLSTM, unless ``still``.
     probability: Float[np.ndarray, " t"]
-    frame_probability: Float[np.ndarray, " t"]
-    quality: Float[np.ndarray, " t"]
-    interval: tuple[int, int] | None
-    candidates: Int[np.ndarray, " k"]
-    reason: str
+    frame_probability: Float[np.ndarray, " t"]  #: By the frame classifier alone.
+    quality: Float[np.ndarray, " t"]  #: How clearly vessels stand out.
+    interval: tuple[int, int] | None  #: First and last frame.
+    candidates: Int[np.ndarray, " k"]  #: The frames that go on to classification.
+    reason: str  #: Why there is no interval; empty where there is one.
+    #: By the biLSTM, even where ``still`` says that it has nothing to go by.
     sequence_probability: Float[np.ndarray, " t"] = field(default_factory=lambda: np.zeros(0))
+    #: The run changes less than any that the biLSTM was trained on; the frame classifier decides alone.
     still: bool = False
 
 
@@ -83,7 +71,8 @@ def find_interval(frames: UInt8[Tensor, "t h w"], selector: FrameSelector) -> Fr
     count = len(frames)
     if count < MIN_FRAMES:
         reason = f"The run has {count} frames; at least {MIN_FRAMES} are needed to tell filling from wash-out."
-        return _no_finding(reason)
+        nothing = np.zeros(0)
+        return FrameFinding(nothing, nothing, nothing, None, np.zeros(0, dtype=np.int64), reason)
     settings = selector.settings
     with ThreadPoolExecutor(max_workers=1) as beside:
         curves = beside.submit(frame_curves, frames)
@@ -117,64 +106,30 @@ def is_still(model: Standardized, pooled: Float[Tensor, "t f"]) -> bool:
     return model.is_still(pooled[torch.from_numpy(resample_indices(len(pooled)))])
 
 
-def guarded_probability(
-    head: Standardized, model: Standardized, pooled: Float[Tensor, "t f"], device: str
-) -> Float[np.ndarray, " t"]:
-    """As ``sequence_probability``; where nothing changes, as ``frame_probability``.
-
-    Relative features of a run that is filled from its first frame to its last are noise around zero,
-    and so are those of a run without contrast: only the frames themselves tell one from the other.
-    """
-    if is_still(model, pooled):
-        return frame_probability(head, pooled, device)
-    return sequence_probability(model, pooled, device)
+def loaded(network: Standardized, weights: Mapping[str, Tensor]) -> Standardized:
+    """A network with stored weights, in evaluation mode."""
+    network.load_state_dict(weights)
+    return network.eval()
 
 
-def save_frame_selector(
-    store: Store, settings: FrameSelectionSettings, cnn: RunFolder, sequence: RunFolder
-) -> RunFolder:
-    """Put the clean arm's stages together where ``load_frame_selector`` finds them."""
-    folder = _folder(store)
+def export_selector(
+    cohort: Cohort, settings: FrameSelectionSettings, store: Store, cnn: RunFolder, sequence: RunFolder
+) -> None:
+    """Put the clean arm's networks into the profile's bundle, where ``load_frame_selector`` finds them."""
+    weights = {"head": cnn.load_weights("head_clean"), "sequence": sequence.load_weights("cnn_lstm_clean")}
     if settings.trainable == "all":
-        folder.save_weights("trunk", cnn.load_weights("trunk"))
-    folder.save_weights("head", cnn.load_weights("head"))
-    folder.save_weights("sequence", sequence.load_weights("clean"))
-    folder.save_json("trunk", {"digest": trunk_digest(settings)})
-    folder.finish(settings)
-    return folder
+        weights["trunk"] = cnn.load_weights("trunk_clean")
+    tested = split_patients(cohort, settings.train_patients, settings.seed)[1]
+    export_part(store, "frames", settings=settings, cohort=cohort, weights=weights, facts={"tested": tested})
 
 
-def load_frame_selector(store: Store) -> FrameSelector:
-    """The frame selector that notebook 02 trained in this profile, in evaluation mode.
-
-    Raises
-    ------
-    InputError
-        If it was not trained yet, or what is stored cannot be read.
-    """
-    folder = _folder(store)
-    if not folder.complete:
-        remedy = "Execute notebook 02 with this profile first"
-        raise InputError("no trained frame selector", file=f"results/{store.root.name}", remedy=remedy)
-    settings = FrameSelectionSettings.checked(folder.load_json("settings"))
-    if folder.load_json("trunk")["digest"] != trunk_digest(settings):
-        problem, remedy = "was trained on other xa weights", "Execute notebook 02 with this profile again"
-        raise InputError(problem, file=f"results/{store.root.name}", field="frame selector", remedy=remedy)
-    trunk = start_trunk(settings.trunk)
+def load_frame_selector(part: Part) -> FrameSelector:
+    """The frame selector of a bundle, from its part ``frames``, in evaluation mode."""
+    settings = FrameSelectionSettings.checked(part.settings)
+    trunk = start_trunk(settings)
     if settings.trainable == "all":
-        trunk.load_state_dict(folder.load_weights("trunk"))
+        trunk.load_state_dict(part.folder.load_weights("trunk"))
     width = trunk.channels[STAGES[-1]]
-    head = new_head(width, settings.seed)
-    sequence = new_sequence("cnn_lstm", width, settings)
-    head.load_state_dict(folder.load_weights("head"))
-    sequence.load_state_dict(folder.load_weights("sequence"))
-    return FrameSelector(FrameClassifier(trunk, "head").eval(), head.eval(), sequence.eval(), settings)
-
-
-def _folder(store: Store) -> RunFolder:
-    return RunFolder(store.root / "models" / "frame_selector")
-
-
-def _no_finding(reason: str) -> FrameFinding:
-    nothing = np.zeros(0)
-    return FrameFinding(nothing, nothing, nothing, None, np.zeros(0, dtype=np.int64), reason)
+    head = loaded(new_head(width, settings.seed), part.folder.load_weights("head"))
+    sequence = loaded(new_sequence("cnn_lstm", width, settings), part.folder.load_weights("sequence"))
+    return FrameSelector(FrameClassifier(trunk, "head").eval(), head, sequence, settings)

@@ -1,4 +1,4 @@
-"""Which patients train, and which of their frames the frame classifier sees."""
+"""Which patients train, which choose a checkpoint, and which frames the frame classifier sees."""
 
 from __future__ import annotations
 
@@ -27,40 +27,20 @@ def contrast_truth(run: pd.Series) -> Bool[np.ndarray, " t"]:
 def sample_frames(
     truth: Bool[np.ndarray, " t"], per_part: int, belt: int
 ) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
-    """Frames of one run for the frame classifier: inside its interval, before it and after it.
+    """Increasing frames of one run inside its interval (1), before it and after it (0), evenly spread.
 
-    Frames next to a border are left out, since there filling is a matter of degree: a belt of
-    ``belt`` frames outside each border, or half of what the run has there when it is short.
-
-    Parameters
-    ----------
-    truth : array of bool, shape (t,)
-        True inside the contrast interval, which is one stretch.
-    per_part : int
-        How many frames of each part, evenly spread; fewer where a part is shorter.
-    belt : int
-        Unused frames on the outer side of each border.
-
-    Returns
-    -------
-    frames, targets : arrays of int, shape (k,)
-        Increasing frame indices, and 1 inside the interval, 0 outside.
+    Filling is a matter of degree near a border, so a belt of ``belt`` frames outside each is left out, or half of
+    what the run has there when it is short. A run without contrast gives ``2 * per_part`` frames, all 0.
     """
     inside = np.flatnonzero(truth)
     if inside.size == 0:
         frames = _spread(0, truth.size - 1, 2 * per_part)
         return frames, np.zeros_like(frames)
-    begin, end = int(inside[0]), int(inside[-1])
-    after = truth.size - 1 - end
-    last_before = begin - 1 - min(belt, begin // 2)
-    first_after = end + 1 + min(belt, after // 2)
-    parts = [
-        _spread(0, last_before, per_part),
-        _spread(begin, end, per_part),
-        _spread(first_after, truth.size - 1, per_part),
-    ]
-    targets = [np.full(part.size, label) for part, label in zip(parts, (0, 1, 0), strict=True)]
-    return np.concatenate(parts), np.concatenate(targets)
+    begin, end, last = int(inside[0]), int(inside[-1]), truth.size - 1
+    before = _spread(0, begin - 1 - min(belt, begin // 2), per_part)
+    after = _spread(end + 1 + min(belt, (last - end) // 2), last, per_part)
+    frames = np.concatenate([before, _spread(begin, end, per_part), after])
+    return frames, truth[frames].astype(int)
 
 
 def sampled_frames(manifest: pd.DataFrame, per_part: int, belt: int) -> pd.DataFrame:
@@ -76,15 +56,9 @@ def sampled_frames(manifest: pd.DataFrame, per_part: int, belt: int) -> pd.DataF
 def split_patients(cohort: Cohort, train_patients: int | None, seed: int) -> tuple[list[str], list[str]]:
     """Training and test patients of frame selection: sorted, disjoint, never too few.
 
-    Parameters
-    ----------
-    cohort : Cohort
-    train_patients : int or None
-        None takes the column ``set`` of ``patients.csv`` (``frame_train``, ``frame_test``). A number
-        draws as many training patients, those of ``frame_train`` before those of no set before those
-        of ``frame_test``; everyone else is tested.
-    seed : int
-        Of the draw.
+    ``None`` takes the column ``set`` of ``patients.csv`` (``frame_train``, ``frame_test``). A number draws as many
+    training patients by ``seed``, those of ``frame_train`` before those of no set before those of ``frame_test``;
+    everyone else is tested.
 
     Raises
     ------
@@ -93,15 +67,13 @@ def split_patients(cohort: Cohort, train_patients: int | None, seed: int) -> tup
     """
     known = sorted(set(cohort.manifest.patient_id))
     sets = cohort.patients.set_index("patient_id")["set"] if "set" in cohort.patients else pd.Series(dtype=object)
-    of = {patient: sets.get(patient) for patient in known}
     if train_patients is None:
-        train = [patient for patient in known if of[patient] == "frame_train"]
-        test = [patient for patient in known if of[patient] == "frame_test"]
+        train, test = ([own for own in known if sets.get(own) == name] for name in ("frame_train", "frame_test"))
     else:
         shuffled = [known[place] for place in np.random.default_rng(seed).permutation(len(known))]
         rank = {"frame_train": 0, "frame_test": 2}
-        chosen = sorted(shuffled, key=lambda patient: rank.get(str(of[patient]), 1))[:train_patients]
-        train, test = sorted(chosen), sorted(set(known) - set(chosen))
+        train = sorted(sorted(shuffled, key=lambda own: rank.get(str(sets.get(own)), 1))[:train_patients])
+        test = sorted(set(known) - set(train))
     if len(train) < 2 or not test:
         problem = f"{len(train)} training and {len(test)} test patients for frame selection"
         remedy = "Set train_patients to 2 or more, and fewer than there are patients"
@@ -110,28 +82,35 @@ def split_patients(cohort: Cohort, train_patients: int | None, seed: int) -> tup
     return train, test
 
 
-def inner_patients(train: Sequence[str], share: float, seed: int) -> list[str]:
-    """The training patients that are set aside to choose a checkpoint: at least one, never all."""
-    count = min(max(1, round(share * len(train))), len(train) - 1)
-    chosen = np.random.default_rng([seed, 1]).permutation(len(train))[:count]
-    return [sorted(train)[index] for index in sorted(chosen)]
+def inner_folds(train: Sequence[str], share: float, seed: int, members: int = 1) -> list[list[str]]:
+    """The training patients that choose the checkpoint of each member.
 
-
-def inner_folds(train: Sequence[str], share: float, seed: int, members: int) -> list[list[str]]:
-    """The inner patients of each member: disjoint parts of all training patients; ``inner_patients`` for one member.
+    One member has a share of them, at least one and never all; several have disjoint parts of all of them.
 
     Raises
     ------
     LabelError
         If there are fewer training patients than members.
     """
-    if members == 1:
-        return [inner_patients(train, share, seed)]
     if members > len(train):
         problem, remedy = f"{members} members for {len(train)} training patients", "Ask for fewer members"
         raise LabelError(problem, field="members", remedy=remedy)
     shuffled = np.random.default_rng([seed, 1]).permutation(sorted(train))
+    if members == 1:
+        shuffled = shuffled[: min(max(1, round(share * len(train))), len(train) - 1)]
     return [sorted(part.tolist()) for part in np.array_split(shuffled, members)]
+
+
+def inner_samples(samples: pd.DataFrame, share: float, seed: int, *, by_patient: bool) -> Bool[np.ndarray, " n"]:
+    """Which sampled frames choose the checkpoint of stage 1.
+
+    By patient: all frames of the inner patients. Else, as published, frames drawn one by one, so that neighbours
+    of the same run stand on both sides.
+    """
+    if by_patient:
+        return samples.patient_id.isin(inner_folds(sorted(set(samples.patient_id)), share, seed)[0]).to_numpy()
+    drawn = np.random.default_rng([seed, 2]).permutation(len(samples))[: max(1, round(share * len(samples)))]
+    return np.isin(np.arange(len(samples)), drawn)
 
 
 def _spread(first: int, last: int, count: int) -> Int[np.ndarray, " k"]:

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from torch import Tensor
 
-from cag.chapters.frames.baselines import apply_calibration, calibrate, change_interval, constant_prior
+from cag.chapters.frames.baselines import baseline_intervals
 from cag.chapters.frames.candidates import choose_candidates, image_quality, middle_frames
-from cag.chapters.frames.features import Standardized, compute_features
-from cag.chapters.frames.networks import new_head, train_cnn
 from cag.chapters.frames.reading import (
+    export_selector,
     frame_probability,
-    guarded_probability,
-    save_frame_selector,
+    is_still,
+    loaded,
     sequence_probability,
 )
 from cag.chapters.frames.sampling import contrast_truth, split_patients
-from cag.chapters.frames.sequences import new_sequence, train_sequence
-from cag.chapters.frames.settings import ARMS, Arm, FrameSelectionSettings, SequenceModel
-from cag.chapters.store import RunFolder, Store
-from cag.chapters.tasks import Task, run_tasks
+from cag.chapters.frames.settings import (
+    ARMS,
+    Arm,
+    CnnSettings,
+    FrameSelectionSettings,
+    SequenceSettings,
+    features_of,
+    only,
+)
+from cag.chapters.frames.training import SEQUENCES, new_head, new_sequence, run_features, train_cnn, train_sequences
+from cag.chapters.store import RunFolder, Store, run_tasks
 from cag.data.cohort import Cohort
 from cag.networks.frame_selector import interval_from_probabilities
-from cag.settings import Settings
-
-Interval = tuple[int, int] | None
-Reader = Callable[[Standardized, Tensor, str], Float[np.ndarray, " t"]]
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class _Found:
     run_id: str
     arm: Arm
     method: str
-    interval: Interval
-    probability: Float[np.ndarray, " t"] | None
+    interval: tuple[int, int] | None
+    probability: Float[np.ndarray, " t"] | None = None
 
 
 def run_frame_selection(cohort: Cohort, settings: FrameSelectionSettings, store: Store) -> FrameSelectionTables:
@@ -63,108 +63,58 @@ def run_frame_selection(cohort: Cohort, settings: FrameSelectionSettings, store:
         If the cohort has no contrast intervals, or too few patients for a split.
     """
     cohort.require("contrast")
-    train, test = split_patients(cohort, settings.train_patients, settings.seed)
-    manifest = cohort.manifest
-    train_runs, test_runs = (manifest[manifest.patient_id.isin(side)] for side in (train, test))
-    work = _Work(cohort, settings, store)
-    found = [*_network_findings(work, test_runs), *_baseline_findings(work, train_runs, test_runs)]
-    save_frame_selector(store, settings, work.cnn("clean"), work.sequence("clean", "cnn_lstm"))
+    sides = split_patients(cohort, settings.train_patients, settings.seed)
+    train, test = (cohort.manifest[cohort.manifest.patient_id.isin(side)] for side in sides)
+    cnn = run_tasks("frame_cnn", train_cnn, [only(CnnSettings, settings)], cohort, store)[0]
+    sequence = run_tasks("frame_sequence", train_sequences, [only(SequenceSettings, settings)], cohort, store)[0]
+    features = run_features(cohort, features_of(settings, trained=settings.trainable == "all"), store)
+    export_selector(cohort, settings, store, cnn, sequence)
+    curves = {str(run): rows.sort_values("frame") for run, rows in features.load_table("curves").groupby("run_id")}
+    found = [*_network_findings(settings, cnn, sequence, features, test)]
+    found += [_Found(run, "clean", name, interval) for run, name, interval in baseline_intervals(curves, train, test)]
     tables = {
-        "frames": _frame_table(found, test_runs),
-        "runs": _run_table(found, test_runs),
-        "candidates": _candidate_table(found, test_runs, work.curves(), settings.candidates),
+        "frames": _frame_table(found, test),
+        "runs": _run_table(found, test),
+        "candidates": _candidate_table(found, test, curves, settings.candidates),
     }
-    return FrameSelectionTables(
-        **{name: store.publish(f"frame_selection_{name}", table) for name, table in tables.items()}
-    )
+    return FrameSelectionTables(**{n: store.publish(f"frame_selection_{n}", table) for n, table in tables.items()})
 
 
-class _Work:
-    """The experiment's pieces of work, each done once and found again in the store."""
-
-    def __init__(self, cohort: Cohort, settings: FrameSelectionSettings, store: Store) -> None:
-        self.cohort, self.settings, self.store = cohort, settings, store
-
-    def cnn(self, arm: Arm) -> RunFolder:
-        """Stage 1 of an arm; a frozen trunk's features must be there first."""
-        frozen = self.features(arm) if self.settings.trainable == "head" else None
-        return self._do("frame_cnn", self.settings.cnn(arm), partial(train_cnn, features=frozen))
-
-    def features(self, arm: Arm) -> RunFolder:
-        """Features and curves; with a trained trunk, stage 1 must be there first."""
-        trained = self.cnn(arm) if self.settings.trainable == "all" else None
-        return self._do("frame_features", self.settings.features(arm), partial(compute_features, trained=trained))
-
-    def sequence(self, arm: Arm, model: SequenceModel) -> RunFolder:
-        """Stage 2 of an arm."""
-        task = partial(train_sequence, features=self.features(arm))
-        return self._do("frame_sequence", self.settings.sequence(arm, model), task)
-
-    def curves(self) -> dict[str, pd.DataFrame]:
-        """Vesselness and darkness of every frame, by run."""
-        table = self.features("clean").load_table("curves")
-        return {str(run_id): rows.sort_values("frame") for run_id, rows in table.groupby("run_id")}
-
-    def _do(self, kind: str, settings: Settings, work: Callable[..., None]) -> RunFolder:
-        task = Task(kind, settings, partial(work, device=self.settings.device))
-        return run_tasks([task], self.cohort, self.store, progress=False)[0]
-
-
-def _network_findings(work: _Work, runs: pd.DataFrame) -> Iterator[_Found]:
-    """All networks on all test runs; the temporal convolution was not published, so it has one arm."""
-    device = work.settings.device
+def _network_findings(
+    settings: FrameSelectionSettings, cnn: RunFolder, sequence: RunFolder, features: RunFolder, runs: pd.DataFrame
+) -> Iterator[_Found]:
+    """All networks on all test runs; in the clean arm the frame classifier decides where nothing changes."""
+    device, seed, rule = features.store.device, settings.seed, settings.interval_rule
     for arm in ARMS:
-        features = work.features(arm).load_weights("features")
-        width = next(iter(features.values())).shape[1]
-        rule = work.settings.interval_rule(arm)
-        head = new_head(width, work.settings.seed)
-        head.load_state_dict(work.cnn(arm).load_weights("head"))
-        head.eval()
-        models: dict[str, tuple[Standardized, Reader]] = {"cnn": (head, frame_probability)}
-        sequence_models: tuple[SequenceModel, ...] = ("cnn_lstm", "tcn") if arm == "clean" else ("cnn_lstm",)
-        read_sequence = partial(guarded_probability, head) if arm == "clean" else sequence_probability
-        for name in sequence_models:
-            model = new_sequence(name, width, work.settings)
-            model.load_state_dict(work.sequence(arm, name).load_weights(arm))
-            models[name] = (model.eval(), read_sequence)
+        pooled = features.load_weights(arm if settings.trainable == "all" else "clean")
+        width = next(iter(pooled.values())).shape[1]
+        head = loaded(new_head(width, seed), cnn.load_weights(f"head_{arm}"))
+        models = {
+            name: loaded(new_sequence(name, width, settings), sequence.load_weights(f"{name}_{arm}"))
+            for name, arms in SEQUENCES.items()
+            if arm in arms
+        }
         for run_id in runs.run_id:
-            pooled = features[run_id].float()
-            for method, (model, read) in models.items():
-                probability = read(model, pooled, device)
-                yield _Found(run_id, arm, method, interval_from_probabilities(probability, rule), probability)
-
-
-def _baseline_findings(work: _Work, train: pd.DataFrame, test: pd.DataFrame) -> Iterator[_Found]:
-    """Change points of both curves and the constant prior, calibrated on the training patients."""
-    curves = work.curves()
-    for method in ("vesselness", "darkness"):
-        calibration = calibrate([change_interval(curves[run][method].to_numpy()) for run in train.run_id], train)
-        for run_id, count in zip(test.run_id, test.n_frames, strict=True):
-            change = change_interval(curves[run_id][method].to_numpy())
-            yield _Found(run_id, "clean", method, apply_calibration(change, calibration, int(count)), None)
-    first, last = constant_prior(train)
-    for run_id, count in zip(test.run_id, test.n_frames, strict=True):
-        interval = round(first * (int(count) - 1)), round(last * (int(count) - 1))
-        yield _Found(run_id, "clean", "prior", interval, None)
+            own = pooled[run_id].float()
+            said = {"cnn": frame_probability(head, own, device)}
+            for name, model in models.items():
+                alone = arm == "clean" and is_still(model, own)
+                said[name] = said["cnn"] if alone else sequence_probability(model, own, device)
+            for method, probability in said.items():
+                yield _Found(run_id, arm, method, interval_from_probabilities(probability, rule(arm)), probability)
 
 
 def _frame_table(found: list[_Found], runs: pd.DataFrame) -> pd.DataFrame:
     """``run_id, patient_id, frame, arm, method, probability, truth`` of every method with probabilities."""
-    by_id = runs.set_index("run_id", drop=False)
-    truth = {run_id: contrast_truth(run).astype(int) for run_id, run in by_id.iterrows()}
-    parts = [
-        pd.DataFrame({"frame": np.arange(len(one.probability)), "probability": one.probability}).assign(
-            run_id=one.run_id,
-            patient_id=by_id.patient_id[one.run_id],
-            arm=one.arm,
-            method=one.method,
-            truth=truth[one.run_id],
-        )
-        for one in found
-        if one.probability is not None
-    ]
-    columns = ["run_id", "patient_id", "frame", "arm", "method", "probability", "truth"]
-    return pd.concat(parts, ignore_index=True)[columns]
+    by_id = {str(run.run_id): run for _, run in runs.iterrows()}
+    parts = []
+    for one in found:
+        if one.probability is not None:
+            run = by_id[one.run_id]
+            values = {"frame": np.arange(len(one.probability)), "arm": one.arm, "method": one.method}
+            values |= {"probability": one.probability, "truth": contrast_truth(run).astype(int)}
+            parts.append(pd.DataFrame({"run_id": one.run_id, "patient_id": run.patient_id, **values}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _run_table(found: list[_Found], runs: pd.DataFrame) -> pd.DataFrame:
@@ -186,18 +136,13 @@ def _candidate_table(
     by_id = {str(run.run_id): run for _, run in runs.iterrows()}
     parts = []
     for one in found:
-        run = by_id[one.run_id]
-        quality = image_quality(curves[one.run_id].vesselness.to_numpy())
+        run, quality = by_id[one.run_id], image_quality(curves[one.run_id].vesselness.to_numpy())
         probability = np.ones(len(quality)) if one.probability is None else one.probability
-        truth = contrast_truth(run)
-        choices = {
-            "quality": choose_candidates(probability, quality, one.interval, count),
-            "middle": middle_frames(one.interval, count),
-        }
-        for name, frames in choices.items():
-            values = {"frame": frames, "quality": quality[frames], "inside": truth[frames]}
-            values["probability"] = probability[frames] if one.probability is not None else np.nan
-            keys = {"run_id": one.run_id, "patient_id": run.patient_id, "arm": one.arm, "method": one.method}
-            parts.append(pd.DataFrame(values).assign(**keys, chosen_by=name))
-    columns = ["run_id", "patient_id", "arm", "method", "chosen_by", "frame", "probability", "quality", "inside"]
-    return pd.concat([part for part in parts if len(part)], ignore_index=True)[columns]
+        chosen = choose_candidates(probability, quality, one.interval, count)
+        for name, frames in {"quality": chosen, "middle": middle_frames(one.interval, count)}.items():
+            values = {"run_id": one.run_id, "patient_id": run.patient_id, "arm": one.arm, "method": one.method}
+            values |= {"chosen_by": name, "frame": frames}
+            values |= {"probability": np.nan if one.probability is None else probability[frames]}
+            values |= {"quality": quality[frames], "inside": contrast_truth(run)[frames]}
+            parts.append(pd.DataFrame(values))
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)

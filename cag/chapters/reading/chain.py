@@ -11,7 +11,7 @@ import torch
 from cag.anatomy import VIEWS, view_from_angles
 from cag.chapters.classification.tables import labeled_frames, outputs_of, system
 from cag.chapters.classification.training import CellSettings
-from cag.chapters.frames.settings import SequenceSettings
+from cag.chapters.frames.settings import SequenceSettings, features_of, only
 from cag.chapters.reading.models import ReadingModels
 from cag.chapters.reading.reading import ReadingSettings
 from cag.chapters.reading.run import TrunkMaps, probabilities
@@ -57,8 +57,10 @@ def end_to_end(cohort: Cohort, models: ReadingModels, settings: ReadingSettings)
     selection = models.selector.settings
     chain = ChainSettings(
         classifier=next(cell for (system, _, _), cell in models.cells.items() if system == 2),
-        sequence=selection.sequence("clean", "cnn_lstm"),
-        triage=TriageSettings(features=selection.features("clean"), folds=models.folds, seed=models.seed),
+        sequence=only(SequenceSettings, selection),
+        triage=TriageSettings(
+            features=features_of(selection, trained=selection.trainable == "all"), folds=models.folds, seed=models.seed
+        ),
         frames_per_run=settings.chain_frames,
     )
     work = partial(_score, models=models)

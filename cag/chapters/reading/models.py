@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from cag.anatomy import THREE_CATEGORIES, TWO_CATEGORIES
+from cag.chapters.bundle import load_part
 from cag.chapters.classification.training import (
     CellSettings,
     ClassificationSettings,
@@ -173,7 +174,7 @@ def load_models(results: Path, *, device: str = "auto", store: Store | None = No
         remedy = "Run `make study`, or name the results folder of a study that was run"
         raise InputError("is not a results folder", file=results.name, remedy=remedy)
     store = store or Store(results)
-    selector = load_frame_selector(store)
+    selector = load_frame_selector(load_part(store.root, "frames"))
     stage, localization = load_stage(store, "classification"), load_stage(store, "localization")
     settings = ClassificationSettings.checked(stage.settings)
     triage = load_triage(store, selector.settings, stage.cohort_digest, folds=settings.folds, seed=settings.seed)

@@ -13,8 +13,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from cag.anatomy import NO_STANDARD_VIEW, VIEWS, Artery, view_from_angles
-from cag.chapters.frames.features import pooled_features
 from cag.chapters.frames.reading import FrameFinding, find_interval
+from cag.chapters.frames.training import pooled_features
 from cag.chapters.reading.models import ReadingModels
 from cag.chapters.reading.triage import angle_class
 from cag.data.dicom import Cine

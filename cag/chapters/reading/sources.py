@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cag.chapters.bundle import load_part
 from cag.chapters.frames.reading import load_frame_selector
 from cag.chapters.reading.models import ReadingModels, load_models
 from cag.chapters.reading.reading import ReadingSettings
@@ -37,7 +38,7 @@ def open_networks(settings: ReadingSettings, cohort: Cohort, store: Store) -> tu
         remedy = f"Set it to {stage['weights']}, or train the other notebooks with {settings.weights}"
         problem = f"{settings.weights!r}, but the networks of this profile started from {stage['weights']!r}"
         raise SettingsError(problem, field="weights", remedy=remedy)
-    selection = load_frame_selector(store).settings
+    selection = load_frame_selector(load_part(store.root, "frames")).settings
     triage = train_triage(cohort, store, selection, folds=stage["folds"], seed=stage["seed"])
     own = store if settings.models_path.resolve() == store.root.resolve() else None
     return load_models(settings.models_path, device=settings.device, store=own), triage

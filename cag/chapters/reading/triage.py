@@ -17,7 +17,8 @@ from torch import Tensor
 
 from cag.anatomy import ARTERIES, NO_STANDARD_VIEW, view_from_angles
 from cag.chapters.classification.samples import contrast_frames
-from cag.chapters.frames.settings import FeatureSettings, FrameSelectionSettings
+from cag.chapters.frames.settings import FeatureSettings, FrameSelectionSettings, features_of
+from cag.chapters.frames.training import run_features
 from cag.chapters.store import RunFolder, Store
 from cag.chapters.tasks import Task, run_tasks
 from cag.data.cohort import Cohort
@@ -116,8 +117,10 @@ def train_triage(
         If the cohort knows no artery or no contrast interval.
     """
     cohort.require("artery", "contrast")
-    settings = TriageSettings(features=selection.features("clean"), folds=folds, seed=seed)
-    features = store.folder("frame_features", settings.features, cohort.digest())
+    settings = TriageSettings(
+        features=features_of(selection, trained=selection.trainable == "all"), folds=folds, seed=seed
+    )
+    features = run_features(cohort, settings.features, store)
     work = partial(_train, features=features)
     folder = run_tasks([Task(KIND, settings, work)], cohort, store, progress=False)[0]
     return store.publish("artery_triage", folder.load_table("predictions"))
@@ -133,7 +136,9 @@ def load_triage(
     InputError
         If it was not trained yet.
     """
-    settings = TriageSettings(features=selection.features("clean"), folds=folds, seed=seed)
+    settings = TriageSettings(
+        features=features_of(selection, trained=selection.trainable == "all"), folds=folds, seed=seed
+    )
     folder = store.folder(KIND, settings, cohort_digest)
     if not folder.complete:
         remedy = "Execute notebook 07 with this profile first"
@@ -143,7 +148,7 @@ def load_triage(
 
 def _train(cohort: Cohort, settings: TriageSettings, folder: RunFolder, *, features: RunFolder) -> None:
     """Fit one classifier a fold on the other folds' patients and read the fold's own runs."""
-    pooled = features.load_weights("features")
+    pooled = features.load_weights("clean")
     runs = cohort.manifest.dropna(subset=["artery", "contrast_begin", "contrast_end"])
     rows = [_rows(pooled, run, settings.frames_per_run) for _, run in runs.iterrows()]
     counts = [len(row) for row in rows]

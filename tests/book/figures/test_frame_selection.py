@@ -1,4 +1,4 @@
-"""Figures and tables of frame selection, drawn from small tables."""
+"""Numbers, figures and tables of frame selection, from small tables."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 
 from cag.book.figures import frame_selection as figures
-from cag.book.figures import frame_tables as tables
 from cag.book.figures.cine_player import cine_player, show_interactive
 from cag.book.figures.style import panels
-from cag.chapters.frames import candidate_scores, scores
+from cag.chapters.frames import scores
+from cag.metrics.frame_selection import run_errors
+from cag.metrics.measured import of_frame_selection
+from cag.metrics.tables import stratified_table
 
 
 @pytest.fixture(scope="module")
@@ -37,72 +39,55 @@ def runs() -> pd.DataFrame:
 
 
 def test_method_table_lists_methods_in_order_with_intervals(runs: pd.DataFrame) -> None:
-    estimates = scores.method_estimates(runs, resamples=50, seed=0)
-    table = tables.method_table(estimates)
-    assert table.Arm.tolist() == ["clean"] * 6 + ["as published"] * 2
-    assert table.Method.tolist()[:6] == list(figures.METHOD_NAMES.values())
-    assert table["Within 3 frames"].str.match(r"^0\.\d\d \(0\.\d\d to \d\.\d\d\)$").all()
+    by, rng = ["arm", "method"], np.random.default_rng(0)
+    estimates = stratified_table(runs, of_frame_selection, by=by, n=20, rng=rng)
+    clean = estimates[estimates.arm == "clean"]
+    table = figures.method_table(clean, ["end_error", "acceptance_rate"])
+    assert table.columns.tolist() == ["method", "end_error", "acceptance_rate"]
+    assert table.method.tolist() == list(figures.METHOD_NAMES.values())
+    assert table.acceptance_rate.str.match(r"^0\.\d\d \(0\.\d\d to \d\.\d\d\)$").all()
 
 
-def test_headline_and_verdict_are_those_of_the_tables(runs: pd.DataFrame) -> None:
-    estimates = scores.method_estimates(runs, resamples=50, seed=0)
-    compared = scores.against_best_baseline(runs, estimates, resamples=50, seed=0)
-    difference = scores.headline(estimates)["acceptance_rate"].value - compared["baseline_acceptance_rate"].value
-    assert compared["baseline_difference"].value == pytest.approx(difference)
-    assert "borders" in str(compared["baseline_verdict"])
-    assert scores.test_counts(runs) == {
-        "test_patients": 6,
-        "test_runs": 12,
-        "runs_without_contrast": 1,
-        "runs_censored": 1,
-        "runs_short": 0,
-    }
-
-
-def test_each_border_has_its_own_best_method_without_a_network() -> None:
+def test_each_metric_has_its_own_best_method_without_a_network() -> None:
     rows = [
-        ("clean", method, f"acceptance_rate_{border}", value, value - 0.1, value + 0.1, 6)
+        ("clean", method, f"acceptance_rate_{border}", value)
         for method, begin, end in (("vesselness", 0.6, 0.5), ("prior", 0.4, 0.7), ("cnn_lstm", 0.9, 0.9))
         for border, value in (("begin", begin), ("end", end))
     ]
-    estimates = pd.DataFrame(rows, columns=["arm", "method", "metric", "value", "low", "high", "n_groups"])
-    best = scores.best_by_border(estimates)
-    assert (best["baseline_begin_method"], best["baseline_begin_rate"].value) == (scores.BASELINES["vesselness"], 0.6)
-    assert (best["baseline_end_method"], best["baseline_end_rate"].value) == (scores.BASELINES["prior"], 0.7)
+    estimates = pd.DataFrame(rows, columns=["arm", "method", "metric", "value"])
+    assert scores.best_baseline(estimates, "acceptance_rate_begin") == "vesselness"
+    assert scores.best_baseline(estimates, "acceptance_rate_end") == "prior"
 
 
-def test_subgroups_and_optimism_have_a_row_each(runs: pd.DataFrame) -> None:
-    groups = tables.subgroup_table(scores.subgroup_estimates(runs, resamples=20, seed=0))
-    assert set(groups.By) == {"artery", "view", "frame rate", "contrast", "end"}
-    assert groups[groups.By == "contrast"].Runs.sum() == 12
-    differences = scores.optimism(runs, ("cnn_lstm", "cnn"), resamples=20, seed=0)
-    assert tables.difference_table(differences).Method.tolist() == ["CNN + biLSTM", "CNN, frame by frame"]
-
-
-def test_candidate_table_sets_both_ways_beside_each_other() -> None:
-    rows = [
-        ("P1", "clean", "cnn", way, inside) for way in ("quality", "middle") for inside in (True, True, False, True)
-    ]
-    candidates = pd.DataFrame(rows, columns=["patient_id", "arm", "method", "chosen_by", "inside"])
-    table = tables.candidate_table(candidate_scores.candidate_estimates(candidates, resamples=5, seed=0))
-    assert table.shape == (1, 3) and table.iloc[0, 1].startswith("0.75") and table.iloc[0, 2].startswith("0.75")
+def test_a_difference_is_that_of_the_two_values_and_nothing_with_itself(runs: pd.DataFrame) -> None:
+    own, other = ("clean", "cnn_lstm"), ("clean", "prior")
+    values = {
+        side: float(of_frame_selection(scores.method_runs(runs, *side)).metrics(np.ones((1, 12)))["end_error"][0])
+        for side in (own, other)
+    }
+    table = scores.method_difference(runs, own, other, n=20, seed=0).set_index("metric")
+    assert table.value["end_error"] == pytest.approx(values[own] - values[other])
+    same = scores.method_difference(runs, own, own, n=20, seed=0).dropna(subset="value")
+    assert len(same) and (same[["value", "low", "high"]] == 0).all(axis=None)
 
 
 def test_candidates_are_compared_on_the_same_patients() -> None:
     rows = [
         (f"P{patient}", "clean", method, "quality", frame < inside)
         for patient in range(6)
-        for method, inside in (("cnn_lstm", 4), ("vesselness", 3), ("darkness", 1))
+        for method, inside in (("cnn_lstm", 4), ("vesselness", 3))
         for frame in range(4)
     ]
     candidates = pd.DataFrame(rows, columns=["patient_id", "arm", "method", "chosen_by", "inside"])
-    compared = candidate_scores.candidates_against_baselines(candidates, resamples=20, seed=0)
-    difference = compared["candidates_difference"]
-    assert compared["candidates_baseline"] == scores.BASELINES["vesselness"]
+    difference = scores.inside_difference(candidates, "cnn_lstm", "vesselness", n=20, seed=0)
     assert (difference.value, difference.low, difference.high) == pytest.approx((0.25, 0.25, 0.25))
-    assert "at least as often" in str(compared["candidates_verdict"])
-    worse = candidate_scores.candidates_against_baselines(candidates, resamples=20, seed=0, method="darkness")
-    assert "less often" in str(worse["candidates_verdict"])
+
+
+def test_every_run_is_in_one_group_of_each_kind(runs: pd.DataFrame) -> None:
+    groups = scores.subgroup_estimates(runs, n=20, seed=0)
+    sizes = groups.drop_duplicates(["by", "group"]).groupby("by").n_rows.sum()
+    assert sizes.to_dict() == dict.fromkeys(["artery", "view", "frame rate", "contrast", "end"], 12)
+    assert {"no contrast", "5-29 frames"} == set(groups[groups.by == "contrast"].group)
 
 
 def test_examples_are_the_best_the_median_and_the_worst(runs: pd.DataFrame) -> None:
@@ -111,25 +96,33 @@ def test_examples_are_the_best_the_median_and_the_worst(runs: pd.DataFrame) -> N
     assert examples.title.iloc[2].endswith("no interval found")
     frames = pd.concat(pd.DataFrame({"run_id": run, "frame": range(60), "probability": 0.5}) for run in examples.run_id)
     candidates = pd.DataFrame({"run_id": examples.run_id.iloc[:1], "frame": [25]})
-    figure = figures.plot_examples(examples, frames, candidates)
-    assert len(figure.axes) == 3
+    assert len(figures.plot_examples(examples, frames, candidates).axes) == 3
 
 
 def test_error_and_acceptance_figures_draw_every_method(runs: pd.DataFrame) -> None:
-    errors = {name: scores.method_errors(runs, "clean", name) for name in figures.METHOD_NAMES}
-    ax = figures.plot_acceptance_curves(errors).axes[0]
-    lines = [line for line in ax.lines if len(line.get_xdata()) > 2]
-    assert len(lines) == 6
-    assert all((np.diff(line.get_ydata()) >= 0).all() for line in lines)
+    errors = {name: run_errors(scores.method_runs(runs, "clean", name)) for name in figures.METHOD_NAMES}
+    lines = [line for line in figures.plot_acceptance(errors).axes[0].lines if len(line.get_xdata()) > 2]
+    assert len(lines) == 6 and all((np.diff(line.get_ydata()) >= 0).all() for line in lines)
     assert len(figures.plot_errors(errors).axes) == 2
     _, axes = panels(1, 1)
-    figures.plot_probability(axes[0, 0], np.linspace(0, 1, 10), None, None)
-    assert axes[0, 0].get_xlim() == (-0.5, 9.5)
+    assert figures.plot_probability(axes[0, 0], np.linspace(0, 1, 10), None, None).get_xlim() == (-0.5, 9.5)
 
 
-def test_candidate_frames_are_shown_with_their_numbers() -> None:
-    figure = figures.plot_candidates(np.zeros((7, 16, 16), np.uint8), list(range(7)), [0.5] * 7)
-    assert [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes][:2] == ["frame 0: 0.50", "frame 1: 0.50"]
+def test_frames_are_shown_with_their_titles() -> None:
+    figure = figures.plot_frames(np.zeros((7, 16, 16), np.uint8), [f"frame {number}" for number in range(7)])
+    titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
+    assert titles == [*(f"frame {number}" for number in range(7)), "", "", ""]
+
+
+def test_a_run_is_shown_with_three_frames_of_what_was_found() -> None:
+    frames = np.zeros((10, 8, 8), np.uint8)
+    found = figures.ShownRun("run", frames, np.linspace(0, 1, 10), (5, 9), (4, 8), np.array([6]))
+    too_short = figures.ShownRun("short", frames[:5], np.zeros(0), None, None)
+    axes = figures.plot_runs([found, too_short]).axes
+    titles = [ax.get_title(loc="left") or ax.get_title() for ax in axes]
+    assert titles == ["run", "frame 4", "frame 6", "frame 8", "short", "frame 0", "frame 2", "frame 4"]
+    (title,) = [ax.get_title() or ax.get_title(loc="left") for ax in figures.plot_runs([]).axes][:1]
+    assert "No run" in title
 
 
 def test_cine_player_is_small_and_moves_along(monkeypatch: pytest.MonkeyPatch) -> None:
