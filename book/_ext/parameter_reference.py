@@ -32,7 +32,7 @@ SHARED = {
     "batch_size": "samples a step of training",
     "learning_rate": "step of the optimizer (Adam)",
     "clip_norm": "largest norm of the gradients of a step; 0 leaves them as they are",
-    "backbone": "``inception_v3``, or another convolutional classifier of torchvision",
+    "backbone": "``inception_v3``, ``efficientnet_lite0``, or another convolutional network of torchvision",
     "head": "head of the classifiers: the published one with attention, or a plain one",
     "schedule": "learning rate over training: constant as published, or one cycle",
     "cam_method": "how the activation map is made",

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pytorch_grad_cam import GradCAM, HiResCAM, LayerCAM
-from pytorch_grad_cam.base_cam import BaseCAM
 from skimage.measure import label, regionprops
 from torch import Tensor, nn
 
@@ -18,19 +16,6 @@ from cag.networks.classifier import StenosisClassifier
 from cag.networks.trunk import STAGES, Trunk
 
 CamMethod = Literal["gradcam", "hirescam", "layercam"]
-_METHODS: dict[str, type[BaseCAM]] = {"gradcam": GradCAM, "hirescam": HiResCAM, "layercam": LayerCAM}
-
-
-class _HeadOnMaps(nn.Module):
-    """The classifier's head behind a layer whose output is the map itself."""
-
-    def __init__(self, head: nn.Module) -> None:
-        super().__init__()
-        self.map = nn.Identity()
-        self.head = head
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return self.head(self.map(maps))
 
 
 def class_activation(
@@ -57,37 +42,34 @@ def class_activation(
         although the network's convolutions are unpadded.
     """
     was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            maps = model.maps(images).float()
-        coarse = activation_from_maps(model.head, maps, target, method)
-    finally:
-        model.train(was_training)
+    with torch.no_grad():
+        maps = model.eval().maps(images).float()
+    coarse = activation_from_maps(model.head, maps, target, method)
+    model.train(was_training)
     return enlarge_activation(coarse, images.shape[-2], images.shape[-1], model.trunk if aligned else None)
 
 
 def activation_from_maps(
     head: nn.Module, maps: Float[Tensor, "b f y x"], target: int | Sequence[int], method: CamMethod = "gradcam"
 ) -> Float[np.ndarray, "b y x"]:
-    """Class activation on the cells of stored maps, each image from 0 to 1; leaves no hook and no gradient behind."""
-    outputs = [target] if isinstance(target, int) else list(target)
-    cells = (maps.shape[-1], maps.shape[-2])
-
-    def logit(output: Tensor) -> Tensor:
-        return output[outputs].sum()
-
+    """Class activation on the cells of stored maps, each image from 0 to 1; leaves no gradient behind."""
     was_training = head.training
-    wrapped = _HeadOnMaps(head)
-    cam = _METHODS[method](model=wrapped, target_layers=[wrapped.map])
-    cam.get_target_width_height = lambda _: cells
-    try:
-        with torch.enable_grad():
-            return cam(input_tensor=maps.detach().requires_grad_(), targets=[logit] * len(maps))
-    finally:
-        cam.activations_and_grads.release()
-        head.zero_grad(set_to_none=True)
-        head.train(was_training)
+    head.eval()
+    with torch.enable_grad():
+        maps = maps.detach().requires_grad_()
+        logits = head(maps)[:, [target] if isinstance(target, int) else list(target)]
+        (slopes,) = torch.autograd.grad(logits.sum(), maps)
+    head.train(was_training)
+    gradient, features = slopes.cpu().numpy(), maps.detach().cpu().numpy()
+    if method == "gradcam":
+        gradient = gradient.mean(axis=(2, 3))[:, :, None, None]
+    elif method == "layercam":
+        gradient = np.maximum(gradient, 0)
+    heat = np.maximum((gradient * features).sum(axis=1), 0)
+    for _ in range(2):  # as pytorch-grad-cam does: the second time undoes the rounding of faint maps
+        heat = heat - heat.min(axis=(1, 2), keepdims=True)
+        heat = heat / (1e-7 + heat.max(axis=(1, 2), keepdims=True))
+    return heat
 
 
 def enlarge_activation(

@@ -221,7 +221,7 @@ def fit(
     bar = tqdm(total=settings.epochs * batches.steps(), desc=description, unit="batch", disable=not progress)
     bar.update(len(history.rows) * batches.steps())
     for epoch in range(len(history.rows), settings.epochs):
-        if _out_of_patience(history.rows, settings.patience):
+        if epoch - 1 - _best(history.rows) >= settings.patience:
             break
         mean_loss = _train_epoch(training, batches, loss, settings.clip_norm, runtime, bar)
         score = on_epoch(epoch, model.eval()) if on_epoch else None
@@ -276,11 +276,6 @@ def _best(rows: Rows) -> int:
     """Epoch of the highest score, the first of equals; the last epoch where there are no scores."""
     scored = [row for row in rows if row["score"] == row["score"]]
     return int(max(scored, key=lambda row: row["score"])["epoch"]) if scored else len(rows) - 1
-
-
-def _out_of_patience(rows: Rows, patience: int) -> bool:
-    scored = any(row["score"] == row["score"] for row in rows)
-    return scored and len(rows) - 1 - _best(rows) >= patience
 
 
 @torch.no_grad()
