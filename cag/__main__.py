@@ -43,8 +43,8 @@ def manifest(
     from cag.data.manifest import build_manifest
 
     report = build_manifest(folder, out, qca=qca)
-    for refusal in report.refused:
-        typer.echo(f"refused  {refusal}")
+    for name, reason in report.refused.items():
+        typer.echo(f"refused  {name}: {reason}")
     for note in report.notes:
         typer.echo(f"note     {note}")
     typer.echo(f"{len(report.manifest)} runs in {out}, {len(report.refused)} files refused")
