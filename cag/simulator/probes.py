@@ -97,12 +97,7 @@ def network_probe(
 ) -> Float[np.ndarray, " n"]:
     """Out-of-fold probability of the label by a small network; members of a group are never on both sides.
 
-    Parameters
-    ----------
-    images : uint8 [n, s, s]
-    labels : bool [n]
-    groups : sequence of n
-        Patients, or files.
+    ``groups`` are patients, or files.
     """
     scores = np.zeros(len(images))
     splits = GroupKFold(FOLDS, shuffle=True, random_state=seed).split(scores, groups=np.asarray(groups))

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from cag.networks.dense import DenseOutput
 from cag.networks.training import FitSettings
 from cag.networks.trunk import Geometry, Trunk
-from cag.simulator import pretraining
-from cag.simulator.population import Population, PopulationSettings, _stack_boxes
+from cag.simulator import population, pretraining
+from cag.simulator.population import Population, PopulationSettings, _stack_boxes, render_population
 from cag.simulator.pretraining import PretrainingNetwork, PretrainingSettings, measure, pretrain, recall_by_severity
 
 
@@ -66,6 +66,16 @@ def small(monkeypatch) -> PretrainingSettings:
 def test_the_study_s_seeds_are_refused():
     with pytest.raises(ValueError, match="seed"):
         PopulationSettings(seed=0)
+
+
+def test_a_rendered_population_is_found_again(tmp_path, monkeypatch):
+    settings = PopulationSettings(patients=4, runs_per_patient=1, image_size=80, contrast_frames=1, background_frames=0)
+    rendered = render_population(settings, tmp_path, progress=False)
+    assert rendered.frames.shape[1:] == (80, 80) and rendered.lumen.shape[1:] == (40, 40)
+    assert set(rendered.patient.tolist()) <= {0, 1, 2, 3} and rendered.contrast.all()
+    monkeypatch.setattr(population, "RunRenderer", None)
+    again = render_population(settings, tmp_path, progress=False)
+    assert torch.equal(again.frames, rendered.frames)
 
 
 def test_patients_are_split_never_frames():

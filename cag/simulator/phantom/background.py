@@ -83,13 +83,7 @@ def shifted(
 ) -> Float[Tensor, "f H W"]:
     """Images moved by fractions of a pixel along an axis and cut by ``margin`` on both of its sides.
 
-    Parameters
-    ----------
-    images : float32 [f, h, w]
-    shift : float32 [f], px
-        Toward higher indices; smaller than ``margin - 2``.
-    margin : int
-    axis : {1, 2}
+    ``shift`` is in px toward higher indices, smaller than ``margin - 2``; ``axis`` is 1 or 2.
     """
     place = -shift
     whole = place.floor()

@@ -83,17 +83,9 @@ def concentration(
 ) -> Float[Tensor, "f n"]:
     """Share of contrast in the blood, 0 to ``run.mixing``.
 
-    Parameters
-    ----------
-    run : RunPlan
-    delay : float32 [n], s
-        ``Tree.delay``.
-    blocked : bool [n]
-        ``Tree.blocked``; filled late and faintly by collaterals, if this run shows any.
-    times : float64 [f], s, optional
-        Default: every frame. Each time stands alone.
-    clock : FlowClock, optional
-        ``FlowClock.of(run)``, where it is already at hand.
+    ``delay`` (s) and ``blocked`` are a tree's: beyond an occlusion collaterals fill late and faintly, if this run
+    shows any. ``times`` (s) are those of every frame by default, and each stands alone; ``clock`` is the run's, where
+    it is already at hand.
     """
     times = frame_times(run) if times is None else times
     if run.injection_start_s is None:

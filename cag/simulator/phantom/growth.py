@@ -88,19 +88,8 @@ def grow(
 ) -> Float[np.ndarray, "k s 3"]:
     """Paths that leave ``start`` at 30-75 degrees from ``tangent`` and wander over the surface toward ``target``.
 
-    Parameters
-    ----------
-    start, target : float64 [k, 3], mm
-    tangent : float64 [k, 3]
-        Unit vectors along the parents.
-    heart : (base, apex), mm
-    steps : int
-        Points grown, ``GROWTH_STEP`` mm apart.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    float64 [k, steps + 1, 3], mm
+    All in mm; ``tangent`` holds unit vectors along the parents, ``heart`` is base and apex. ``steps`` points are
+    grown, ``GROWTH_STEP`` apart.
     """
     count = len(start)
     normal = outward(start, *heart)

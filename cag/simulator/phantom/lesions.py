@@ -78,12 +78,7 @@ class PlacedLesion:
 def profile(lesion: LesionPlan, offset: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Depth of a lesion along its vessel: 1 at the throat, 0 beyond its shoulders, smooth between.
 
-    Parameters
-    ----------
-    lesion : LesionPlan
-        Its length, skew and plateau.
-    offset : float64 [n], mm
-        Arc from the throat, positive downstream.
+    ``offset`` is the arc from the throat, mm, positive downstream.
     """
     shoulder = lesion.length_mm * np.where(offset < 0, 0.5 - lesion.skew, 0.5 + lesion.skew)
     share = np.clip((np.abs(offset) / shoulder - lesion.plateau) / (1 - lesion.plateau), 0, 1)

@@ -95,12 +95,7 @@ def contraction_field(
     Descent of the atrioventricular plane toward the apex (further on the right), radial squeeze,
     twist; the aortic root is held back.
 
-    Parameters
-    ----------
-    points : float32 [n, 3], mm
-        At end-diastole, in the frame of ``Tree.position``.
-    base, apex : float32 [3], mm
-        Of the same tree.
+    ``points`` lie as at end-diastole in the frame of ``Tree.position``; ``base`` and ``apex`` are the same tree's, mm.
     """
     axis = apex - base
     length = axis.norm()
@@ -125,20 +120,10 @@ def deform(
     motion: Motion,
     center: Float[Tensor, " 3"],
 ) -> Float[Tensor, "f n 3"]:
-    """Points at every time of ``motion``: contracted along ``field``, carried and pitched by breathing.
+    """Points at every time of ``motion``, mm: contracted along ``field``, carried and pitched by breathing.
 
-    Parameters
-    ----------
-    points, field : float32 [n, 3], mm
-        End-diastolic positions and their ``contraction_field``.
-    motion : Motion
-    center : float32 [3], mm
-        About which breathing pitches the heart: the middle of base and apex.
-
-    Returns
-    -------
-    float32 [f, n, 3], mm
-        The table's panning is not in it: it moves the picture, not the heart.
+    ``points`` are end-diastolic positions and ``field`` their ``contraction_field``; breathing pitches the heart
+    about ``center``, the middle of base and apex. The table's panning is not in it: it moves the picture.
     """
     moved = points + motion.contraction[:, None, None] * field
     breath = motion.breathing[:, None]

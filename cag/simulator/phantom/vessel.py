@@ -113,16 +113,8 @@ def caliber(
 ) -> Float[np.ndarray, " n"]:
     """Healthy radius along a branch, mm: taper, a step down at each fork, irregular walls.
 
-    Parameters
-    ----------
-    arc : float64 [n], mm
-    diameters : (float, float), mm
-        At the origin and the end.
-    forks : float64 [k], mm
-        Arcs at which large side branches leave.
-    cap : float, mm
-        Radius of the parent at the joint; a child is no wider.
-    rng : numpy.random.Generator
+    All in mm: ``diameters`` at the origin and the end, ``forks`` the arcs at which large side branches leave, ``cap``
+    the radius of the parent at the joint; a child is no wider.
     """
     share = (arc / arc[-1]) ** 0.85
     if len(forks):
