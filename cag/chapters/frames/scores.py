@@ -87,7 +87,6 @@ def subgroup_estimates(runs: pd.DataFrame, *, n: int, seed: int, method: str = "
     bins = pd.cut(length.where(errors.contrast), [0, SHORT_FRAMES - 1, 29, np.inf], labels=names)
     errors = errors.assign(
         **{"frame rate": errors.fps.map("{:g} fps".format)},
-        contrast=errors.contrast,
         length=bins.astype(object).where(errors.contrast, "no contrast"),
         end=np.where(errors.end_censored.fillna(False).astype(bool), "cut off by the recording", "recorded"),
     )
