@@ -12,7 +12,7 @@ from pydantic import Field
 from cag.anatomy import TWO_CATEGORIES
 from cag.chapters.classification.levels import level_scores
 from cag.chapters.classification.tables import labeled_frames, outputs_of, system
-from cag.chapters.localization.scores import PUBLISHED_SIZE
+from cag.chapters.localization.frames import PUBLISHED_SIZE
 from cag.chapters.store import Store
 from cag.data.cohort import Cohort
 from cag.data.severity import artery_severity

@@ -137,42 +137,6 @@ def of_redundancy(gain: Estimate, shares: pd.DataFrame, moved: Estimate) -> Sent
     }
 
 
-def of_localization(metrics: pd.DataFrame, differences: pd.DataFrame, iou: float) -> Sentences:
-    """Chapter 6, from ``localization_scores.metric_table`` and ``difference_table``; ``iou`` of the clean rule."""
-    found = {
-        f"{method} {artery}": _published("Table 4", artery, "sens_s", f"{method}, IoU>{at}")
-        for method, at in (("FPN", 0.5), ("CAM", 0.2))
-        for artery in ("LCA", "RCA")
-    }
-    claim = (
-        f"The detector finds {found['FPN LCA']:.2f} of the lesions of the left and {found['FPN RCA']:.2f} of the "
-        f"right artery, the activation map {found['CAM LCA']:.2f} and {found['CAM RCA']:.2f}, although what counts "
-        "as found is looser for the map."
-    )
-    recall = estimate(metrics, arm="clean", method="fpn", artery="both", metric="recall")
-    meaning = (
-        f"At one overlap for all, {iou:g}, the detector finds {interval_text(recall)} of the lesions and so misses "
-        f"{1 - recall.value:.2f} of them. "
-    )
-    for second, name in (("cam", "activation map"), ("prior", "place prior")):
-        apart = differences.query(f"first == 'clean fpn' and second == 'clean {second}' and metric == 'recall'")
-        if len(apart):
-            own = estimate(apart)
-            more, less = (
-                f"That is {word} than the {name} finds, by {interval_text(own)}." for word in ("more", "less")
-            )
-            meaning += told(own, more, less, f"It is not told apart from the {name}: {interval_text(own)}.") + " "
-    rules = differences.query("first == 'as_published fpn' and second == 'as_published cam' and high < 0")
-    names = {"precision": "precision", "f1": "F1", "ap50": "average precision"}
-    worse = [words for name, words in names.items() if rules["metric"].eq(name).any()]
-    if worse:
-        meaning += (
-            "By the published rules, which ask less of the map, the detector is behind it in "
-            f"{', '.join(worse)}: which method wins depends on the rule."
-        )
-    return {"claim": claim, "meaning": meaning.strip()}
-
-
 def _published(source: str, subset: str, metric: str, condition: str = "2-CAT, redundancy") -> float:
     """The one number of the paper that meets the conditions."""
     table = claims()

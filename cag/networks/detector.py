@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -111,6 +111,18 @@ class Detections(TypedDict):
     scores: Tensor
 
 
+class Assigned(NamedTuple):
+    """What the losses of a batch compare: c counted anchors, p of them positive.
+
+    Logits [c] with labels [c] (1 for a lesion); offsets [p, 4] with targets [p, 4] in the coder's units.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    offsets: Tensor
+    targets: Tensor
+
+
 class StenosisDetector(TrunkModel):
     """RetinaNet with one class; images keep their size and scale (no hidden resizing).
 
@@ -171,23 +183,27 @@ class StenosisDetector(TrunkModel):
 
     def loss_from_maps(self, maps: dict[str, Tensor], boxes: Float[Tensor, "b k 4"], size: int) -> Float[Tensor, ""]:
         """``loss`` for maps of images of ``size`` x ``size`` pixels."""
+        own, config = self.assigned(maps, boxes, size), self.settings
+        with torch.autocast(boxes.device.type, enabled=False):
+            focal = sigmoid_focal_loss(own.logits, own.labels, config.focal_alpha, config.focal_gamma, "sum")
+            box = F.smooth_l1_loss(own.offsets, own.targets, reduction="sum", beta=config.box_sigma**-2)
+            return (focal + config.box_weight * box) / max(len(own.offsets), 1)
+
+    def assigned(self, maps: dict[str, Tensor], boxes: Float[Tensor, "b k 4"], size: int) -> Assigned:
+        """What the network says of every anchor, and what it should say by the boxes that anchors are matched to.
+
+        Anchors between the two overlaps of the settings count for neither loss.
+        """
         logits, offsets, cells = self.raw(maps)
-        anchors, config = self.anchors(size, cells), self.settings
-        with torch.autocast(logits.device.type, enabled=False):
-            matched = torch.stack([self._match(own, anchors) for own in boxes])
-            positive = matched >= 0
-            count = positive.sum().clamp(min=1)
-            counted = matched != Matcher.BETWEEN_THRESHOLDS
-            focal = sigmoid_focal_loss(
-                logits[counted], positive[counted].float(), config.focal_alpha, config.focal_gamma, "sum"
-            )
-            image, anchor = positive.nonzero(as_tuple=True)
-            present = [own[own.isfinite().all(dim=1)] for own in boxes]
-            offset = torch.tensor([0, *(len(own) for own in present)], device=boxes.device).cumsum(0)
-            chosen = torch.cat(present)[matched[image, anchor] + offset[image]]
-            target = self._coder.encode_single(chosen, anchors[anchor])
-            box = F.smooth_l1_loss(offsets[image, anchor], target, reduction="sum", beta=config.box_sigma**-2)
-            return (focal + config.box_weight * box) / count
+        anchors = self.anchors(size, cells)
+        matched = torch.stack([self._match(own, anchors) for own in boxes])
+        positive, counted = matched >= 0, matched != Matcher.BETWEEN_THRESHOLDS
+        image, anchor = positive.nonzero(as_tuple=True)
+        present = [own[own.isfinite().all(dim=1)] for own in boxes]
+        begin = torch.tensor([0, *(len(own) for own in present)], device=boxes.device).cumsum(0)
+        chosen = torch.cat(present)[matched[image, anchor] + begin[image]]
+        targets = self._coder.encode_single(chosen, anchors[anchor])
+        return Assigned(logits[counted], positive[counted].float(), offsets[image, anchor], targets)
 
     def _match(self, boxes: Tensor, anchors: Tensor) -> Tensor:
         """Index of each anchor's box among the present ones, or the matcher's negative codes."""

@@ -10,51 +10,46 @@ import pandas as pd
 import pytest
 import torch
 
-from cag.chapters.classification.training import CellSettings, ClassificationSettings, new_classifier
-from cag.chapters.localization import comparison as localization
-from cag.chapters.localization import settings as localization_settings
-from cag.chapters.localization.agreement import agreement_table
-from cag.chapters.localization.comparison import Localization, heatmap, localize
-from cag.chapters.localization.curves import (
+from cag.chapters.bundle import export_part, load_part
+from cag.chapters.classification.settings import ClassificationSettings, grid
+from cag.chapters.classification.training import new_classifier
+from cag.chapters.localization import cam, training
+from cag.chapters.localization.comparison import Localization, export_detectors, localize
+from cag.chapters.localization.scores import (
+    CURVE_RATES,
     FORESHORTENING_BINS,
-    froc_table,
+    SWEEP,
+    Scored,
+    agreement_table,
+    curve_table,
+    difference_table,
+    froc,
+    metric_table,
     recall_table,
-    segment_table,
-    sweep_table,
+    scoring_rule,
+    sweep,
+    text_grid,
 )
-from cag.chapters.localization.others import beside_others, others
-from cag.chapters.localization.reading import detect, load_detector
-from cag.chapters.localization.scores import Scored, difference_table, headline, metric_table, scoring_rule
 from cag.chapters.localization.settings import LocalizationSettings, detector_settings, fpn_cells, frame_choice
-from cag.chapters.localization.tables import (
-    agreement_text,
-    comparison_table,
-    exclusion_table,
-    method_table,
-    table_four,
-)
-from cag.chapters.stages import record_stage
+from cag.chapters.localization.training import FpnSettings, detect, new_detector
 from cag.chapters.store import Store
 from cag.data.cohort import Cohort, FrameSource
-from cag.data.splits import LeakError, Split, fold_strata, inner_split, patient_folds, split_images
+from cag.data.splits import LeakError, Split, fold_strata, patient_folds, split_images
 from cag.metrics.boxes import CORNERS
-from cag.networks.training import FitSettings
+from cag.networks.transforms import load_frames
 from cag.settings import InputError, SettingsError
 
 SIZE = 96
+COMMON = {"profile": "test", "weights": "random", "backbone": "resnet18", "device": "cpu", "folds": 2}
 SETTINGS = LocalizationSettings(
-    profile="test",
-    weights="random",
-    backbone="resnet18",
+    **COMMON,
     image_size=SIZE,
-    folds=2,
     epochs=10,
     channels=8,
     augmented_copies=1,
     bootstrap=20,
     learning_rate=0.01,
     batch_size=8,
-    device="cpu",
 )
 
 
@@ -86,33 +81,23 @@ def squares(patients: int = 8, *, views: bool = True) -> Cohort:
     return Cohort(manifest, patients_table, lesions if views else lesions.iloc[:0], boxes, None, source=Squares())
 
 
-def store_classifiers(store: Store, cohort: Cohort) -> None:
-    """What notebook 03 leaves behind, untrained."""
-    severity = fold_strata(cohort)
-    folds = patient_folds(severity, 2, 0)
-    for fold in range(2):
-        parts = inner_split(folds, severity, fold, seed=0)
-        for view in ("LCA RAO caudal", "RCA"):
-            cell = CellSettings(
-                cut_points=(25.0,),
-                redundancy=True,
-                model_view=view,
-                fold=fold,
-                folds=2,
-                image_size=SIZE,
-                frames_per_run=2,
-                label_rule="assigned",
-                trainable="head",
-                head="plain",
-                backbone="resnet18",
-                weights="random",
-                seed=0,
-                fit=FitSettings(epochs=1),
-            )
-            folder = store.folder("classification", cell, cohort.digest())
-            folder.save_table("predictions", parts[parts.part != "train"].assign(epoch=0))
-            folder.save_weights("classifier", new_classifier(cell).head.state_dict())
-            folder.finish(cell)
+def store_classifiers(store: Store, cohort: Cohort, shift: int = 0) -> None:
+    """What notebook 03 leaves in the bundle, untrained; ``shift`` moves every patient to another fold."""
+    settings = ClassificationSettings(**COMMON, image_size=SIZE, head="plain", model_views=("LCA RAO caudal", "RCA"))
+    settings = settings.model_copy(update={"cut_points": ((25.0,),), "redundancy": (True,)})
+    cells = {f"{cell.model_view}-{cell.fold}": cell for cell in grid(settings)}
+    folds = patient_folds(fold_strata(cohort), 2, 0)
+    export_part(
+        store,
+        "classification",
+        settings=settings,
+        cohort=cohort,
+        weights={name: new_classifier(cell).head.state_dict() for name, cell in cells.items()},
+        facts={
+            "cells": {name: cell.model_dump(mode="json") for name, cell in cells.items()},
+            "folds": {p: (int(f) + shift) % 2 for p, f in zip(folds.patient_id, folds.fold, strict=True)},
+        },
+    )
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +107,7 @@ def cohort() -> Cohort:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, cohort: Cohort) -> Store:
-    store = Store(tmp_path_factory.mktemp("results"))
+    store = Store(tmp_path_factory.mktemp("results"), "cpu")
     store_classifiers(store, cohort)
     return store
 
@@ -153,7 +138,7 @@ def test_published_rules_leak_patients_and_score_the_cam_on_everything(found: Lo
 
 def test_tables_are_published_and_lie_inside_the_image(found: Localization, store: Store) -> None:
     boxes = pd.read_parquet(store.table("localization_detections"))
-    assert set(boxes.image_id) <= set(found.truth.image_id)
+    assert set(boxes.image_id) <= set(found.frames.truth.image_id)
     assert {"image_id", "arm", "method", "fold", *CORNERS, "score"} <= set(boxes)
     inside = boxes[boxes.method != "prior"]
     assert (inside[CORNERS] >= 0).all(axis=None)
@@ -164,25 +149,28 @@ def test_tables_are_published_and_lie_inside_the_image(found: Localization, stor
 def test_finished_folds_are_found_again(
     found: Localization, store: Store, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(localization, "train_fold", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(cam, "activation_boxes", lambda *_: pytest.fail("explained again"))
     again = localize(cohort, SETTINGS, store)
     pd.testing.assert_frame_equal(again.detections, found.detections)
 
 
-def test_a_stored_detector_finds_the_same_boxes_again(found: Localization, store: Store, cohort: Cohort) -> None:
-    detector, threshold = load_detector(cohort, SETTINGS, store, fold=0)
+def test_an_exported_detector_finds_the_same_boxes_again(found: Localization, store: Store, cohort: Cohort) -> None:
+    export_detectors(found, cohort, SETTINGS, store)
+    part = load_part(store.root, "localization")
+    (name,) = (name for name, cell in part.facts["cells"].items() if cell["fold"] == 0)
+    cell = FpnSettings.checked(part.facts["cells"][name])
+    detector = new_detector(cell, state=part.folder.load_weights(name))
     own = found.detections.query("arm == 'clean' and method == 'fpn' and fold == 0")
-    image_id = own.image_id.iloc[0]
-    expected = own[own.image_id == image_id]
-    run_id, frame = image_id.split(":")
-    boxes = detect(cohort.frames(run_id, [int(frame)]), detector, SETTINGS)
+    assert (own.operating == (own.score >= part.facts["thresholds"][name])).all()
+    row = int(np.flatnonzero(found.frames.images.image_id == own.image_id.iloc[0])[0])
+    inputs = (load_frames(cohort, found.frames.images, SIZE, progress=False),)
+    boxes = detect(detector, inputs, np.array([row]), SIZE, "cpu")[0]["boxes"].numpy()
+    expected = own[own.image_id == own.image_id.iloc[0]][CORNERS].to_numpy()
     # Boxes of nearly equal score may change places, since stored maps are rounded: each has its like on the other side.
-    apart = np.abs(boxes[CORNERS].to_numpy()[:, None] - expected[CORNERS].to_numpy()[None]).max(axis=2)
+    apart = np.abs(boxes[:, None] - expected[None]).max(axis=2)
     assert len(boxes) == len(expected)
     assert apart.min(axis=0).max() <= 1 and apart.min(axis=1).max() <= 1
-    assert threshold == found.operating.query("arm == 'clean' and method == 'fpn' and fold == 0").threshold.iloc[0]
-    doubled = detect(torch.zeros(1, 2 * SIZE, SIZE, dtype=torch.uint8), detector, SETTINGS)
-    assert doubled.y2.max() > SIZE
 
 
 def test_every_number_has_an_interval_and_every_table_its_rows(found: Localization) -> None:
@@ -191,111 +179,77 @@ def test_every_number_has_an_interval_and_every_table_its_rows(found: Localizati
     recall = table.query("arm == 'clean' and method == 'fpn' and artery == 'both' and metric == 'recall'").iloc[0]
     assert recall.low <= recall.value <= recall.high
     assert recall.n_groups == 8
-    claims = pd.DataFrame(
-        [("Table 4", "LCA", "FPN, IoU>0.5", "sens_s", 0.44)],
-        columns=["source", "subset", "condition", "metric", "value"],
-    )
-    four = table_four(table, claims, {})
-    assert len(four) == 2 * 2 * 4
-    assert four.query("Artery == 'LCA' and Method == 'FPN' and Metric == 'Sens_s'").Paper.item() == "0.44"
-    assert list(method_table(table, {}).columns) == ["Metric", "CAM", "FPN", "place prior"]
     agreement = agreement_table(found.sides, bootstrap=20, seed=0)
-    text = agreement_text(agreement)
-    assert text.Methods.tolist() == ["FPN, CAM", "FPN, place prior", "CAM, place prior"]
     shares = agreement[(agreement["first"] == "fpn") & (agreement["second"] == "cam")].set_index("metric").value
     assert shares[["both", "only_first", "only_second", "neither"]].sum() == pytest.approx(1)
     assert shares["both"] + shares["only_first"] == pytest.approx(recall.value)
-    text = comparison_table(difference_table(found.sides, bootstrap=20, seed=0))
-    assert text.Comparison.nunique() == 6
-    assert "FPN as published minus FPN clean" in set(text.Comparison)
-    assert headline(table)["fpn_recall"].value == recall.value
-    assert {0.25, 0.5, 1, 2, 4} <= set(froc_table(found.sides, bootstrap=20, seed=0).false_positives)
-    sweep = sweep_table(found.sides, bootstrap=20, seed=0).query("method == 'cam'")
-    assert (np.diff(sweep.recall) <= 0).all()
-    assert segment_table(found.sides, bootstrap=20, seed=0).group.unique().tolist() == ["mid RCA"]
-    assert segment_table(found.sides, bootstrap=20, seed=0, least=17).empty
-    assert recall_table(found.sides, "foreshortening", bins=FORESHORTENING_BINS, bootstrap=20, seed=0).empty
-    groups = recall_table(found.sides, "percent_stenosis", bins=(25, 50, 101), bootstrap=20, seed=0)
+    differences = difference_table(found.sides, bootstrap=20, seed=0)
+    assert len(differences[["first", "second"]].drop_duplicates()) == 6
+    curve = curve_table(found.sides, froc, CURVE_RATES, bootstrap=20, seed=0).query("method == 'fpn'")
+    assert curve["at"].tolist() == list(CURVE_RATES) and (np.diff(curve.value) >= 0).all()
+    assert (
+        curve.value[curve["at"] == 1].item()
+        == table.query(
+            "arm == 'clean' and method == 'fpn' and artery == 'both' and metric == 'recall_at_1fp'"
+        ).value.item()
+    )
+    swept = curve_table(found.sides, sweep, SWEEP, bootstrap=20, seed=0).query("method == 'cam'")
+    assert (np.diff(swept.value) <= 0).all()
+
+
+def test_recall_is_told_by_group(found: Localization) -> None:
+    resampling = {"bootstrap": 20, "seed": 0}
+    assert recall_table(found.sides, "segment", **resampling).group.unique().tolist() == ["mid RCA"]
+    assert recall_table(found.sides, "segment", least=17, **resampling).empty
+    assert recall_table(found.sides, "foreshortening", bins=FORESHORTENING_BINS, **resampling).empty
+    groups = recall_table(found.sides, "percent_stenosis", bins=(25, 50, 101), **resampling)
     assert groups[groups.method == "fpn"][["group", "lesions"]].to_numpy().tolist() == [["25-49", 4], ["50-100", 12]]
 
 
-def test_figures_of_others_stand_below_our_own(found: Localization) -> None:
-    table = beside_others(metric_table(found.sides, bootstrap=5, seed=0), "squares")
-    assert table.Study.iloc[0] == "this run, FPN"
-    values = table.set_index(["Study", "Metric"]).Value
-    assert values["StenUNet 2023", "F1"] == "0.535"
-    assert (table.Source[table.Study.str.startswith("this run")] == "").all()
-    assert others().source.str.len().min() > 0
-    assert values["Molenaar et al. 2025", "Expert agreement"] == "0.65"
-    assert values["Pascual-González et al. 2025", "F1"] == "0.355 ± 0.079"
-
-
-def test_what_was_odd_is_listed_with_its_number() -> None:
-    excluded = pd.DataFrame({"reason": ["no area inside the frame", "kept, clipped to the frame"], "boxes": [2, 1]})
-    table = exclusion_table({"images without annotation left out": 3}, excluded)
+def test_a_grid_of_text_keeps_the_order_of_the_table() -> None:
+    rows = pd.DataFrame(
+        [("RCA", "prior", "sens_s", 0.5, 0.25, 0.75), ("LCA", "cam", "mse", 31.4, np.nan, np.nan)],
+        columns=["artery", "method", "metric", "value", "low", "high"],
+    ).assign(n_groups=3)
+    table = text_grid(rows, ["artery", "Metric"], "method")
     assert table.to_numpy().tolist() == [
-        ["images without annotation left out", 3],
-        ["box left out: no area inside the frame", 2],
-        ["box kept, clipped to the frame", 1],
+        ["RCA", "Sens_s", "0.50 (0.25 to 0.75)", "–"],
+        ["LCA", "“MSE”, px", "–", "31 (no interval)"],
     ]
+    assert list(table) == ["artery", "Metric", "place prior", "CAM"]
 
 
-def test_borrowed_classifiers_explain_a_cohort_without_views(
-    store: Store, cohort: Cohort, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    settings = ClassificationSettings(weights="random", folds=2, seed=0)
-    record_stage(store, "classification", settings, cohort)
-    monkeypatch.setattr(localization_settings, "ROOT", tmp_path)
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "lent").symlink_to(store.root)
-    changes = {"arms": ("clean",), "epochs": 1, "cam_profile": "lent"}
-    found = localize(squares(views=False), SETTINGS.model_copy(update=changes), Store(tmp_path / "own"))
-    side = found.sides["clean", "cam"]
-    assert side.images.image_id.tolist() == found.frames.images.image_id.tolist()
-    assert found.not_applicable == {}
-    assert heatmap(found, found.frames.images.image_id.iloc[0]) is not None
-    with pytest.raises(InputError, match="holds no trained classification"):
-        localize(
-            squares(views=False),
-            SETTINGS.model_copy(update=changes | {"cam_profile": "nothing"}),
-            Store(tmp_path / "other"),
-        )
-
-
-def test_heatmaps_are_kept_for_the_figures(found: Localization) -> None:
-    heat = heatmap(found, found.frames.images.image_id.iloc[0])
-    assert heat is not None
-    assert heat.shape == (64, 64)
+def test_borrowed_classifiers_explain_a_cohort_without_views(store: Store) -> None:
+    changes = {"arms": ("clean",), "epochs": 1, "cam_profile": store.root.name}
+    own = Store(store.root.parent / "own", "cpu")
+    found = localize(squares(views=False), SETTINGS.model_copy(update=changes), own)
+    assert found.sides["clean", "cam"].images.image_id.tolist() == found.frames.images.image_id.tolist()
+    heat = found.heat(found.frames.images.image_id.iloc[0])
+    assert heat is not None and heat.shape == (64, 64)
     assert heat.min() >= 0 and heat.max() <= 1
+    with pytest.raises(InputError, match="nothing: is not a results folder"):
+        localize(squares(views=False), SETTINGS.model_copy(update=changes | {"cam_profile": "nothing"}), own)
 
 
-def test_without_classifiers_the_remedy_is_named(cohort: Cohort, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Run notebook 03"):
-        localize(cohort, SETTINGS, Store(tmp_path))
-
-
-def test_a_classifier_that_saw_the_patients_is_refused(cohort: Cohort, tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_classifiers_are_refused_where_they_are_missing_or_of_other_folds(cohort: Cohort, tmp_path: Path) -> None:
+    store = Store(tmp_path, "cpu")
+    with pytest.raises(InputError, match="notebook 03"):
+        localize(cohort, SETTINGS, store)
     store_classifiers(store, cohort)
-    for path in (tmp_path / "classification").glob("*/predictions.parquet"):
-        table = pd.read_parquet(path)
-        table.assign(part=table.part.map({"inner": "outer", "outer": "inner"})).to_parquet(path)
-    with pytest.raises(LeakError, match="classifier's split"):
+    with pytest.raises(InputError, match="not of this cohort in 3 folds"):
+        localize(cohort, SETTINGS.model_copy(update={"folds": 3}), store)
+    store_classifiers(store, cohort, shift=1)
+    with pytest.raises(LeakError, match="classifiers' split"):
         localize(cohort, SETTINGS.model_copy(update={"arms": ("clean",), "epochs": 1}), store)
 
 
 def test_without_views_the_cam_does_not_apply_and_every_layer_can_be_trained(tmp_path: Path) -> None:
     changes = {"arms": ("clean",), "epochs": 1, "trainable": "all", "bootstrap": 5}
-    found = localize(squares(views=False), SETTINGS.model_copy(update=changes), Store(tmp_path))
-    metrics = metric_table(found.sides, bootstrap=5, seed=0)
-    assert np.isnan(headline(metrics)["cam_recall"].value)
-    claims = pd.DataFrame(columns=["source", "subset", "condition", "metric", "value"], dtype=object)
-    four = table_four(metrics, claims, found.not_applicable)
-    assert set(four[four.Method == "CAM"].Clean) == {"not applicable"}
-    table = method_table(metrics, found.not_applicable).set_index("Metric")
-    assert table["CAM"]["Scored on"].startswith("not applicable") and table["CAM"]["Recall"] == "–"
-    assert heatmap(found, found.frames.images.image_id.iloc[0]) is None
+    found = localize(squares(views=False), SETTINGS.model_copy(update=changes), Store(tmp_path, "cpu"))
+    assert found.heat(found.frames.images.image_id.iloc[0]) is None
     assert set(found.sides) == {("clean", "fpn"), ("clean", "prior")}
+    weights = found.detectors()[0][1].load_weights("detector")
+    assert any(name.startswith("trunk.") for name in weights)
 
 
 def test_low_quality_studies_are_scored_but_never_trained_on(cohort: Cohort) -> None:

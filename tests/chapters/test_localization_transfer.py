@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
+from cag.chapters.localization import training
 from cag.chapters.localization import transfer as localization_transfer
 from cag.chapters.localization.comparison import localize
-from cag.chapters.localization.fpn import detector_state, new_detector, train_fold
-from cag.chapters.localization.transfer import WAYS, Transfer, run_transfer
-from cag.chapters.localization.transfer_tables import transfer_scores, transfer_text
+from cag.chapters.localization.scores import text_grid
+from cag.chapters.localization.settings import fpn_cells
+from cag.chapters.localization.training import detector_state, new_detector, train_from
+from cag.chapters.localization.transfer import WAYS, Transfer, run_transfer, transfer_scores
 from cag.chapters.store import RunFolder, Store
 from cag.data.cohort import Cohort
 from cag.settings import InputError
@@ -30,7 +32,7 @@ def other() -> Cohort:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store(tmp_path_factory.mktemp("transfer"))
+    return Store(tmp_path_factory.mktemp("transfer"), "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -40,40 +42,37 @@ def transfer(store: Store) -> Transfer:
 
 
 def test_every_way_is_scored_on_the_same_frames(transfer: Transfer) -> None:
-    names = [domain.name for domain in transfer.domains]
-    assert names == ["simulated patients", "real angiograms (ARCADE)"]
-    assert list(transfer.sides) == [(name, way) for name in names for way in WAYS]
-    for (name, _), side in transfer.sides.items():
-        domain = transfer.domains[names.index(name)]
-        assert side.images.image_id.tolist() == domain.material.frames.images.image_id.tolist()
+    names = ["simulated patients", "real angiograms (ARCADE)"]
+    assert list(transfer.cohorts) == names
+    assert list(transfer.sides) == [(name, way) for name in names for way in ("home", "applied", "tuned", "prior")]
+    for (name, way), side in transfer.sides.items():
+        assert side.images.image_id.tolist() == transfer.sides[name, "home"].images.image_id.tolist(), way
         assert set(side.detections.image_id) <= set(side.images.image_id)
         assert "operating" in side.detections
 
 
 def test_each_detector_is_kept_and_both_cohorts_have_their_own(transfer: Transfer, store: Store) -> None:
-    own, second = transfer.domains
-    states = [
-        store.folder("localization_fpn", domain.cells[0], domain.cohort.digest()).load_weights("detector")
-        for domain in (own, second)
-    ]
-    assert any(not torch.equal(states[0][name], states[1][name]) for name in states[0])
+    folders = sorted((store.root / "localization_fpn").glob("*/complete.json"))
+    assert len(folders) == 2 * QUICK.folds
+    states = [RunFolder(path.parent, store).load_weights("detector") for path in folders]
+    assert any(not torch.equal(states[0][name], states[-1][name]) for name in states[0])
     assert len(list((store.root / "localization_applied").glob("*/complete.json"))) == 2
     assert len(list((store.root / "localization_tuned").glob("*/complete.json"))) == 2 * QUICK.folds
 
 
-def test_fine_tuning_starts_from_the_weights_given(transfer: Transfer, tmp_path: Path) -> None:
-    domain = transfer.domains[0]
-    fit = domain.cells[0].fit.model_copy(update={"learning_rate": 1e-12, "epochs": 1})
-    cell = domain.cells[0].model_copy(update={"fit": fit})
+def test_fine_tuning_starts_from_the_weights_given(tmp_path: Path) -> None:
+    own, store = squares(views=False), Store(tmp_path, "cpu")
+    cell = fpn_cells(QUICK, None)[0]
+    cell = cell.model_copy(update={"fit": cell.fit.model_copy(update={"learning_rate": 1e-12, "epochs": 1})})
     given = {name: torch.full_like(value, 0.01) for name, value in detector_state(new_detector(cell)).items()}
-    train_fold(domain.cohort, cell, RunFolder(tmp_path), material=domain.material, initial=given)
-    for name, value in RunFolder(tmp_path).load_weights("detector").items():
+    train_from(new_detector(cell, state=given), own, cell, RunFolder(tmp_path, store))
+    for name, value in RunFolder(tmp_path, store).load_weights("detector").items():
         torch.testing.assert_close(value, given[name], rtol=0, atol=1e-6)
 
 
 def test_finished_pieces_are_found_again(transfer: Transfer, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(localization_transfer, "train_fold", lambda *_, **__: pytest.fail("trained again"))
-    monkeypatch.setattr(localization_transfer, "detect_rows", lambda *_: pytest.fail("applied again"))
+    monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(localization_transfer, "detect", lambda *_: pytest.fail("applied again"))
     own = squares(views=False)
     again = run_transfer(localize(own, QUICK, store), own, other(), QUICK, store)
     for key, side in transfer.sides.items():
@@ -90,12 +89,10 @@ def test_the_table_has_intervals_and_differences_from_home(transfer: Transfer) -
     )
     at_home = scores[(scores.way == "home") & (scores.metric == "ap50")].set_index("tested_on").value
     np.testing.assert_allclose(tuned["home"], tuned[""] - at_home[tuned.index], atol=1e-12)
-    text = transfer_text(scores)
-    assert len(text) == 2 * len(WAYS)
-    assert text["Trained on"].iloc[1] == "the other cohort alone"
+    assert len(text_grid(scores[scores.against == ""], ["tested_on", "way"], "Metric")) == 2 * len(WAYS)
 
 
-def test_the_cohort_itself_is_no_other(tmp_path: Path) -> None:
+def test_the_cohort_itself_is_no_other(transfer: Transfer, store: Store) -> None:
     own = squares(views=False)
     with pytest.raises(InputError, match="is the cohort itself"):
-        run_transfer(localize(own, QUICK, Store(tmp_path)), own, squares(views=False), QUICK, Store(tmp_path))
+        run_transfer(localize(own, QUICK, store), own, squares(views=False), QUICK, store)

@@ -53,15 +53,3 @@ def test_redundancy_sets_the_lumen_beside_its_area():
     assert "from 0.80 to 0.84" in found["claim"] and "from 0.83 to 0.89" in found["claim"]
     assert "no gain in area is shown" in found["meaning"] and "moves off the lumen" in found["meaning"]
     assert "which is 0.050 of the picture" in found["meaning"]
-
-
-def test_localization_says_what_is_missed_and_what_the_rule_decides():
-    metrics = table([{"arm": "clean", "method": "fpn", "artery": "both", "metric": "recall"}], [ABOVE])
-    pairs = [("clean", "cam", "recall"), ("clean", "prior", "recall"), ("as_published", "cam", "f1")]
-    rows = [{"first": f"{a} fpn", "second": f"{a} {b}", "metric": metric} for a, b, metric in pairs]
-    found = meaning.of_localization(metrics, table(rows, [ABOVE, AROUND, BELOW]), 0.5)
-    assert "0.44 of the lesions of the left" in found["claim"]
-    assert "misses 0.80 of them" in found["meaning"] and "more than the activation map finds" in found["meaning"]
-    assert "not told apart from the place prior" in found["meaning"] and "behind it in F1:" in found["meaning"]
-    even = meaning.of_localization(metrics, table(rows, [ABOVE, AROUND, ABOVE]), 0.5)
-    assert "behind" not in even["meaning"]

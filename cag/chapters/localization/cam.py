@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cag.chapters.classification.training import CellSettings
-from cag.chapters.localization.classifiers import FoldClassifiers
-from cag.chapters.localization.data import FrameChoice, LesionFrames
+from cag.chapters.classification.settings import CellSettings
+from cag.chapters.classification.training import new_classifier
+from cag.chapters.localization.classifiers import Classifiers
+from cag.chapters.localization.frames import FrameChoice, LesionFrames, choose_frames
 from cag.chapters.store import RunFolder
 from cag.data.cohort import Cohort
 from cag.data.frames import load_frames
@@ -44,7 +45,11 @@ class CamSettings(Settings):
     arm : {'clean', 'as_published'}
     fold, folds, seed : int
     method : {'gradcam', 'hirescam', 'layercam'}
-    classifiers : cells of the classifiers, one a view
+    lender : str
+        Profile of another cohort whose classifiers explain the frames; empty for this cohort's own.
+    classifiers : sequence of CellSettings
+    trained_on : str
+        Digest of their cohort.
     box_minimum : float
         Least side of a box in working pixels, clean arm.
     iou : float
@@ -57,83 +62,71 @@ class CamSettings(Settings):
     folds: int
     seed: int
     method: CamMethod
+    lender: str
     classifiers: tuple[CellSettings, ...]
+    trained_on: str
     box_minimum: float
     iou: float
 
 
-class BorrowedCamSettings(CamSettings):
-    """A fold explained by classifiers of another cohort.
-
-    Attributes
-    ----------
-    borrowed_from : str
-        Digest of that cohort.
-    """
-
-    borrowed_from: str
-
-
-@dataclass(frozen=True)
-class CamMaterial:
-    """Frames as the classifiers read them, and the last maps of their trunk where it is frozen."""
-
-    cohort: Cohort
-    frames: LesionFrames
-    classifiers: FoldClassifiers
-    device: str
-
-    @cached_property
-    def images(self) -> Tensor:
-        """Grey levels ``[n, s, s]`` at the classifiers' size."""
-        return load_frames(self.cohort, self.frames.images, self.classifiers.image_size)
-
-    @cached_property
-    def frozen_maps(self) -> Float[Tensor, "n f y x"]:
-        """Last maps of the initial trunk, which all classifiers share that train their head only."""
-        model = self.classifiers.load(0, self.classifiers.views[0])
-        return self._maps_of(model, self.images)
-
-    def maps(self, model: StenosisClassifier, rows: np.ndarray) -> Float[Tensor, "n f y x"]:
-        """Last maps of a classifier for these frames."""
-        chosen = torch.as_tensor(rows)
-        return self.frozen_maps[chosen] if model.trainable == "head" else self._maps_of(model, self.images[chosen])
-
-    def _maps_of(self, model: StenosisClassifier, images: Tensor) -> Tensor:
-        return predict(model.maps, images, device=self.device, prepare=scale, description="Maps for the CAM")
-
-
-def cam_fold(cohort: Cohort, settings: CamSettings, folder: RunFolder, *, material: CamMaterial) -> None:
+def cam_fold(cohort: Cohort, settings: CamSettings, folder: RunFolder) -> None:
     """Store the boxes and heatmaps of one fold, and the threshold that gave the boxes.
 
     ``clean``: the scored fold's images by the classifiers that have not seen its patients; the threshold
     of best F1 on inner images; maps put where the cells look. ``as_published``: the classifiers
     of the first fold on every image, those they were trained on included; threshold .75; maps
-    stretched over the image.
+    stretched over the image. Borrowed classifiers do not know a frame's view: the surest of a stenosis explains it.
     """
-    images, clean = material.frames.images, settings.arm == "clean"
+    frames, clean = choose_frames(cohort, settings.choice), settings.arm == "clean"
+    images = frames.images
     split = Split("clean", settings.fold, settings.folds, settings.seed)
     parts = split_images(cohort, images, split) if clean else np.full(len(images), "outer", dtype=object)
     rows = np.flatnonzero(np.isin(parts, ["inner", "outer"]))
-    heat, probability = np.zeros((len(images),) + (settings.choice.image_size,) * 2, "float32"), np.zeros(len(images))
-    if isinstance(settings, BorrowedCamSettings):
-        heat[rows], probability[rows] = _most_probable_view(material, rows, settings)
-    else:
-        for view in sorted(images.model_view.iloc[rows].unique()):
-            own = rows[images.model_view.iloc[rows] == view]
-            if clean:
-                _refuse_leak(material.classifiers, settings.fold, view, images.patient_id.iloc[own], parts[own])
-            model = material.classifiers.load(settings.fold, view)
-            heat[own], probability[own] = _explain(model, material.maps(model, own), settings)
-    boxes = partial(activation_boxes, images, heat, probability)
-    threshold = _best_threshold(material.frames, boxes, parts, settings) if clean else PUBLISHED_THRESHOLD
-    part_of = dict(zip(images.image_id, parts, strict=True))
-    table = boxes(rows, threshold)
+    root = folder.store.root
+    lent = Classifiers.of(root.parent / settings.lender if settings.lender else root)
+    if clean and not settings.lender:
+        _refuse_leak(lent, settings.fold, images.patient_id[parts == "outer"])
+    heat, sure = np.zeros((len(images),) + (settings.choice.image_size,) * 2, "float32"), np.full(len(images), -1.0)
+    for view in lent.views if settings.lender else sorted(images.model_view.iloc[rows].unique()):
+        own = rows if settings.lender else rows[images.model_view.iloc[rows] == view]
+        fold = 0 if settings.lender else settings.fold
+        model, cell = lent.load(fold, view), lent.cells[fold, view][1]
+        found, probability = _explain(model, _maps(cohort, settings.choice, cell, model, own, folder), settings)
+        surer = probability > sure[own]
+        heat[own[surer]], sure[own[surer]] = found[surer], probability[surer]
+    boxes = partial(activation_boxes, images, heat, sure)
+    threshold = _best_threshold(frames, boxes, parts, settings) if clean else PUBLISHED_THRESHOLD
+    table, part_of = boxes(rows, threshold), dict(zip(images.image_id, parts, strict=True))
     table = table.assign(part=table.image_id.map(part_of), arm=settings.arm, fold=settings.fold)
     folder.save_table("detections", table)
     folder.save_table("parts", images[["image_id"]].assign(part=parts))
     folder.save_json("threshold", {"threshold": threshold})
-    folder.save_weights("heatmaps", {"heatmaps": _stored(heat)})
+    small = torch.nn.functional.adaptive_avg_pool2d(torch.as_tensor(heat)[:, None], STORED_SIZE)[:, 0]
+    folder.save_weights("heatmaps", {"heatmaps": (small * 255).round().to(torch.uint8)})
+
+
+@lru_cache(maxsize=1)
+def frozen_maps(cohort: Cohort, choice: FrameChoice, cell: CellSettings, device: str) -> Float[Tensor, "n f y x"]:
+    """Last maps of the initial trunk for every frame, which all classifiers share that train their head only."""
+    images = load_frames(cohort, choose_frames(cohort, choice).images, cell.image_size)
+    task = "Maps for the CAM"
+    return predict(new_classifier(cell).maps, images, device=device, prepare=scale, description=task)
+
+
+def _maps(
+    cohort: Cohort,
+    choice: FrameChoice,
+    cell: CellSettings,
+    model: StenosisClassifier,
+    rows: np.ndarray,
+    folder: RunFolder,
+) -> Float[Tensor, "n f y x"]:
+    """Last maps of a classifier for the frames at these rows."""
+    if model.trainable == "head":
+        shared = cell.model_copy(update={"fold": 0, "model_view": ""})
+        return frozen_maps(cohort, choice, shared, folder.store.device)[torch.as_tensor(rows)]
+    images = load_frames(cohort, choose_frames(cohort, choice).images.iloc[rows], cell.image_size)
+    return predict(model.maps, images, device=folder.store.device, prepare=scale, description="Maps for the CAM")
 
 
 def activation_boxes(
@@ -165,40 +158,21 @@ def _explain(
     return heat, logits.softmax(dim=1)[:, 1].numpy()
 
 
-def _most_probable_view(
-    material: CamMaterial, rows: np.ndarray, settings: CamSettings
-) -> tuple[Float[np.ndarray, "n s s"], Float[np.ndarray, " n"]]:
-    """Activation by that view's borrowed classifier that is surest of a stenosis: the frames' own views are unknown."""
-    heat: np.ndarray | None = None
-    probability = np.full(len(rows), -1.0)
-    for view in material.classifiers.views:
-        model = material.classifiers.load(0, view)
-        own_heat, own_probability = _explain(model, material.maps(model, rows), settings)
-        heat = np.zeros_like(own_heat) if heat is None else heat
-        surer = own_probability > probability
-        heat[surer], probability[surer] = own_heat[surer], own_probability[surer]
-    return (np.zeros((0, 1, 1), "float32") if heat is None else heat), probability
-
-
-def _best_threshold(frames: LesionFrames, boxes: partial, parts: np.ndarray, settings: CamSettings) -> float:
+def _best_threshold(
+    frames: LesionFrames, boxes: Callable[[np.ndarray, float], pd.DataFrame], parts: np.ndarray, settings: CamSettings
+) -> float:
     """The threshold of best F1 on the inner images; of equal ones the first of ``THRESHOLDS``."""
     rows = np.flatnonzero(parts == "inner")
     inner = frames.take(rows)
     match = partial(match_detections, iou_threshold=settings.iou, box_minimum=settings.box_minimum)
     every = [match(inner.images, boxes(rows, threshold), inner.truth) for threshold in THRESHOLDS]
-    scores = [np.nan_to_num(metrics(matches)["f1"][0]) for matches in every]
-    return THRESHOLDS[int(np.argmax(scores))]
+    return THRESHOLDS[int(np.argmax([np.nan_to_num(metrics(matches)["f1"][0]) for matches in every]))]
 
 
-def _refuse_leak(classifiers: FoldClassifiers, fold: int, view: str, patients: pd.Series, parts: np.ndarray) -> None:
+def _refuse_leak(lent: Classifiers, fold: int, patients: pd.Series) -> None:
     """Stop where a classifier was trained on a patient it is to be scored on."""
-    known = classifiers.parts(fold)
-    wrong = patients[patients.map(known).to_numpy() != parts].unique()
+    known = patients.map(lent.part.facts["folds"])
+    wrong = patients[known.notna() & known.ne(fold)].unique()
     if len(wrong):
-        problem = f"{len(wrong)} patients of fold {fold + 1} lie in another part of the classifier's split"
-        raise LeakError(problem, field=view, remedy="Run notebook 03 again with the same folds and seed")
-
-
-def _stored(heat: np.ndarray) -> Tensor:
-    small = torch.nn.functional.adaptive_avg_pool2d(torch.as_tensor(heat)[:, None], STORED_SIZE)[:, 0]
-    return (small * 255).round().to(torch.uint8)
+        problem = f"{len(wrong)} patients of fold {fold + 1} lie in another part of the classifiers' split"
+        raise LeakError(problem, field="folds", remedy="Run notebook 03 again with the same folds and seed")

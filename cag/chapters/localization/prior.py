@@ -14,32 +14,19 @@ MAX_CANDIDATES = 1500
 def centre_prior(
     boxes: Float[np.ndarray, "n 4"], n_images: int, *, count: int = 20, iou: float = 0.5
 ) -> Float[np.ndarray, "k 5"]:
-    """The fixed boxes that find most training lesions, best first.
+    """The fixed boxes that find most training lesions, best first: the strongest answer without a look at the image.
 
-    Greedy: of all training boxes, take the one that matches most lesions not matched yet, remove
-    those, and repeat. It is the strongest answer that can be given without looking at the image,
-    so a detector must beat it to have learnt anything of the image.
-
-    Parameters
-    ----------
-    boxes : array of float, pixels
-        All true boxes of the training images (x1, y1, x2, y2).
-    n_images : int
-        Images they came from, at least 1.
-    count : int
-        At most so many boxes.
-    iou : float, 0-1
-        Overlap from which a lesion counts as matched.
+    Greedy: of all training boxes, take the one that matches most lesions not matched yet (at this ``iou``), remove
+    those, and repeat, up to ``count`` times.
 
     Returns
     -------
     array of float
-        x1, y1, x2, y2 and a score: the newly matched lesions per training image, lowered by a
-        thousandth a rank so that every box can be cut from the next.
+        x1, y1, x2, y2 in pixels and a score: the newly matched lesions per training image (of ``n_images``), lowered
+        by a thousandth a rank so that every box can be cut from the next.
     """
     places = torch.as_tensor(np.asarray(boxes, dtype="float32").reshape(-1, 4))
-    step = max(1, -(-len(places) // MAX_CANDIDATES))
-    candidates = places[::step]
+    candidates = places[:: max(1, -(-len(places) // MAX_CANDIDATES))]
     hits = box_iou(candidates, places) >= iou
     found: list[torch.Tensor] = []
     for rank in range(min(count, len(candidates))):

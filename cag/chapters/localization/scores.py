@@ -1,24 +1,61 @@
-"""Every number of the localization chapter, from its prediction tables alone."""
+"""Every number of the localization chapter, from its prediction tables alone: patients are resampled for intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from cag.anatomy import SEGMENTS
+from cag.chapters.localization.frames import PUBLISHED_MINIMUM, working_pixels
 from cag.data.splits import Arm
 from cag.metrics import localization, published
+from cag.metrics.agreement import box_agreement, box_f1, lesion_agreement, lesion_metrics
 from cag.metrics.boxes import Rule
-from cag.metrics.intervals import Estimate, bootstrap_many, paired_difference
+from cag.metrics.intervals import Estimate, bootstrap_many, interval_text, paired_difference, resample_weights
 from cag.metrics.matching import Matches, match_detections
-from cag.metrics.ranking import IOU_THRESHOLDS, average_precision, coco_metrics, froc_sensitivity
+from cag.metrics.ranking import FROC_RATES, IOU_THRESHOLDS, average_precision, coco_metrics, froc_sensitivity
 
-#: Frames have this many pixels a side in the publication; distances are given in them.
-PUBLISHED_SIZE = 512
+#: The four published numbers, then the standard ones, with their names and decimals; distances are in pixels of a
+#: 512 px frame.
+METRICS: dict[str, tuple[str, int]] = {
+    "global_sensitivity": ("Global sensitivity", 2),
+    "sens_s": ("Sens_s", 2),
+    "spec_s": ("Spec_s", 2),
+    "mse": ("“MSE”, px", 0),
+    "recall": ("Recall", 2),
+    "precision": ("Precision", 2),
+    "f1": ("F1", 2),
+    "ap50": ("Average precision", 2),
+    "ap": ("COCO AP", 3),
+    "ar": ("COCO AR", 2),
+    "recall_at_1fp": ("Recall at 1 false box an image", 2),
+    "distance_found": ("Distance of found, px", 0),
+    "distance_with_misses": ("Distance with misses, px", 0),
+}
+#: Words of ``agreement_table``.
+AGREEMENT: dict[str, tuple[str, int]] = {
+    "both": ("Found by both", 2),
+    "only_first": ("Only the first", 2),
+    "only_second": ("Only the second", 2),
+    "neither": ("Neither", 2),
+    "kappa": ("Kappa", 2),
+    "box_f1": ("F1 of the boxes", 2),
+}
+PUBLISHED = tuple(METRICS)[:4]
+ARM_NAMES = {"clean": "Clean", "as_published": "As published"}
+METHODS = {"cam": "CAM", "fpn": "FPN", "prior": "place prior"}
+
+#: Edges of the strata: percent diameter stenosis; share of its length that the projection loses; sides of a box in
+#: pixels of a 512 px frame.
+SEVERITY_BINS, FORESHORTENING_BINS, SIZE_BINS = (25, 50, 70, 100, 101), (0, 0.1, 0.2, 0.4, 1.01), (35, 50, 70, 100)
+#: False boxes an image at which the free-response curves are drawn, and overlaps at which recall is.
+CURVE_RATES, SWEEP = (0.125, *FROC_RATES, 8.0), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 @dataclass(frozen=True)
@@ -37,7 +74,7 @@ def scoring_rule(arm: Arm, method: str, iou: float, box_minimum: float) -> Scori
     """
     if arm == "clean":
         return ScoringRule(iou, box_minimum, "clean")
-    return ScoringRule(0.1, 75.0, "as_published") if method == "cam" else ScoringRule(0.5, 50.0, "as_published")
+    return ScoringRule(0.1 if method == "cam" else 0.5, PUBLISHED_MINIMUM[method], "as_published")
 
 
 @dataclass(frozen=True)
@@ -57,9 +94,14 @@ class Scored:
     rule: ScoringRule
 
     @property
-    def scale(self) -> float:
-        """Pixels of a 512 px frame in a working pixel."""
-        return PUBLISHED_SIZE / float(self.images.width.iloc[0])
+    def pixel(self) -> float:
+        """Working pixels in a pixel of a 512 px frame."""
+        return working_pixels(1, int(self.images.width.iloc[0]))
+
+    @cached_property
+    def counted(self) -> pd.DataFrame:
+        """Detections at the operating point."""
+        return self.detections[self.detections.operating]
 
     @cached_property
     def matches(self) -> Matches:
@@ -79,7 +121,7 @@ class Scored:
 
     def at_iou(self, iou: float) -> Matches:
         """Detections at the operating point matched at another IoU."""
-        return self._matched(self.detections[self.detections.operating], iou)
+        return self._matched(self.counted, iou)
 
     def of_artery(self, artery: str) -> Scored:
         """The images of one artery."""
@@ -88,7 +130,7 @@ class Scored:
         return Scored(images, boxes, lesions, self.rule)
 
     def _matched(self, detections: pd.DataFrame, iou: float) -> Matches:
-        minimum, grow = self.rule.box_minimum / self.scale, self.rule.rule
+        minimum, grow = self.rule.box_minimum * self.pixel, self.rule.rule
         match = partial(match_detections, iou_threshold=iou, box_minimum=minimum, rule=grow)
         return match(self.images, detections, self.truth)
 
@@ -100,30 +142,21 @@ class Scored:
     @cached_property
     def metrics(self) -> Callable[[Float[np.ndarray, "b n"]], Mapping[str, Float[np.ndarray, " b"]]]:
         """All metrics under many weightings of the images: the published four, and the standard ones."""
-        minimum, grow = self.rule.box_minimum / self.scale, self.rule.rule
+        minimum, grow = self.rule.box_minimum * self.pixel, self.rule.rule
         count = partial(published.image_counts, iou_threshold=self.rule.iou, box_minimum=minimum, rule=grow)
-        counts = count(self.images, self.detections[self.detections.operating], self.truth)
-        return partial(_all_metrics, counts, self)
+        return partial(_all_metrics, count(self.images, self.counted, self.truth), self)
 
 
 def _all_metrics(
     counts: pd.DataFrame, side: Scored, weights: Float[np.ndarray, "b n"]
 ) -> dict[str, Float[np.ndarray, " b"]]:
-    coded, scale = published.metrics(counts, weights), side.scale
-    usual = localization.metrics(side.operating, weights)
-    return {
-        **{name: coded[name] for name in ("global_sensitivity", "sens_s", "spec_s")},
-        "mse": coded["mse"] * scale,
-        "recall": usual["recall"],
-        "precision": usual["precision"],
-        "f1": usual["f1"],
-        "false_positives": usual["false_positives"],
-        "distance_found": usual["distance_found"] * scale,
-        "distance_with_misses": usual["distance_with_misses"] * scale,
-        "ap50": average_precision(side.matches, weights),
-        "recall_at_1fp": froc_sensitivity(side.matches, weights, (1.0,))[:, 0],
-        **coco_metrics(side.of_coco, weights),
-    }
+    every = published.metrics(counts, weights) | localization.metrics(side.operating, weights)
+    for name in ("mse", "distance_found", "distance_with_misses"):
+        every[name] = every[name] / side.pixel
+    every["ap50"] = average_precision(side.matches, weights)
+    every["recall_at_1fp"] = froc_sensitivity(side.matches, weights, (1.0,))[:, 0]
+    every |= coco_metrics(side.of_coco, weights)
+    return {name: every[name] for name in (*METRICS, "false_positives") if name in every}
 
 
 Sides = Mapping[tuple[Arm, str], Scored]
@@ -139,62 +172,141 @@ COMPARISONS: tuple[tuple[tuple[Arm, str], tuple[Arm, str]], ...] = (
 )
 
 
-def metric_table(sides: Sides, *, bootstrap: int, seed: int) -> pd.DataFrame:
-    """Metrics of every arm and method, over all images and for each artery, with patient-bootstrap intervals.
-
-    Returns
-    -------
-    DataFrame
-        ``arm, method, artery, iou, n_images, n_lesions, metric, value, low, high, n_groups, p_value, undefined``;
-        artery is ``both`` over all images; distances in pixels of a 512 px frame.
-    """
-    frames = []
-    for (arm, method), side in sides.items():
-        for artery, own in _by_artery(side):
-            rng = np.random.default_rng([seed, 63])
-            estimates = bootstrap_many(own.metrics, own.patients, n=bootstrap, rng=rng)
-            sizes = {"n_images": len(own.images), "n_lesions": len(own.truth)}
-            constants = {"arm": arm, "method": method, "artery": artery, "iou": own.rule.iou, **sizes}
-            frames.append(_rows(estimates, constants))
-    return pd.concat(frames, ignore_index=True)
-
-
-def _rows(estimates: Mapping[str, Estimate], constants: Mapping[str, object]) -> pd.DataFrame:
+def rows_of(estimates: Mapping[str, Estimate], **constants: object) -> pd.DataFrame:
+    """A row a metric: ``<constants>, metric, value, low, high, n_groups, p_value, undefined``."""
     return pd.DataFrame([{**constants, "metric": name, **asdict(value)} for name, value in estimates.items()])
 
 
-def _by_artery(side: Scored) -> Iterator[tuple[str, Scored]]:
-    yield "both", side
-    for artery in sorted(set(side.images.artery.dropna())):
-        yield str(artery), side.of_artery(str(artery))
+def metric_table(sides: Sides, *, bootstrap: int, seed: int) -> pd.DataFrame:
+    """Metrics of every arm and method, over all images (artery ``both``) and for each artery: ``rows_of`` by
+    ``arm, method, artery, iou, n_images, n_lesions``; distances in pixels of a 512 px frame.
+    """
+    frames = []
+    for (arm, method), side in sides.items():
+        arteries = sorted(set(side.images.artery.dropna()))
+        for artery, own in {"both": side, **{str(name): side.of_artery(name) for name in arteries}}.items():
+            rng = np.random.default_rng([seed, 63])
+            estimates = bootstrap_many(own.metrics, own.patients, n=bootstrap, rng=rng)
+            sizes = {"n_images": len(own.images), "n_lesions": len(own.truth)}
+            frames.append(rows_of(estimates, arm=arm, method=method, artery=artery, iou=own.rule.iou, **sizes))
+    return pd.concat(frames, ignore_index=True)
 
 
 def difference_table(sides: Sides, *, bootstrap: int, seed: int) -> pd.DataFrame:
-    """First minus second of every pair of ``COMPARISONS`` that there is, on the same resampled patients.
-
-    Returns
-    -------
-    DataFrame
-        ``first, second, metric, value, low, high, n_groups, p_value, undefined``.
+    """First minus second of every pair of ``COMPARISONS`` that there is, on the same resampled patients: ``rows_of`` by
+    ``first, second``, each such as ``clean fpn``.
     """
     frames = []
     for first, second in COMPARISONS:
         if first in sides and second in sides:
-            a, b = sides[first], sides[second]
-            rng = np.random.default_rng([seed, 64])
+            a, b, rng = sides[first], sides[second], np.random.default_rng([seed, 64])
             estimates = paired_difference(a.metrics, a.patients, b.metrics, b.patients, n=bootstrap, rng=rng)
-            frames.append(_rows(estimates, {"first": " ".join(first), "second": " ".join(second)}))
+            frames.append(rows_of(estimates, first=" ".join(first), second=" ".join(second)))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def headline(metrics: pd.DataFrame) -> dict[str, Estimate]:
-    """Clean numbers for the prose, such as ``fpn_sens_s``; undefined for a method that does not apply."""
-    own = metrics[(metrics.arm == "clean") & (metrics.artery == "both")].set_index(["method", "metric"])
-    nothing = Estimate(float("nan"), float("nan"), float("nan"), 0)
-    names = ("global_sensitivity", "sens_s", "recall", "precision", "f1", "ap50", "ap", "ar", "recall_at_1fp")
-    columns = ["value", "low", "high", "n_groups"]
-    return {
-        f"{method}_{name}": Estimate(*own.loc[(method, name), columns]) if (method, name) in own.index else nothing
-        for method in ("fpn", "cam", "prior")
-        for name in names
-    }
+def agreement_table(sides: Sides, *, bootstrap: int, seed: int) -> pd.DataFrame:
+    """Agreement of every two methods of the clean arm at their operating points: ``rows_of`` by ``first, second``.
+
+    Metrics are those of ``metrics.agreement.lesion_metrics``, and ``box_f1``, two boxes agreeing at the arm's IoU.
+    """
+    frames = []
+    for (first, a), (second, b) in combinations(clean(sides), 2):
+        lesions = lesion_agreement(a.operating, b.operating)
+        found = (a.operating.detections, b.operating.detections, a.operating.images)
+        metrics = partial(_agreement, lesions, box_agreement(*found, iou_threshold=a.rule.iou))
+        estimates = bootstrap_many(metrics, a.patients, n=bootstrap, rng=np.random.default_rng([seed, 67]))
+        frames.append(rows_of(estimates, first=first, second=second))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _agreement(
+    lesions: pd.DataFrame, boxes: pd.DataFrame, weights: Float[np.ndarray, "b n"]
+) -> dict[str, Float[np.ndarray, " b"]]:
+    return lesion_metrics(lesions, weights) | {"box_f1": box_f1(boxes, weights)}
+
+
+def curve_table(
+    sides: Sides,
+    recalls: Callable[[Scored, Float[np.ndarray, "b n"]], Float[np.ndarray, "b k"]],
+    places: Sequence[float],
+    *,
+    bootstrap: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Recalls at some places (``froc`` at ``CURVE_RATES``, ``sweep`` at ``SWEEP``), clean arm.
+
+    Returns
+    -------
+    DataFrame
+        ``method, at, value, low, high``.
+    """
+    rows = []
+    for method, side in clean(sides):
+        metrics = partial(_at_places, recalls, side, places)
+        estimates = bootstrap_many(metrics, side.patients, n=bootstrap, rng=np.random.default_rng([seed, 63]))
+        rows += [(method, float(place), own.value, own.low, own.high) for place, own in estimates.items()]
+    return pd.DataFrame(rows, columns=["method", "at", "value", "low", "high"])
+
+
+def _at_places(
+    recalls: Callable, side: Scored, places: Sequence[float], weights: Float[np.ndarray, "b n"]
+) -> dict[str, Float[np.ndarray, " b"]]:
+    return dict(zip(map(str, places), recalls(side, weights).T, strict=True))
+
+
+def froc(side: Scored, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b k"]:
+    """Share of lesions found at ``CURVE_RATES`` false boxes an image."""
+    return froc_sensitivity(side.matches, weights, CURVE_RATES)
+
+
+def sweep(side: Scored, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b k"]:
+    """Share of lesions found at the operating point, where the overlaps of ``SWEEP`` count as found."""
+    return np.column_stack([localization.metrics(side.at_iou(iou), weights)["recall"] for iou in SWEEP])
+
+
+def recall_table(
+    sides: Sides, column: str, *, bins: Sequence[float] | None = None, bootstrap: int, seed: int, least: int = 1
+) -> pd.DataFrame:
+    """Recall by a property of the lesion, clean arm: ``method, group, lesions, value, low, high``.
+
+    ``least`` is the number of lesions below which a group is left out.
+    """
+    frames = []
+    for method, side in clean(sides):
+        weights = resample_weights(side.patients, bootstrap, np.random.default_rng([seed, 65]))
+        table = localization.recall_by(side.operating, column, bins=bins, weights=weights)
+        groups = [_group_name(value, column) for value in table[column]]
+        frames.append(table.assign(method=method, group=groups, lesions=table["n"], value=table["recall"]))
+    table = pd.concat(frames, ignore_index=True)[["method", "group", "lesions", "value", "low", "high"]]
+    return table[table.lesions >= least].reset_index(drop=True)
+
+
+def _group_name(value: object, column: str) -> str:
+    if column == "segment":
+        return SEGMENTS.get(int(float(str(value))), f"segment {value}")
+    if not isinstance(value, pd.Interval):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    if column == "foreshortening":
+        return f"{value.left:g}-{min(value.right, 1):g}"
+    last = value.right - 1
+    return f"{value.left:g}" if last <= value.left else f"{value.left:g}-{last:g}"
+
+
+def clean(sides: Sides) -> Iterator[tuple[str, Scored]]:
+    """Method and boxes of the clean arm."""
+    return ((method, side) for (arm, method), side in sides.items() if arm == "clean")
+
+
+def text_grid(rows: pd.DataFrame, index: Sequence[str], columns: str) -> pd.DataFrame:
+    """The known metrics of a table, named in words, each with its interval: a line for each ``index``, a column for
+    each of ``columns``, both in the table's order; ``Metric`` is the name.
+    """
+    words = METRICS | AGREEMENT
+    rows = rows[rows.metric.isin(words)]
+    parts = zip(rows.metric, rows.value, rows.low, rows.high, rows.n_groups, strict=True)
+    texts = [interval_text(Estimate(*own), words[name][1]) for name, *own in parts]
+    rows = rows.assign(Metric=[words[name][0] for name in rows.metric], text=texts)
+    wide = rows.pivot(index=list(index), columns=columns, values="text")[list(rows[columns].unique())]
+    wide = rows[list(index)].drop_duplicates().merge(wide.reset_index(), on=list(index))
+    return wide.fillna("–").replace(METHODS).rename(columns=METHODS | ARM_NAMES)

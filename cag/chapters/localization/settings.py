@@ -1,4 +1,4 @@
-"""What the localization experiment is told, and the settings of each of its folds."""
+"""What notebook 06 is told, and what each fold of its two methods is told."""
 
 from __future__ import annotations
 
@@ -9,23 +9,21 @@ from typing import Literal
 
 from pydantic import Field
 
-from cag.chapters.localization.anchors import scaled_preset
-from cag.chapters.localization.cam import BorrowedCamSettings, CamSettings
-from cag.chapters.localization.classifiers import FoldClassifiers
-from cag.chapters.localization.data import FrameChoice
-from cag.chapters.localization.material import FpnSettings
-from cag.chapters.stages import load_stage
-from cag.chapters.store import Store
-from cag.data.cohort import Cohort
+from cag.chapters.localization.cam import CamSettings
+from cag.chapters.localization.classifiers import Classifiers
+from cag.chapters.localization.frames import FrameChoice, working_pixels
+from cag.chapters.localization.training import FpnSettings
 from cag.data.splits import Arm
 from cag.networks.cam import CamMethod
-from cag.networks.detector import DetectorSettings
+from cag.networks.detector import DETECTOR_PRESETS, DetectorSettings
 from cag.networks.training import FitSettings
 from cag.networks.trunk import Trainable
 from cag.settings import ROOT, SettingsError, StudySettings
 
 #: The classifier whose trunk a detector of all views starts from: that of the view with most segments.
 START_VIEW = "LCA RAO caudal"
+#: The presets of anchors are meant for frames of these sizes.
+PRESET_SIZES = {"published": 512, "fitted": 256}
 
 
 class LocalizationSettings(StudySettings):
@@ -40,20 +38,15 @@ class LocalizationSettings(StudySettings):
     folds : int
         Patient folds; those of notebook 03 where the CAM takes part.
     arms : sequence of {'clean', 'as_published'}
-    min_percent : float
-        Least percent stenosis of a box that counts.
-    frames_per_run : int
-        Frames taken from each run, spread over those that have a box.
-    max_images : int
-        Most frames in all, whole patients; 0 takes every one.
+    min_percent, frames_per_run, max_images : see ``FrameChoice``
     trainable : {'all', 'head'}
         ``all`` starts from the fold's classifier and trains every layer, as published; ``head`` keeps the
         initial trunk frozen, and trains pyramid and heads on its maps.
     anchors : {'fitted', 'published'}
-        Preset of anchors and losses (``models.stenosis_detector.DETECTOR_PRESETS``).
+        Preset of anchors and losses (``networks.detector.DETECTOR_PRESETS``).
     channels : int
         Width of the pyramid and of the heads.
-    epochs, patience, batch_size, learning_rate, clip_norm, schedule : see ``engine.FitSettings``
+    epochs, patience, batch_size, learning_rate, clip_norm, schedule : see ``networks.training.FitSettings``
     augmented_copies : int
         Augmented copies of each image whose maps are kept, where the trunk is frozen.
     box_minimum : float
@@ -110,95 +103,57 @@ class LocalizationSettings(StudySettings):
             raise SettingsError(f"{self.manifest!r} names a variable that is not set", field="manifest", remedy=remedy)
         return (ROOT / filled).resolve()
 
-
-def find_classifiers(cohort: Cohort, settings: LocalizationSettings, store: Store) -> FoldClassifiers | None:
-    """The classifiers of this cohort's folds; None for a cohort without views, where none can be trained."""
-    if not cohort.manifest["view"].notna().any():
-        return None
-    return FoldClassifiers.find(store, cohort.digest(), folds=settings.folds, seed=settings.seed)
+    @property
+    def least_side(self) -> float:
+        """Least side of a box in the clean arm, in working pixels."""
+        return working_pixels(self.box_minimum, self.image_size)
 
 
-def borrowed_classifiers(settings: LocalizationSettings) -> FoldClassifiers | None:
-    """The classifiers of another profile's cohort, for a cohort that can train none; None where none are named.
-
-    Raises
-    ------
-    InputError
-        If that profile has no trained classifiers.
-    """
-    if not settings.cam_profile:
-        return None
-    store = Store(ROOT / "results" / settings.cam_profile)
-    stage = load_stage(store, "classification")
-    folds, seed = int(stage.settings["folds"]), int(stage.settings["seed"])
-    return FoldClassifiers.find(store, stage.cohort_digest, folds=folds, seed=seed)
-
-
-def frame_choice(settings: LocalizationSettings, classifiers: FoldClassifiers | None) -> FrameChoice:
-    """Which frames take part: only views that have a classifier, where there are any."""
+def frame_choice(settings: LocalizationSettings, own: Classifiers | None) -> FrameChoice:
+    """Which frames take part: only views that have a classifier of this cohort, where there are any."""
     names = set(FrameChoice.model_fields) - {"model_views"}
-    return FrameChoice(**settings.model_dump(include=names), model_views=classifiers.views if classifiers else ())
-
-
-def fpn_cells(settings: LocalizationSettings, classifiers: FoldClassifiers | None) -> list[FpnSettings]:
-    """Settings of every fold of the detector, the clean arm first."""
-    names = {"folds", "seed", "weights", "backbone", "trainable", "iou"}
-    shared = settings.model_dump(include=names) | {
-        "choice": frame_choice(settings, classifiers),
-        "detector": detector_settings(settings),
-        "fit": FitSettings.checked(settings.model_dump(include=set(FitSettings.model_fields))),
-        "copies": settings.augmented_copies,
-        "box_minimum": settings.box_minimum * settings.image_size / 512,
-    }
-    cells = []
-    for arm, fold in product(settings.arms, range(settings.folds)):
-        start = classifiers.cells[fold, START_VIEW] if classifiers and settings.trainable == "all" else None
-        cells.append(FpnSettings(**shared, arm=arm, fold=fold, start=start))
-    return cells
+    return FrameChoice(**settings.model_dump(include=names), model_views=own.views if own else ())
 
 
 def detector_settings(settings: LocalizationSettings) -> DetectorSettings:
     """The preset's anchors, scaled from the size they are meant for to this image size."""
-    preset = scaled_preset(settings.anchors, settings.image_size)
+    preset = DETECTOR_PRESETS[settings.anchors]
+    factor = settings.image_size / PRESET_SIZES[settings.anchors]
     # Average precision needs the low scores as well; the published arm cuts and suppresses in its own way.
     kept = {"score_threshold": 0.02, "nms_threshold": preset.nms_threshold or 0.5, "max_detections": 50}
-    return preset.model_copy(update={"channels": settings.channels, **kept})
+    sizes = tuple(size * factor for size in preset.anchor_sizes)
+    return preset.model_copy(update={"anchor_sizes": sizes, "channels": settings.channels, **kept})
 
 
-def borrowed_cam_cells(settings: LocalizationSettings, classifiers: FoldClassifiers) -> list[CamSettings]:
-    """Settings of every clean fold explained by the first fold's classifiers of another cohort."""
-    own = classifiers.cells
-    return [
-        BorrowedCamSettings(
-            choice=frame_choice(settings, None),
-            arm="clean",
-            fold=fold,
-            folds=settings.folds,
-            seed=settings.seed,
-            method=settings.cam_method,
-            classifiers=tuple(own[0, view] for view in classifiers.views),
-            box_minimum=settings.box_minimum * settings.image_size / 512,
-            iou=settings.iou,
-            borrowed_from=classifiers.cohort_digest,
-        )
-        for fold in range(settings.folds)
-    ]
+def fpn_cells(settings: LocalizationSettings, own: Classifiers | None) -> list[FpnSettings]:
+    """Settings of every fold of the detector, the clean arm first."""
+    shared = settings.model_dump(include={"folds", "seed", "weights", "backbone", "trainable", "iou"}) | {
+        "choice": frame_choice(settings, own),
+        "detector": detector_settings(settings),
+        "fit": FitSettings.checked(settings.model_dump(include=set(FitSettings.model_fields))),
+        "copies": settings.augmented_copies,
+        "box_minimum": settings.least_side,
+    }
+    cells = []
+    for arm, fold in product(settings.arms, range(settings.folds)):
+        start = own.cells[fold, START_VIEW][1] if own and settings.trainable == "all" else None
+        cells.append(FpnSettings(**shared, arm=arm, fold=fold, start=start))
+    return cells
 
 
-def cam_cells(settings: LocalizationSettings, classifiers: FoldClassifiers) -> list[CamSettings]:
-    """Settings of every fold of the CAM; as published the first fold's classifiers score everything."""
-    pairs = [(arm, fold) for arm in settings.arms for fold in range(settings.folds if arm == "clean" else 1)]
-    return [
-        CamSettings(
-            choice=frame_choice(settings, classifiers),
-            arm=arm,
-            fold=fold,
-            folds=settings.folds,
-            seed=settings.seed,
-            method=settings.cam_method,
-            classifiers=tuple(classifiers.cells[fold, view] for view in classifiers.views),
-            box_minimum=settings.box_minimum * settings.image_size / 512,
-            iou=settings.iou,
-        )
-        for arm, fold in pairs
-    ]
+def cam_cells(settings: LocalizationSettings, lent: Classifiers, *, borrowed: bool) -> list[CamSettings]:
+    """Settings of every fold of the CAM; as published the first fold's classifiers score everything.
+
+    Classifiers borrowed from another cohort explain the clean arm alone.
+    """
+    shared = settings.model_dump(include={"folds", "seed", "iou"}) | {
+        "choice": frame_choice(settings, None if borrowed else lent),
+        "method": settings.cam_method,
+        "lender": settings.cam_profile if borrowed else "",
+        "classifiers": tuple(cell for _, cell in lent.cells.values()),
+        "trained_on": lent.part.cohort_digest,
+        "box_minimum": settings.least_side,
+    }
+    arms = [arm for arm in settings.arms if arm == "clean" or not borrowed]
+    pairs = [(arm, fold) for arm in arms for fold in range(settings.folds if arm == "clean" else 1)]
+    return [CamSettings(**shared, arm=arm, fold=fold) for arm, fold in pairs]

@@ -1,57 +1,74 @@
-"""Detectors across cohorts: trained on simulated and tested on real frames, the reverse, and fine-tuned."""
+"""Detectors across cohorts: trained on simulated and tested on real frames, the reverse, and fine-tuned; clean arm."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
-from cag.chapters.localization.comparison import Localization, operating_points
-from cag.chapters.localization.data import FrameChoice
-from cag.chapters.localization.fpn import detect_rows, detections_table, new_detector, train_fold
-from cag.chapters.localization.material import FpnSettings, LocalizationMaterial
-from cag.chapters.localization.scores import Scored, scoring_rule
-from cag.chapters.localization.settings import LocalizationSettings, fpn_cells
-from cag.chapters.store import RunFolder, Store
-from cag.chapters.tasks import Task, run_tasks
+from cag.chapters.localization.comparison import Localization, gather, train_detectors
+from cag.chapters.localization.frames import FrameChoice, choose_frames
+from cag.chapters.localization.scores import Scored, rows_of
+from cag.chapters.localization.settings import LocalizationSettings
+from cag.chapters.localization.training import (
+    FpnSettings,
+    detect,
+    detections_table,
+    detector_inputs,
+    new_detector,
+    train_from,
+)
+from cag.chapters.store import RunFolder, Store, run_tasks
 from cag.data.cohort import Cohort
+from cag.metrics.intervals import bootstrap_many, paired_difference
 from cag.settings import InputError, Settings
 
-#: How a detector came to the frames it is scored on: trained on frames of the same cohort (other patients), on
-#: the other cohort alone, on the other and then on this one; and the boxes of the place prior.
-Way = Literal["home", "applied", "tuned", "prior"]
-WAYS: tuple[Way, ...] = ("home", "applied", "tuned", "prior")
+#: How a detector came to the frames it is scored on, and the boxes of the place prior.
+WAYS = {
+    "home": "this cohort, other folds",
+    "applied": "the other cohort alone",
+    "tuned": "the other cohort, then these frames",
+    "prior": "place prior of these frames",
+}
 
 
 class AppliedSettings(Settings):
-    """A detector of one cohort on all frames of another: ``source`` trained it, ``choice`` names the frames."""
+    """A detector of one cohort on all frames of another.
+
+    ``source`` are its settings, ``trained`` the name of its folder, ``choice`` and ``own`` say what it is shown.
+    """
 
     source: FpnSettings
-    source_cohort: str
+    trained: str
     choice: FrameChoice
 
 
 class TunedSettings(Settings):
-    """A fold trained as ``fold`` says, from the weights of a detector that ``source`` trained on another cohort."""
+    """A fold trained as ``fold`` says, from the weights of the detector of another cohort in folder ``trained``."""
 
-    source: FpnSettings
-    source_cohort: str
+    trained: str
     fold: FpnSettings
 
 
-@dataclass(frozen=True)
-class Domain:
-    """A cohort with its frames and the settings of its folds."""
+def apply_detector(cohort: Cohort, settings: AppliedSettings, folder: RunFolder) -> None:
+    """Store the detections of a detector on all frames."""
+    own = settings.source.model_copy(update={"choice": settings.choice})
+    frames, (inputs, _) = choose_frames(cohort, own.choice), detector_inputs(cohort, own.shared, folder.store.device)
+    detector = new_detector(settings.source, state=_trained(settings.trained, folder))
+    rows = np.arange(len(frames.images))
+    found = detect(detector, inputs, rows, own.choice.image_size, folder.store.device)
+    folder.save_table("detections", detections_table(found, frames.images.image_id, "fpn"))
 
-    name: str
-    cohort: Cohort
-    material: LocalizationMaterial
-    cells: Sequence[FpnSettings]
+
+def tune_fold(cohort: Cohort, settings: TunedSettings, folder: RunFolder) -> None:
+    """Fine-tune a detector on a fold's training images; stores what ``train_from`` does."""
+    train_from(new_detector(settings.fold, state=_trained(settings.trained, folder)), cohort, settings.fold, folder)
+
+
+def _trained(name: str, folder: RunFolder) -> Mapping:
+    return RunFolder(folder.store.root / "localization_fpn" / name, folder.store).load_weights("detector")
 
 
 @dataclass(frozen=True)
@@ -60,24 +77,23 @@ class Transfer:
 
     Attributes
     ----------
-    domains : pair of Domain
-        The notebook's own cohort, then the other.
-    sides : mapping of (name of the cohort tested on, way) to Scored
+    cohorts : mapping of name to Cohort
+        The notebook's own, then the other.
+    sides : mapping of (name of the cohort tested on, key of ``WAYS``) to Scored
         All over the same frames of that cohort.
     """
 
-    domains: tuple[Domain, Domain]
-    sides: Mapping[tuple[str, Way], Scored]
+    cohorts: Mapping[str, Cohort]
+    sides: Mapping[tuple[str, str], Scored]
 
 
 def run_transfer(
     found: Localization, cohort: Cohort, other: Cohort, settings: LocalizationSettings, store: Store
 ) -> Transfer:
-    """Train on either cohort, test on both, fine-tune from one to the other; clean arm only.
+    """Train on either cohort, test on both, fine-tune from one to the other; the other is split and scored alike.
 
-    The other cohort is split, trained and scored by the same settings. A detector that is applied
-    as it is takes its operating score along; one that is fine-tuned sets it on inner images of the
-    cohort it is tuned to. Published as ``localization_transfer_detections``.
+    A detector that is applied as it is takes its operating score along; one that is fine-tuned sets it on inner
+    images of the cohort it is tuned to. Published as ``localization_transfer_detections``.
 
     Raises
     ------
@@ -87,95 +103,58 @@ def run_transfer(
     if cohort.digest() == other.digest():
         remedy = "Name another cohort, or leave it empty"
         raise InputError("is the cohort itself", field="transfer_manifest", remedy=remedy)
-    cells = [cell for cell in fpn_cells(settings, None) if cell.arm == "clean"]
-    material = LocalizationMaterial(other, cells[0], settings.device)
-    names = _names(cohort, other)
-    domains = (
-        Domain(names[0], cohort, found.material, found.cells),
-        Domain(names[1], other, material, cells),
-    )
-    sides: dict[tuple[str, Way], Scored] = {}
-    tables = []
-    for target, source in (domains, domains[::-1]):
-        for way, boxes in _ways(target, source, settings, store).items():
-            frames = target.material.frames
-            rule = scoring_rule("clean", "fpn", settings.iou, settings.box_minimum)
-            sides[target.name, way] = Scored(frames.images, boxes, frames.truth, rule)
-            tables.append(boxes.assign(tested_on=target.name, way=way))
+    settings = settings.model_copy(update={"arms": ("clean",)})
+    far = gather(other, train_detectors(other, settings, None, store), settings)
+    names = [cohort.simulated_or_real, other.simulated_or_real]
+    if names[0] == names[1]:
+        names = [f"{name} ({place})" for name, place in zip(names, ("first", "second"), strict=True)]
+    sides: dict[tuple[str, str], Scored] = {}
+    for name, target, at, source in ((names[0], found, cohort, far), (names[1], far, other, found)):
+        home = target.sides["clean", "fpn"]
+        boxes = {"home": home.detections, **_carried(source, target, at, settings, store)}
+        boxes["prior"] = target.sides["clean", "prior"].detections
+        sides |= {(name, way): Scored(home.images, own, home.truth, home.rule) for way, own in boxes.items()}
+    tables = [side.detections.assign(tested_on=name, way=way) for (name, way), side in sides.items()]
     store.publish("localization_transfer_detections", pd.concat(tables, ignore_index=True))
-    return Transfer(domains, sides)
+    return Transfer(dict(zip(names, (cohort, other), strict=True)), sides)
 
 
-def _names(cohort: Cohort, other: Cohort) -> tuple[str, str]:
-    own, second = cohort.simulated_or_real, other.simulated_or_real
-    return (own, second) if own != second else (f"{own} (first)", f"{second} (second)")
-
-
-def _ways(target: Domain, source: Domain, settings: LocalizationSettings, store: Store) -> dict[Way, pd.DataFrame]:
-    """Detections on all frames of the target, with ``operating``, by how the detector came to them."""
-    home, home_points = _home(target, settings, store)
-    start, start_points = source.cells[0], _home(source, settings, store)[1]
-    identity = {"source": start, "source_cohort": source.cohort.digest()}
-    apply = partial(_apply, source=source, target=target, store=store)
-    own_choice = AppliedSettings(**identity, choice=target.cells[0].choice)
-    (applied,) = run_tasks([Task("localization_applied", own_choice, apply)], target.cohort, store)
-    # A classifier's trunk belongs to its cohort: what is fine-tuned starts from the detector alone.
-    folds = [TunedSettings(**identity, fold=cell.model_copy(update={"start": None})) for cell in target.cells]
-    tune = partial(_tune, source=source, target=target, store=store)
-    tuned = run_tasks([Task("localization_tuned", fold, tune) for fold in folds], target.cohort, store)
+def _carried(
+    source: Localization, target: Localization, cohort: Cohort, settings: LocalizationSettings, store: Store
+) -> dict[str, pd.DataFrame]:
+    """Detections of the source's first detector on the target's frames: as it is, and fine-tuned there."""
+    cell, folder = source.detectors()[0]
+    cells = [own for own, _ in target.detectors()]
+    shown = AppliedSettings(source=cell, trained=folder.path.name, choice=cells[0].choice)
+    (applied,) = run_tasks("localization_applied", apply_detector, [shown], cohort, store)
     boxes = applied.load_table("detections")
-    threshold = float(start_points[(start_points.fold == 0) & (start_points.method == "fpn")].threshold.iloc[0])
-    found, points = _outer(target, tuned, settings)
-    return {
-        "home": _operating(home[home.method == "fpn"], home_points),
-        "applied": boxes.assign(operating=boxes.score >= threshold),
-        "tuned": _operating(found[found.method == "fpn"], points),
-        "prior": _operating(home[home.method == "prior"], home_points),
-    }
+    points = source.operating.query("arm == 'clean' and method == 'fpn' and fold == 0")
+    # A classifier's trunk belongs to its cohort: what is fine-tuned starts from the detector alone.
+    folds = [own.model_copy(update={"start": None}) for own in cells]
+    tuned = [TunedSettings(trained=folder.path.name, fold=own) for own in folds]
+    done = run_tasks("localization_tuned", tune_fold, tuned, cohort, store)
+    again = gather(cohort, [("fpn", own, at) for own, at in zip(folds, done, strict=True)], settings)
+    applied_boxes = boxes.assign(operating=boxes.score >= float(points.threshold.iloc[0]))
+    return {"applied": applied_boxes, "tuned": again.sides["clean", "fpn"].detections}
 
 
-def _home(domain: Domain, settings: LocalizationSettings, store: Store) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Detections of a cohort's own folds on their scored images, trained where they are not stored yet."""
-    work = partial(_train, material=domain.material)
-    folders = run_tasks([Task("localization_fpn", cell, work) for cell in domain.cells], domain.cohort, store)
-    return _outer(domain, folders, settings)
+def transfer_scores(transfer: Transfer, *, bootstrap: int, seed: int) -> pd.DataFrame:
+    """Metrics of every cohort tested on and way to it, and their differences from the detector trained at home.
 
-
-def _outer(
-    domain: Domain, folders: Sequence[RunFolder], settings: LocalizationSettings
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Detections on the scored images of all folds, and the folds' operating points from inner images."""
-    found = pd.concat([folder.load_table("detections") for folder in folders], ignore_index=True)
-    parts = [folder.load_table("parts").assign(arm="clean", fold=fold) for fold, folder in enumerate(folders)]
-    seen = pd.concat([part.assign(method=method) for part in parts for method in ("fpn", "prior")])
-    seen = seen[seen.part.isin(["inner", "outer"])]
-    return found[found.part == "outer"], operating_points(domain.material.frames, found, seen, settings)
-
-
-def _operating(boxes: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
-    joined = boxes.merge(points, on=["arm", "method", "fold"])
-    return joined.assign(operating=joined.score >= joined.threshold).drop(columns="threshold")
-
-
-def _train(cohort: Cohort, cell: FpnSettings, folder: RunFolder, *, material: LocalizationMaterial) -> None:
-    train_fold(cohort, cell, folder, material=material)
-
-
-def _apply(
-    cohort: Cohort, settings: AppliedSettings, folder: RunFolder, *, source: Domain, target: Domain, store: Store
-) -> None:
-    detector = new_detector(settings.source, state=_trained(settings.source, source, store))
-    frames = target.material.frames
-    found = detect_rows(detector, target.material, np.arange(len(frames.images)))
-    folder.save_table("detections", detections_table(found, frames.images.image_id, "fpn"))
-
-
-def _tune(
-    cohort: Cohort, settings: TunedSettings, folder: RunFolder, *, source: Domain, target: Domain, store: Store
-) -> None:
-    initial = _trained(settings.source, source, store)
-    train_fold(cohort, settings.fold, folder, material=target.material, initial=initial)
-
-
-def _trained(cell: FpnSettings, source: Domain, store: Store) -> dict[str, Tensor]:
-    return store.folder("localization_fpn", cell, source.cohort.digest()).load_weights("detector")
+    Returns
+    -------
+    DataFrame
+        ``rows_of`` by ``tested_on, way, against, n_images, n_lesions``; ``against`` is empty for the metrics
+        themselves, ``home`` for differences on the same resampled patients.
+    """
+    frames = []
+    for (name, way), side in transfer.sides.items():
+        label = {"tested_on": name, "way": way, "n_images": len(side.images), "n_lesions": len(side.truth)}
+        rng = np.random.default_rng([seed, 68])
+        own = bootstrap_many(side.metrics, side.patients, n=bootstrap, rng=rng)
+        frames.append(rows_of(own, **label, against=""))
+        home, rng = transfer.sides[name, "home"], np.random.default_rng([seed, 69])
+        if way != "home":
+            pair = (side.metrics, side.patients, home.metrics, home.patients)
+            frames.append(rows_of(paired_difference(*pair, n=bootstrap, rng=rng), **label, against="home"))
+    return pd.concat(frames, ignore_index=True)

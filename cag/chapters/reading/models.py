@@ -19,9 +19,8 @@ from cag.chapters.classification.training import (
     load_classifier,
 )
 from cag.chapters.frames.reading import FrameSelector, load_frame_selector
-from cag.chapters.localization.classifiers import FoldClassifiers
-from cag.chapters.localization.fpn import new_detector
-from cag.chapters.localization.settings import LocalizationSettings, fpn_cells
+from cag.chapters.localization.settings import LocalizationSettings
+from cag.chapters.localization.training import FpnSettings, new_detector
 from cag.chapters.reading.operating import OperatingPoint, operating_point
 from cag.chapters.reading.triage import ArteryTriage, load_triage
 from cag.chapters.stages import Stage, load_stage, training_runs
@@ -119,7 +118,7 @@ class ReadingModels:
         """
         chosen = fold or 0
         if chosen not in self._detectors:
-            self._detectors[chosen] = _load_detector(self.store, self.localization, chosen)
+            self._detectors[chosen] = _load_detector(self.store, chosen)
         return self._detectors[chosen]
 
     def known(self, run_ids: set[str], digests: set[str], key: bytes) -> Known | None:
@@ -175,7 +174,7 @@ def load_models(results: Path, *, device: str = "auto", store: Store | None = No
         raise InputError("is not a results folder", file=results.name, remedy=remedy)
     store = store or Store(results)
     selector = load_frame_selector(load_part(store.root, "frames"))
-    stage, localization = load_stage(store, "classification"), load_stage(store, "localization")
+    stage, localization = load_stage(store, "classification"), load_part(store.root, "localization")
     settings = ClassificationSettings.checked(stage.settings)
     triage = load_triage(store, selector.settings, stage.cohort_digest, folds=settings.folds, seed=settings.seed)
     return ReadingModels(
@@ -209,20 +208,13 @@ def _cells(store: Store, settings: ClassificationSettings, digest: str) -> dict[
     return {key: cells[key] for key in sorted(trained)}
 
 
-def _load_detector(store: Store, settings: LocalizationSettings, fold: int) -> tuple[StenosisDetector, float]:
-    digest = load_stage(store, "localization").cohort_digest
-    classifiers = FoldClassifiers.find(store, digest, folds=settings.folds, seed=settings.seed)
-    cell = next(own for own in fpn_cells(settings, classifiers) if (own.arm, own.fold) == ("clean", fold))
-    folder = store.folder("localization_fpn", cell, digest)
-    if not folder.complete:
-        remedy = "Execute notebook 06 with this profile first"
-        raise InputError(f"the detector of fold {fold + 1} is not trained", file=store.root.name, remedy=remedy)
-    frozen = cell.trainable == "head"
-    detector = new_detector(cell, frozen_trunk(cell.weights, cell.seed, cell.backbone) if frozen else None)
-    detector.load_state_dict(folder.load_weights("detector"), strict=not frozen)
-    points = pd.read_parquet(store.table("localization_operating"))
-    chosen = points.query("arm == 'clean' and method == 'fpn' and fold == @fold")
-    return detector.eval(), float(chosen.threshold.iloc[0])
+def _load_detector(store: Store, fold: int) -> tuple[StenosisDetector, float]:
+    part = load_part(store.root, "localization")
+    name, values = next((name, own) for name, own in part.facts["cells"].items() if own["fold"] == fold)
+    cell = FpnSettings.checked(values)
+    trunk = frozen_trunk(cell.weights, cell.seed, cell.backbone) if cell.trainable == "head" else None
+    detector = new_detector(cell, trunk, state=part.folder.load_weights(name))
+    return detector.eval(), float(part.facts["thresholds"][name])
 
 
 def _patient_folds(store: Store) -> dict[str, int]:

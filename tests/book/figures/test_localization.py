@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
-import torch
 
 from cag.book.figures.localization import (
-    Case,
     box_gallery,
-    failure_cases,
-    froc,
     heatmap_gallery,
-    overlap_sweep,
     recall_by_group,
-    recall_by_segment,
-    transfer_cases,
+    recall_curve,
     where_boxes_lie,
 )
 from cag.book.figures.style import panels
-from cag.chapters.localization.scores import Scored, scoring_rule
+from cag.chapters.localization.examples import Example
 
-CASE = Case(
-    title="Missed: a long sentence about a lesion that goes on over the width of the panel",
+CASE = Example(
+    kind="missed",
+    sentence="Missed: a long sentence about a lesion that goes on over the width of the panel",
     frame=np.zeros((16, 16), "uint8"),
     truth=np.array([[1, 1, 5, 5], [8, 8, 12, 12]]),
     found=np.array([[1, 1, 5, 5]]),
@@ -55,10 +47,10 @@ def test_heatmap_lies_over_the_frame() -> None:
     assert found.get_linestyle() == "--" and true.get_linewidth() > found.get_linewidth(), "a box on a lesion hides it"
 
 
-def test_froc_and_sweep_show_one_line_a_method() -> None:
+def test_curves_show_one_line_a_method() -> None:
     _, axes = panels(1, 2)
-    froc(axes[0, 0], curve(false_positives=[0.5, 1, 2], sensitivity=[0.3, 0.4, 0.6]))
-    overlap_sweep(axes[0, 1], curve(iou=[0.1, 0.5], recall=[0.7, 0.4]))
+    recall_curve(axes[0, 0], curve(at=[0.5, 1, 2], value=[0.3, 0.4, 0.6]), "false boxes", doubling=True)
+    recall_curve(axes[0, 1], curve(at=[0.1, 0.5], value=[0.7, 0.4]), "overlap")
     for ax in axes.flat:
         assert len(ax.lines) == 1
         assert [text.get_text() for text in ax.get_legend().get_texts()] == ["FPN"]
@@ -68,7 +60,7 @@ def test_froc_and_sweep_show_one_line_a_method() -> None:
 def test_recall_by_group_names_the_lesions_counted() -> None:
     _, axes = panels(1, 1)
     table = pd.DataFrame(
-        {"method": ["fpn", "fpn", "cam"], "group": ["25-49", "50-69", "25-49"], "lesions": [5, 7, 5], "recall": 0.5}
+        {"method": ["fpn", "fpn", "cam"], "group": ["25-49", "50-69", "25-49"], "lesions": [5, 7, 5], "value": 0.5}
     ).assign(low=0.4, high=0.7)
     recall_by_group(axes[0, 0], table, "percent stenosis")
     labels = [label.get_text() for label in axes[0, 0].get_xticklabels()]
@@ -77,9 +69,7 @@ def test_recall_by_group_names_the_lesions_counted() -> None:
 
 def test_unknown_groups_are_said_to_be_unknown() -> None:
     _, axes = panels(1, 1)
-    recall_by_group(
-        axes[0, 0], pd.DataFrame(columns=["method", "group", "lesions", "recall", "low", "high"]), "percent"
-    )
+    recall_by_group(axes[0, 0], pd.DataFrame(columns=["method", "group", "lesions", "value", "low", "high"]), "percent")
     assert axes[0, 0].texts[0].get_text() == "not known in this cohort"
 
 
@@ -87,47 +77,15 @@ def test_segments_stand_below_one_another_with_their_lesions() -> None:
     _, axes = panels(1, 1)
     table = pd.DataFrame(
         {"method": ["fpn", "fpn", "cam"], "group": ["mid RCA", "mid LAD", "mid RCA"], "lesions": [5, 7, 5]}
-    ).assign(recall=0.5, low=0.4, high=0.7)
-    ax = recall_by_segment(axes[0, 0], table)
+    ).assign(value=0.5, low=0.4, high=0.7)
+    ax = recall_by_group(axes[0, 0], table, "segment", downwards=True)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["mid RCA (n = 5)", "mid LAD (n = 7)"]
     assert ax.yaxis_inverted()
     _, axes = panels(1, 1)
-    assert recall_by_segment(axes[0, 0], table.iloc[:0]).texts[0].get_text() == "not known in this cohort"
+    assert recall_by_group(axes[0, 0], table.iloc[:0], "segment").texts[0].get_text() == "not known in this cohort"
 
 
-class Frames:
-    """A cohort whose frames are dark."""
-
-    def frames(self, run_id: str, indices: list[int]) -> torch.Tensor:
-        return torch.zeros((len(indices), 64, 64), dtype=torch.uint8)
-
-    def frames_of_runs(self, requests: Iterable[tuple[str, list[int]]]) -> Iterator[torch.Tensor]:
-        return (self.frames(run_id, indices) for run_id, indices in requests)
-
-
-def scored() -> Scored:
-    images = pd.DataFrame({"image_id": ["r:0", "s:0"], "patient_id": ["P", "Q"], "run_id": ["r", "s"], "frame": 0})
-    images = images.assign(width=64, height=64)
-    boxes = pd.DataFrame({"image_id": ["r:0", "s:0"], "x1": 0, "y1": 0, "x2": 20, "y2": 20})
-    truth = boxes.assign(percent_stenosis=60.0, segment=2, foreshortening=0.1)
-    detections = boxes.assign(x1=[0, 40], x2=[20, 60], score=[0.9, 0.8], operating=True)
-    return Scored(images, detections, truth, scoring_rule("clean", "fpn", 0.5, 0))
-
-
-def test_each_failure_is_drawn_with_its_sentence() -> None:
-    found = SimpleNamespace(sides={("clean", "fpn"): scored()})
-    cases = failure_cases(found, Frames())
-    assert [case.title.split(":")[0] for case in cases] == ["Missed", "False"]
-    assert all(len(case.truth) == len(case.found) == 1 for case in cases)
-    drawn = [ax for ax in box_gallery(cases).axes if ax.images]
-    assert len(drawn) == 2
-
-
-def test_transfer_shows_both_cohorts_and_an_empty_gallery_says_so() -> None:
-    domains = [SimpleNamespace(name=name, cohort=Frames()) for name in ("one", "two")]
-    transfer = SimpleNamespace(domains=domains, sides={(name, "applied"): scored() for name in ("one", "two")})
-    titles = [case.title for case in transfer_cases(transfer)]
-    assert len(titles) == 2 * 4 and titles[:4] == titles[4:]
+def test_an_empty_gallery_says_so() -> None:
     (ax,) = box_gallery([]).axes
     assert ax.texts[0].get_text() == "nothing to show in this run"
 

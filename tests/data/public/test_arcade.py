@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cag.chapters.localization.data import FrameChoice, choose_frames
+from cag.chapters.localization.frames import FrameChoice, choose_frames
 from cag.data.cohort import Cohort
 from cag.data.public import arcade, read_public
 from cag.data.public.arcade import read_coco

@@ -6,12 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cag.chapters.localization.data import (
-    FrameChoice,
-    boxes_by_image,
-    choose_frames,
-    model_view,
-)
+from cag.chapters.localization.frames import FrameChoice, boxes_by_image, choose_frames, model_view, working_pixels
 from cag.data.cohort import Cohort
 from cag.metrics.boxes import CORNERS
 from cag.settings import LabelError
@@ -46,6 +41,11 @@ def test_boxes_are_scaled_to_the_working_image() -> None:
     assert chosen.images[["width", "height"]].to_numpy().tolist() == [[128, 128]]
 
 
+def test_published_lengths_follow_the_image_size() -> None:
+    assert working_pixels(50, 512) == 50
+    assert working_pixels(35, 256) == 17.5
+
+
 def test_only_lesions_that_count_inside_contrast_take_part() -> None:
     boxes = [
         ("P1_R01", 1, 10, 10, 50, 50, 2, 80.0),  # before contrast
@@ -72,8 +72,9 @@ def test_only_lesions_that_count_inside_contrast_take_part() -> None:
 
 
 def test_what_only_a_simulator_knows_follows_the_box() -> None:
-    cohort = cohort_of([("P1_R01", 4, 64, 64, 128, 128, 2, 80.0)])
-    assert choose_frames(cohort, FrameChoice()).truth.foreshortening.isna().all()
+    boxes = [("P1_R01", 4, 64, 64, 128, 128, 2, 80.0)]
+    assert choose_frames(cohort_of(boxes), FrameChoice()).truth.foreshortening.isna().all()
+    cohort = cohort_of(boxes)
     cohort.boxes["foreshortening"] = 0.25
     assert choose_frames(cohort, FrameChoice()).truth.foreshortening.tolist() == [0.25]
 

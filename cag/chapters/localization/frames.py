@@ -1,8 +1,9 @@
-"""Which frames the localization experiment uses, their true boxes, and how they are split."""
+"""Which frames the localization experiment uses, and their true boxes in the pixels that the networks see."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,16 @@ from cag.settings import LabelError, Settings
 
 IMAGE_COLUMNS = ["image_id", "patient_id", "run_id", "frame", "artery", "view", "model_view", "width", "height"]
 TRUTH_COLUMNS = ["image_id", "patient_id", *CORNERS, "segment", "percent_stenosis", "foreshortening"]
+
+#: Frames have this many pixels a side in the publication; its lengths, and the study's distances, are given in them.
+PUBLISHED_SIZE = 512
+#: Least side of a box as published, in those pixels: the detector's, and the CAM's.
+PUBLISHED_MINIMUM = {"fpn": 50.0, "cam": 75.0}
+
+
+def working_pixels(length: float, image_size: int) -> float:
+    """A length in pixels of a 512 px frame, in pixels of a frame of ``image_size``."""
+    return length * image_size / PUBLISHED_SIZE
 
 
 class FrameChoice(Settings):
@@ -78,6 +89,7 @@ def boxes_by_image(boxes: pd.DataFrame, image_ids: pd.Series) -> list[np.ndarray
     return [groups.get(name, np.zeros((0, 4), "float32")) for name in image_ids]
 
 
+@lru_cache(maxsize=4)
 def choose_frames(cohort: Cohort, choice: FrameChoice) -> LesionFrames:
     """Choose the frames with a lesion that counts, inside the contrast interval, with boxes in working pixels.
 
@@ -90,18 +102,23 @@ def choose_frames(cohort: Cohort, choice: FrameChoice) -> LesionFrames:
         If the cohort has no boxes, a box of an unknown run, or no frame that qualifies.
     """
     cohort.require("boxes")
-    joined = _join_runs(cohort)
-    kept, excluded = _usable(joined, choice)
+    kept, excluded = _usable(_join_runs(cohort), choice)
     if kept.empty:
         problem = f"no frame has a lesion of at least {choice.min_percent:g} % inside the contrast interval"
         raise LabelError(problem, field="boxes.csv", remedy="Use a cohort with stenosis boxes, or lower min_percent")
     frames = _spread(kept[["patient_id", "run_id", "frame"]].drop_duplicates(), choice.frames_per_run)
-    frames = _limit(frames, choice)
-    truth = kept.merge(frames[["run_id", "frame"]], on=["run_id", "frame"])
+    truth = kept.merge(_limit(frames, choice)[["run_id", "frame"]], on=["run_id", "frame"])
     images = truth.drop_duplicates("image_id").assign(width=choice.image_size, height=choice.image_size)
     images = images.sort_values(["run_id", "frame"])[IMAGE_COLUMNS].reset_index(drop=True)
     truth = truth.sort_values(["run_id", "frame", *CORNERS])[TRUTH_COLUMNS].reset_index(drop=True)
     return LesionFrames(images, truth, excluded)
+
+
+def model_view(view: str | float, artery: str | float) -> str:
+    """Which of the five classifiers reads a frame; empty where neither view nor artery tells."""
+    if isinstance(view, str) and view in VIEWS:
+        return VIEWS[view].model
+    return "RCA" if artery == "RCA" else ""
 
 
 def _join_runs(cohort: Cohort) -> pd.DataFrame:
@@ -118,39 +135,29 @@ def _join_runs(cohort: Cohort) -> pd.DataFrame:
     return joined
 
 
-def _usable(joined: pd.DataFrame, choice: FrameChoice) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _usable(boxes: pd.DataFrame, choice: FrameChoice) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Boxes that count, in working pixels, and a count of the others by reason."""
-    boxes = joined.copy()
-    low_high = boxes[["contrast_begin", "contrast_end"]].astype(float)
-    begin, end = low_high.contrast_begin.fillna(-np.inf), low_high.contrast_end.fillna(np.inf)
-    given = boxes[CORNERS].astype(float)
-    _clip(boxes)
+    given = boxes[CORNERS].to_numpy(dtype=float)
+    extent = boxes[["columns", "rows", "columns", "rows"]].to_numpy(dtype=float)
+    inside = np.clip(given, 0, extent)
     known = np.isfinite(given).all(axis=1)
-    unread = pd.Series(bool(choice.model_views), index=boxes.index) & ~boxes.model_view.isin(choice.model_views)
+    boxes = boxes.assign(**dict(zip(CORNERS, inside.T, strict=True)))
     reasons = {
         "a coordinate is missing": ~known,
         "no area inside the frame": ~((boxes.x2 > boxes.x1) & (boxes.y2 > boxes.y1)),
         f"stenosis below {choice.min_percent:g} %": boxes.percent_stenosis.astype(float) < choice.min_percent,
-        "outside the contrast interval": (boxes.frame < begin) | (boxes.frame > end),
-        "in a view that no classifier reads": unread,
+        "outside the contrast interval": (boxes.frame < boxes.contrast_begin.astype(float).fillna(-np.inf))
+        | (boxes.frame > boxes.contrast_end.astype(float).fillna(np.inf)),
+        "in a view that no classifier reads": bool(choice.model_views) & ~boxes.model_view.isin(choice.model_views),
         "the same box twice": boxes.duplicated(["run_id", "frame", *CORNERS]),
     }
     flags = np.array(list(reasons.values()))
-    dropped = np.asarray(flags.any(axis=0))
+    dropped = flags.any(axis=0)
     counts = np.bincount(flags.argmax(axis=0)[dropped], minlength=len(reasons))
-    changed = (given.to_numpy() != boxes[CORNERS].to_numpy()).any(axis=1)
-    clipped = int(np.sum(np.asarray(known) & changed & ~dropped))
-    rows = {"reason": [*reasons, "kept, clipped to the frame"], "boxes": [*map(int, counts), clipped]}
-    excluded = pd.DataFrame(rows)
-    boxes[["x1", "x2"]] = boxes[["x1", "x2"]].mul(choice.image_size / boxes["columns"].astype(float), axis=0)
-    boxes[["y1", "y2"]] = boxes[["y1", "y2"]].mul(choice.image_size / boxes["rows"].astype(float), axis=0)
-    return boxes.loc[~dropped], excluded
-
-
-def _clip(boxes: pd.DataFrame) -> None:
-    """Cut boxes off at the border of their frames, in place."""
-    for corners, extent in ((["x1", "x2"], "columns"), (["y1", "y2"], "rows")):
-        boxes[corners] = boxes[corners].astype(float).clip(lower=0).clip(upper=boxes[extent], axis=0)
+    clipped = int((known & (given != inside).any(axis=1) & ~dropped).sum())
+    excluded = pd.DataFrame({"reason": [*reasons, "kept, clipped to the frame"], "boxes": [*map(int, counts), clipped]})
+    scaled = dict(zip(CORNERS, (inside * (choice.image_size / extent)).T, strict=True))
+    return boxes.assign(**scaled).loc[np.logical_not(dropped)], excluded
 
 
 def _spread(frames: pd.DataFrame, per_run: int) -> pd.DataFrame:
@@ -165,6 +172,7 @@ def _spread(frames: pd.DataFrame, per_run: int) -> pd.DataFrame:
 
 
 def _limit(frames: pd.DataFrame, choice: FrameChoice) -> pd.DataFrame:
+    """Whole patients at random, so many that ``max_images`` holds."""
     if not choice.max_images or len(frames) <= choice.max_images:
         return frames
     generator = np.random.default_rng([choice.seed, 61])
@@ -172,10 +180,3 @@ def _limit(frames: pd.DataFrame, choice: FrameChoice) -> pd.DataFrame:
     sizes = frames.groupby("patient_id").size().reindex(patients).cumsum()
     taken = sizes.index[: max(1, int((sizes <= choice.max_images).sum()))]
     return frames[frames.patient_id.isin(taken)].reset_index(drop=True)
-
-
-def model_view(view: str | float, artery: str | float) -> str:
-    """Which of the five classifiers reads a frame; empty where neither view nor artery tells."""
-    if isinstance(view, str) and view in VIEWS:
-        return VIEWS[view].model
-    return "RCA" if artery == "RCA" else ""
