@@ -34,9 +34,9 @@ from cag.chapters.localization.settings import LocalizationSettings, detector_se
 from cag.chapters.localization.training import FpnSettings, detect, new_detector
 from cag.chapters.store import Store
 from cag.data.cohort import Cohort, FrameSource
+from cag.data.frames import load_frames
 from cag.data.splits import LeakError, Split, fold_strata, patient_folds, split_images
 from cag.metrics.boxes import CORNERS
-from cag.networks.transforms import load_frames
 from cag.settings import InputError, SettingsError
 
 SIZE = 96

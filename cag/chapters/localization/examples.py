@@ -12,9 +12,9 @@ from cag.chapters.localization.comparison import Localization
 from cag.chapters.localization.frames import boxes_by_image
 from cag.chapters.localization.scores import Scored
 from cag.data.cohort import Cohort
+from cag.data.frames import load_frames
 from cag.metrics.boxes import centers, corners
 from cag.metrics.matching import pairwise_iou
-from cag.networks.transforms import load_frames
 
 KINDS = ("best", "typical", "missed", "loose", "false")
 #: Percent below which a sentence says mild, and lost share of length above which it says foreshortened.

@@ -19,15 +19,15 @@ from cag.chapters.localization.frames import PUBLISHED_MINIMUM, FrameChoice, Les
 from cag.chapters.localization.prior import centre_prior
 from cag.chapters.store import RunFolder
 from cag.data.cohort import Cohort
+from cag.data.frames import load_frames
 from cag.data.splits import ARMS, Arm, Split, split_images
 from cag.metrics.boxes import CORNERS, enlarge
 from cag.metrics.matching import match_detections
 from cag.metrics.ranking import average_precision
+from cag.networks.backbones import build_trunk
 from cag.networks.detector import PUBLISHED_DETECTOR, Detections, DetectorSettings, StenosisDetector
-from cag.networks.inception import build_trunk
-from cag.networks.runtime import Runtime
-from cag.networks.training import Batches, FitSettings, fit
-from cag.networks.transforms import augment_with_boxes, load_frames, scale
+from cag.networks.training import Batches, FitSettings, Runtime, fit
+from cag.networks.transforms import augment_with_boxes, scale
 from cag.networks.trunk import STAGES, Trainable, Trunk
 from cag.settings import Settings, Weights
 
