@@ -15,9 +15,8 @@ from jaxtyping import Bool, Float, UInt8
 from scipy.stats import rankdata
 from torch import Tensor
 
-from cag.chapters.classification.comparisons import difference
+from cag.chapters.classification.samples import true_boxes
 from cag.chapters.classification.settings import CellSettings, ClassificationSettings, leading_cells
-from cag.chapters.classification.tables import systems
 from cag.chapters.classification.training import (
     frames_of,
     images_of,
@@ -28,8 +27,6 @@ from cag.chapters.classification.training import (
 )
 from cag.chapters.store import Store
 from cag.data.cohort import Cohort
-from cag.metrics.measured import Measured
-from cag.metrics.tables import bootstrap_table, weighted_mean
 from cag.metrics.weighted import ratio
 from cag.networks.backbones import build_trunk
 from cag.networks.cam import activation_from_maps, class_activation, enlarge_activation
@@ -40,7 +37,6 @@ from cag.settings import LabelError, SettingsError
 
 #: Frames of each classifier and fold, the tightest visible stenoses first.
 FRAMES_PER_CELL = 8
-REGIONS = ("lumen", "lesion", "background")
 #: What is drawn anew: nothing, the head, the head and every layer of the trunk.
 STAGES_DRAWN = ("nothing", "head", "head and trunk")
 _SEED_OF_DRAWN = 10_007
@@ -109,58 +105,6 @@ def activation_mass(
     return pd.concat(rows, ignore_index=True), [example for _, example in ordered]
 
 
-def mass_summary(mass: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
-    """Mean shares with patient-bootstrap intervals, for each training and for the image's area."""
-    metrics = {name: weighted_mean(name) for name in REGIONS}
-    rng = np.random.default_rng(seed)
-    tables = [bootstrap_table(mass, metrics, n=bootstrap, rng=rng, by=("training",))]
-    area = mass[mass["training"] == "with"].assign(
-        lumen=lambda t: t["lumen_area"], lesion=lambda t: t["lesion_area"], training="share of the area"
-    )
-    area["background"] = 1 - area["either_area"]
-    tables.append(bootstrap_table(area, metrics, n=bootstrap, rng=rng, by=("training",)))
-    return pd.concat(tables, ignore_index=True)
-
-
-def mass_difference(mass: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
-    """Shares with minus without redundancy training, on the same frames of the same resampled patients."""
-
-    def measured(rows: pd.DataFrame) -> Measured:
-        means = {name: weighted_mean(name) for name in REGIONS}
-        return Measured(
-            lambda weights: {name: mean(rows, weights) for name, mean in means.items()},
-            rows["patient_id"].to_numpy(),
-            lambda name: "no map has any mass",
-        )
-
-    first, second = (measured(mass[mass["training"].eq(name)]) for name in ("with", "without"))
-    return difference(first, second, bootstrap, seed)
-
-
-def background_calls(predictions: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
-    """What the networks of the fewest categories (clean arm) call frames without contrast.
-
-    Returns
-    -------
-    DataFrame
-        ``artery, training, n_rows, metric`` (shares called ``normal``, ``diseased`` and ``redundant``, and the mean
-        probability ``p_stenosis``), ``value, low, high``.
-    """
-    k = systems(predictions)[0][0]
-    rows = predictions.query("redundant and part == 'outer' and arm == 'clean' and n_categories == @k")
-    outputs = rows[[*(f"p_{index}" for index in range(k)), "p_redundant"]].to_numpy()
-    calls = outputs.argmax(axis=1)
-    table = rows[["patient_id", "artery"]].assign(
-        training=np.where(rows["redundancy"], "with redundancy", "without redundancy"),
-        normal=calls == 0,
-        diseased=(calls > 0) & (calls < k),
-        redundant=calls == k,
-        p_stenosis=outputs[:, 1:k].sum(axis=1),
-    )
-    metrics = {name: weighted_mean(name) for name in ("normal", "diseased", "redundant", "p_stenosis")}
-    return bootstrap_table(table, metrics, n=bootstrap, rng=np.random.default_rng(seed), by=("artery", "training"))
-
-
 def randomization_check(cohort: Cohort, settings: ClassificationSettings, store: Store) -> pd.DataFrame:
     """Heatmaps of the leading networks on unseen frames with stenosis, as trained and with weights drawn anew.
 
@@ -189,13 +133,6 @@ def randomization_check(cohort: Cohort, settings: ClassificationSettings, store:
     return pd.concat(tables, ignore_index=True)
 
 
-def randomization_summary(check: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
-    """Mean correlation and mean share on the lumen for each stage, with patient-bootstrap intervals."""
-    metrics = {name: weighted_mean(name) for name in ("correlation", "lumen", "lesion")}
-    table = check.assign(drawn=pd.Categorical(check["drawn"], STAGES_DRAWN, ordered=True))
-    return bootstrap_table(table, metrics, n=bootstrap, rng=np.random.default_rng(seed), by=("drawn",))
-
-
 def rank_correlation(first: Float[np.ndarray, "n y x"], second: Float[np.ndarray, "n y x"]) -> Float[np.ndarray, " n"]:
     """Spearman's correlation of the cells of each pair of maps; NaN where a map is the same everywhere."""
     ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
@@ -220,12 +157,13 @@ def seen_frames(cohort: Cohort, cell: CellSettings) -> Seen:
     rows = rows.dropna(subset=["visible"]).sort_values(["visible", "run_id", "frame"], ascending=[False, True, True])
     rows = rows.drop_duplicates("run_id").head(FRAMES_PER_CELL)
     images = images_of(cohort, frames_of(cell))[torch.as_tensor(rows.index.to_numpy(copy=True))]
-    masks = [
-        _masks(cohort, boxes, str(run_id), int(frame), cell.image_size)
-        for run_id, frame in zip(rows["run_id"], rows["frame"], strict=True)
-    ]
-    empty = np.zeros((0, cell.image_size, cell.image_size), dtype=bool)
-    lumen, lesion = (np.stack(own) for own in zip(*masks, strict=True)) if masks else (empty, empty)
+    lumen, lesion = np.zeros((2, len(rows), cell.image_size, cell.image_size), dtype=bool)
+    for place, (run_id, frame) in enumerate(zip(rows["run_id"], rows["frame"], strict=True)):
+        full = cohort.lumen_mask(run_id, [int(frame)])[None].float()
+        lumen[place] = torch.nn.functional.adaptive_max_pool2d(full, cell.image_size)[0, 0].bool().numpy()
+    for place, own in enumerate(true_boxes(cohort, rows, cell.image_size, cell.cut_points[0])):
+        for x1, y1, x2, y2 in own:
+            lesion[place, int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = True
     return Seen(rows, images, lumen, lesion)
 
 
@@ -254,19 +192,6 @@ def _seen_by(cohort: Cohort, settings: ClassificationSettings) -> list[tuple[Cel
         problem = f"no frame of an outer fold shows a stenosis of at least {settings.disease_from:g} %"
         raise LabelError(problem, field="boxes", remedy="Raise the patients of the cohort")
     return found
-
-
-def _masks(
-    cohort: Cohort, boxes: pd.DataFrame, run_id: str, frame: int, size: int
-) -> tuple[Bool[np.ndarray, "s s"], Bool[np.ndarray, "s s"]]:
-    """Lumen mask and filled lesion boxes of a frame at the working size."""
-    full = cohort.lumen_mask(run_id, [frame])[None].float()
-    lumen = torch.nn.functional.adaptive_max_pool2d(full, size)[0, 0].bool().numpy()
-    lesion = np.zeros((size, size), dtype=bool)
-    here = boxes[boxes["run_id"].eq(run_id) & boxes["frame"].eq(frame)]
-    for x1, y1, x2, y2 in here[["x1", "y1", "x2", "y2"]].to_numpy() * size / full.shape[-1]:
-        lesion[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = True
-    return lumen, lesion
 
 
 def _redrawn_maps(

@@ -15,7 +15,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from cag.metrics import classification
-from cag.metrics.intervals import Estimate, bootstrap_many, paired_difference
+from cag.metrics.intervals import Estimate, bootstrap_many, interval_text, paired_difference
 from cag.metrics.measured import Measured, outputs_of
 from cag.metrics.weighted import ratio
 
@@ -148,9 +148,62 @@ def strata(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, A
         yield dict(zip(by, key, strict=True)), rows.reset_index(drop=True)
 
 
+def seeded_table(
+    table: pd.DataFrame, measure: Callable[[pd.DataFrame], Measured], by: Sequence[str], *, bootstrap: int, seed: int
+) -> pd.DataFrame:
+    """``interval_table`` of each stratum, each resampled from the seed anew, so that none depends on another."""
+    tables = [
+        interval_table(measure(rows), n=bootstrap, rng=np.random.default_rng(seed)).assign(**key)
+        for key, rows in strata(table, by)
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def estimate(table: pd.DataFrame, **conditions: object) -> Estimate:
+    """The one row of a table of metrics that meets the conditions, as an estimate.
+
+    Raises
+    ------
+    KeyError
+        Unless exactly one row does.
+    """
+    chosen = table
+    for column, value in conditions.items():
+        chosen = chosen[chosen[column] == value]
+    if len(chosen) != 1:
+        raise KeyError(f"{len(chosen)} rows meet {conditions}")
+    row = chosen.iloc[0]
+    return Estimate(**{name: row[name] for name in ("value", "low", "high", "n_groups")})
+
+
+def readable(table: pd.DataFrame, keys: Sequence[str], digits: int = 2) -> pd.DataFrame:
+    """A table of metrics as it is read: a row a system, a column a metric, each cell ``value (low to high)``.
+
+    Rows and columns keep their order. Where fold statistics are given they follow as ``mean ± SD``.
+    """
+    named = {key: _key_text(table[key]) for key in keys}
+    shown = table.assign(text=table.apply(_cell_text, axis=1, digits=digits), **named)
+    wide = shown.pivot(index=list(keys), columns="metric", values="text")
+    order = pd.MultiIndex.from_frame(shown[list(keys)].drop_duplicates())
+    wide = wide.reindex(order if len(keys) > 1 else order.get_level_values(0))
+    return wide[list(dict.fromkeys(table["metric"]))].reset_index().rename_axis(columns=None)
+
+
 def _rows(estimates: Mapping[str, Estimate], measured: Measured, constants: Mapping[str, object]) -> pd.DataFrame:
     rows = []
     for name, estimate in estimates.items():
         reason = measured.undefined(name) if np.isnan(estimate.value) else ""
         rows.append({**constants, "metric": name, **asdict(estimate), "reason": reason})
     return pd.DataFrame(rows)
+
+
+def _key_text(column: pd.Series) -> pd.Series:
+    """A key as it is; one that is missing in places as text, since a missing key would lose its rows."""
+    return column if column.notna().all() else column.map(lambda x: "–" if pd.isna(x) else f"{x:.2f}")
+
+
+def _cell_text(row: pd.Series, digits: int) -> str:
+    text = interval_text(Estimate(row["value"], row["low"], row["high"], n_groups=0), digits)
+    if pd.isna(row["value"]) or "fold_mean" not in row:
+        return text
+    return f"{text}; {row['fold_mean']:.{digits}f} ± {row['fold_sd']:.{digits}f}"

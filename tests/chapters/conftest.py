@@ -31,7 +31,7 @@ def drawn_cohort():
     for patient in patients:
         for view in ("LCA LAO cranial", "RCA LAO"):
             runs.append({"run_id": f"{patient}_{view[:3]}", "patient_id": patient, "view": view, "n_frames": 60})
-    manifest = pd.DataFrame(runs).assign(source="simulated", contrast_begin=20, contrast_end=40)
+    manifest = pd.DataFrame(runs).assign(source="simulated", contrast_begin=20, contrast_end=40, rows=96, columns=96)
     manifest["artery"] = manifest["view"].str[:3]
     lesions = pd.DataFrame(
         [(patients[n], "LCA", 13, (0, 60, 100)[n % 3]) for n in range(12)]

@@ -17,11 +17,13 @@ from cag.chapters.classification.samples import (
     redundancy_frames,
     run_lesions,
     run_severity,
+    true_boxes,
 )
 from cag.chapters.store import RunFolder, Store
 from cag.data.frames import shrink
 from cag.data.severity import artery_severity, patient_severity
 from cag.data.splits import patient_folds
+from cag.metrics.tables import estimate
 from cag.networks.transforms import scale
 from cag.settings import InputError, LabelError, SettingsError
 
@@ -29,7 +31,7 @@ from cag.settings import InputError, LabelError, SettingsError
 def test_an_image_takes_the_worst_segment_of_its_view(drawn_cohort):
     severity = run_severity(drawn_cohort)
     assert severity["P01_LCA"] == 60
-    assert severity["P00_LCA"] == 0, "segment 18 is not assigned to LAO cranial (PROTOCOL section 1.3)"
+    assert severity["P00_LCA"] == 0, "segment 18 is not assigned to LAO cranial"
     artery = artery_severity(drawn_cohort).set_index(["patient_id", "artery"])["percent_stenosis"]
     assert artery["P00", "LCA"] == 80
 
@@ -144,25 +146,10 @@ def test_image_metrics_are_scikit_learn_s(grid_predictions):
     rows = tables.system(tables.labeled_frames(grid_predictions).query("artery == 'RCA'"), 2, True)
     p = rows["p_1"] / (rows["p_0"] + rows["p_1"])
     expected = roc_auc_score(rows["target"] > 0, p)
-    own = tables.estimate(image, artery="RCA", n_categories=2, redundancy=True, arm="clean", metric="auc")
+    own = estimate(image, artery="RCA", n_categories=2, redundancy=True, arm="clean", metric="auc")
     assert own.value == pytest.approx(expected)
     with pytest.raises(KeyError):
-        tables.estimate(image, artery="none")
-
-
-def test_a_readable_table_keeps_the_order_of_its_rows():
-    table = pd.DataFrame({"name": ["b", "a"], "metric": "auc", "value": [0.5, 0.25], "low": [0.4, np.nan], "high": 0.6})
-    shown = tables.readable(table, ["name"])
-    assert shown["name"].tolist() == ["b", "a"]
-    assert shown["auc"].tolist() == ["0.50 (0.40 to 0.60)", "0.25 (no interval)"]
-
-
-def test_calls_by_severity(grid_predictions):
-    rows = tables.labeled_frames(tables.leading(grid_predictions))
-    shares = tables.severity_calls(rows, (0, 25, 50, 70, 100, 101), bootstrap=5, seed=0)
-    own = tables.called_frames(rows).query("artery == 'RCA' and percent_stenosis == 70")
-    found = shares.query("artery == 'RCA' and band == 70")["value"].item()
-    assert found == pytest.approx(own["called"].mean())
+        estimate(image, artery="none")
 
 
 def test_the_worst_assigned_lesion_brings_its_length(drawn_cohort):
@@ -246,3 +233,10 @@ def test_a_view_without_frames_is_refused(drawn_cohort, grid_settings, tmp_path)
     cell = experiment.grid(grid_settings)[0].model_copy(update={"model_view": "LCA RAO caudal"})
     with pytest.raises(LabelError, match="no frame to train on"):
         experiment.train_cell(drawn_cohort, cell, RunFolder(tmp_path, Store(tmp_path)))
+
+
+def test_true_boxes_follow_the_size_of_the_picture(drawn_cohort):
+    frames = pd.DataFrame({"run_id": ["P00_RCA", "P00_RCA"], "frame": [30, 5]})
+    inside, outside = true_boxes(drawn_cohort, frames, 48)
+    assert inside.tolist() == [[15, 15, 25, 25]] and outside.shape == (0, 4)
+    assert [len(own) for own in true_boxes(drawn_cohort, frames, 48, least=80)] == [0, 0]

@@ -1,4 +1,4 @@
-"""Artery and patient level: pooling, operating points chosen apart from the scored fold, counts."""
+"""Artery and patient level: pooling, and operating points chosen apart from the scored fold."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cag.chapters.bundle import load_part
 from cag.chapters.classification import levels, tables
-from cag.chapters.classification.settings import CellSettings
-from cag.chapters.classification.training import new_classifier
-from cag.chapters.store import Store
 from cag.metrics.operating import youden_threshold
+from cag.metrics.tables import estimate
 
 
 @pytest.fixture
@@ -30,7 +27,7 @@ def test_the_reference_is_the_worst_segment_from_the_first_cut_point_on(drawn_co
 def test_patient_auc_by_hand(grid_predictions, reference):
     table = levels.level_metrics(grid_predictions, reference, hows=("max",), bootstrap=5, seed=0)
     where = {"level": "patient", "threshold": "half", "n_categories": 2, "redundancy": True, "arm": "clean"}
-    patient = tables.estimate(table, metric="auc", **where)
+    patient = estimate(table, metric="auc", **where)
     rows = tables.system(tables.labeled_frames(grid_predictions), 2, True)
     top = rows.assign(score=rows["p_1"] / (rows["p_0"] + rows["p_1"])).groupby("patient_id")["score"].max()
     worst = reference.groupby("patient_id")["target"].max()
@@ -65,34 +62,9 @@ def test_rule_out_keeps_the_sensitivity_it_promises_on_inner_patients():
     assert cut <= youden_threshold(target > 0, inner["score"].to_numpy())
 
 
-def test_cross_tabulations_count_every_artery_once_and_agree_with_the_metrics(grid_predictions, reference):
-    counts = levels.cross_tabulations(grid_predictions, reference)
-    cells = ["true_positive", "false_negative", "false_positive", "true_negative"]
-    half = counts.query("threshold == 'half'").set_index(["level", "artery"])
-    assert half[cells].sum(axis=1).eq(12).all()
-    points = levels.operating_table(grid_predictions, reference, bootstrap=5, seed=0)
-    one = points.query("level == 'artery' and artery == 'RCA' and threshold == 'half' and metric == 'sensitivity'")
-    row = half.loc[("artery", "RCA")]
-    assert one["value"].item() == pytest.approx(row["true_positive"] / (row["true_positive"] + row["false_negative"]))
-
-
-def test_panels_of_the_curves(grid_predictions, reference):
-    panels = levels.curve_groups(grid_predictions, reference)
-    assert list(panels) == ["LCA, images", "RCA, images", "LCA, arteries", "RCA, arteries", "Patients"]
-    assert list(panels["LCA, images"]) == ["2-CAT + redundancy", "2-CAT", "3-CAT + redundancy", "3-CAT"]
-    assert all(len(table) == 12 for table in panels["Patients"].values())
-
-
-def test_the_bundle_holds_the_classifiers_that_read_a_study(drawn_cohort, grid_settings, grid_store, grid_predictions):
-    levels.export_classifiers(drawn_cohort, grid_settings, grid_store, grid_predictions)
-    part = load_part(grid_store.root, "classification")
-    cells = {name: CellSettings.checked(own) for name, own in part.facts["cells"].items()}
-    assert len(cells) == 2 * 2 * 2 and all(cell.redundancy for cell in cells.values())
-    assert set(part.facts["folds"]) == set(drawn_cohort.manifest["patient_id"])
-    assert 0 <= part.facts["operating"]["threshold"] <= 1
-    for name, cell in cells.items():
-        new_classifier(cell).head.load_state_dict(part.folder.load_weights(name))
-    lone = grid_settings.model_copy(update={"redundancy": (False,), "profile": "lone"})
-    elsewhere = Store(grid_store.root / "lone")
-    levels.export_classifiers(drawn_cohort, lone, elsewhere, grid_predictions)
-    assert not elsewhere.root.exists()
+def test_every_artery_and_patient_is_called_once_at_each_point(grid_predictions, reference):
+    for level, count in (("artery", 24), ("patient", 12)):
+        table = levels.at_points(tables.leading(grid_predictions), reference, level)
+        assert set(table["threshold"]) <= set(levels.POINTS)
+        assert table.groupby("threshold").size()["half"] == count
+        assert (table["called"] == (table["score"] >= table["cut"])).all()

@@ -12,9 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cag.chapters.classification import tables
 from cag.chapters.classification.levels import level_metrics, reference_standard
+from cag.chapters.classification.tables import image_metrics
 from cag.chapters.store import Store
+from cag.metrics.tables import estimate
 from cag.settings import ROOT
 
 PUBLISHED = ROOT / "results" / "published"
@@ -56,14 +57,14 @@ def compare(folder: Path, reference: dict[str, bool], image: pd.DataFrame, level
     own = headline(folder, reference)
     rca = {"artery": "RCA", **LEADING}
     patient = {"level": "patient", "how": "max", "threshold": "half", **LEADING}
-    assert tables.estimate(image, metric="auc", **rca).value == pytest.approx(own["image_auc"])
-    assert tables.estimate(image, metric="kappa", **rca).value == pytest.approx(own["kappa"])
-    assert tables.estimate(levels, metric="auc", **patient).value == pytest.approx(own["patient_auc"])
+    assert estimate(image, metric="auc", **rca).value == pytest.approx(own["image_auc"])
+    assert estimate(image, metric="kappa", **rca).value == pytest.approx(own["kappa"])
+    assert estimate(levels, metric="auc", **patient).value == pytest.approx(own["patient_auc"])
 
 
 def test_headlines_of_a_tiny_study(drawn_cohort, grid_settings, grid_store, grid_predictions):
     reference = reference_standard(drawn_cohort, grid_settings)
-    image = tables.image_metrics(grid_predictions, bootstrap=2, seed=0)
+    image = image_metrics(grid_predictions, bootstrap=2, seed=0)
     levels = level_metrics(grid_predictions, reference, hows=("max",), bootstrap=2, seed=0)
     diseased = reference.groupby("patient_id")["target"].max().astype(bool).to_dict()
     compare(grid_store.root, diseased, image, levels)

@@ -7,6 +7,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from cag.chapters import redundancy as ablation
+from cag.chapters.classification.settings import leading_cells
+from cag.chapters.classification.training import parts_of
 from cag.settings import LabelError, SettingsError
 
 
@@ -29,10 +31,8 @@ def test_both_trainings_look_at_the_same_frames(drawn_cohort, grid_settings, gri
     pairs = mass.groupby(keys)["training"].apply(sorted)
     assert all(pair == ["with", "without"] for pair in pairs)
     assert {example.title[:3] for example in examples} == {"LCA", "RCA"} and len(examples) == 2
-    summary = ablation.mass_summary(mass, bootstrap=5, seed=0)
-    assert set(summary["training"]) == {"with", "without", "share of the area"}
-    area = summary.query("training == 'share of the area' and metric == 'lumen'")["value"].iloc[0]
-    assert area == pytest.approx(400 / 96**2, rel=0.05)
+    np.testing.assert_allclose(mass["lumen_area"], 400 / 96**2, rtol=0.05)
+    assert mass["either_area"].between(mass[["lumen_area", "lesion_area"]].max(axis=1), 1).all()
 
 
 def test_a_cohort_without_visible_stenosis_is_refused(drawn_cohort, grid_settings, grid_store, grid_predictions):
@@ -41,21 +41,12 @@ def test_a_cohort_without_visible_stenosis_is_refused(drawn_cohort, grid_setting
         ablation.activation_mass(bare, grid_settings, grid_store)
 
 
-def test_the_difference_is_that_of_the_means_of_the_same_frames(
-    drawn_cohort, grid_settings, grid_store, grid_predictions
-):
-    mass, _ = ablation.activation_mass(drawn_cohort, grid_settings, grid_store)
-    difference = ablation.mass_difference(mass, bootstrap=5, seed=0).set_index("metric")["value"]
-    means = mass.groupby("training")["lumen"].mean()
-    assert difference["lumen"] == pytest.approx(means["with"] - means["without"])
-
-
-def test_background_calls_add_up_and_only_redundancy_training_knows_redundant(grid_predictions):
-    calls = ablation.background_calls(grid_predictions, bootstrap=5, seed=0)
-    shares = calls[calls["metric"] != "p_stenosis"].groupby(["artery", "training"])["value"].sum()
-    np.testing.assert_allclose(shares, 1)
-    without = calls.query("training == 'without redundancy' and metric == 'redundant'")
-    assert without["value"].eq(0).all() and calls["low"].notna().all()
+def test_frames_with_a_visible_stenosis_are_of_the_outer_fold_and_tightest_first(drawn_cohort, grid_settings):
+    cell = leading_cells(grid_settings)[0]
+    seen = ablation.seen_frames(drawn_cohort, cell)
+    assert parts_of(drawn_cohort, cell, seen.rows).eq("outer").all() and not seen.rows["run_id"].duplicated().any()
+    assert seen.rows["visible"].is_monotonic_decreasing and len(seen.images) == len(seen.rows) == len(seen.lumen)
+    assert seen.lesion[0, 60, 60] and not seen.lesion[0, 80, 80], "a box from 30 to 50 of 96 lies at 40 to 67 of 128"
 
 
 def test_one_training_alone_has_nothing_to_compare(drawn_cohort, grid_settings, grid_store):
@@ -75,9 +66,8 @@ def test_rank_correlation_is_scipy_s_and_undefined_without_any_order(rng):
 def test_maps_change_when_weights_are_drawn_anew(drawn_cohort, grid_settings, grid_store, grid_predictions):
     check = ablation.randomization_check(drawn_cohort, grid_settings, grid_store)
     assert check.groupby("drawn").size().nunique() == 1
-    summary = ablation.randomization_summary(check, bootstrap=5, seed=0)
-    assert summary["drawn"].drop_duplicates().tolist() == list(ablation.STAGES_DRAWN)
-    correlation = summary[summary["metric"] == "correlation"].set_index("drawn")["value"]
+    assert check["drawn"].drop_duplicates().tolist() == list(ablation.STAGES_DRAWN)
+    correlation = check.groupby("drawn")["correlation"].mean()
     assert correlation["nothing"] == pytest.approx(1)
     assert correlation.drop("nothing").min() < 0.99
     bare = dataclasses.replace(drawn_cohort, boxes=drawn_cohort.boxes.iloc[:0])

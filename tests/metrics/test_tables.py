@@ -154,3 +154,21 @@ def test_a_weighted_mean_leaves_missing_values_out():
     table = pd.DataFrame({"x": [1.0, np.nan, 3.0]})
     weights = np.array([[1.0, 1, 1], [2, 5, 0], [0, 1, 0]])
     np.testing.assert_array_equal(tables.weighted_mean("x")(table, weights), [2, 1, np.nan])
+
+
+def test_a_readable_table_keeps_the_order_of_its_rows():
+    table = pd.DataFrame({"name": ["b", "a"], "metric": "auc", "value": [0.5, 0.25], "low": [0.4, np.nan], "high": 0.6})
+    shown = tables.readable(table, ["name"])
+    assert shown["name"].tolist() == ["b", "a"]
+    assert shown["auc"].tolist() == ["0.50 (0.40 to 0.60)", "0.25 (no interval)"]
+
+
+def test_seeded_strata_do_not_depend_on_one_another():
+    table = predictions()
+    both = tables.seeded_table(table, measured.of_classification, ("artery",), bootstrap=20, seed=3)
+    right = table[table["artery"].eq("RCA")].reset_index(drop=True)
+    alone = tables.seeded_table(right, measured.of_classification, ("artery",), bootstrap=20, seed=3)
+    pd.testing.assert_frame_equal(both[both["artery"].eq("RCA")].reset_index(drop=True), alone)
+    assert tables.estimate(both, artery="RCA", metric="auc").value == alone.set_index("metric").loc["auc", "value"]
+    with pytest.raises(KeyError):
+        tables.estimate(both, artery="none")

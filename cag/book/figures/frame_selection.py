@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cag.book.figures.style import FOUND, PALETTE, TRUTH, panels, show_frame
-from cag.chapters.classification.tables import readable
 from cag.metrics.frame_selection import ACCEPTED_FRAMES, ERROR_FRAMES, acceptance_curve
+from cag.metrics.tables import readable
 
 #: Method -> its name in figures and tables, in the order they are listed, and its colour.
 METHOD_NAMES = {

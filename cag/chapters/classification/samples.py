@@ -6,19 +6,20 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from cag.anatomy import VIEWS
 from cag.data.cohort import Cohort
 
 LabelRule = Literal["assigned", "visible"]
 
-#: Redundancy frames lie at least this far from the labeled frames, and are every fifth (PROTOCOL section 2).
+#: Redundancy frames lie at least this far from the labeled frames, and are every fifth.
 REDUNDANCY_DISTANCE = 10
 REDUNDANCY_STEP = 5
 
 
 def run_severity(cohort: Cohort) -> pd.Series:
-    """Worst percent stenosis among the segments assigned to each run's view (PROTOCOL section 1.3).
+    """Worst percent stenosis among the segments assigned to each run's view.
 
     Returns
     -------
@@ -58,7 +59,7 @@ def contrast_frames(begin: int, end: int, count: int) -> np.ndarray:
 
 
 def redundancy_frames(labeled: np.ndarray, n_frames: int) -> np.ndarray:
-    """Frames of the same run that show no usable contrast (PROTOCOL section 2).
+    """Frames of the same run that show no usable contrast.
 
     At least ten frames before the first or after the last labeled frame, every fifth, each side
     at most half the labeled count.
@@ -107,6 +108,17 @@ def classification_samples(cohort: Cohort, frames_per_run: int, label_rule: Labe
     if label_rule == "visible":
         samples["percent_stenosis"] = _visible_severity(cohort, samples)
     return samples.sort_values(["run_id", "frame"], ignore_index=True)
+
+
+def true_boxes(cohort: Cohort, frames: pd.DataFrame, size: int, least: float = 0.0) -> list[Float[np.ndarray, "k 4"]]:
+    """Boxes of the lesions in each frame, of at least that percent stenosis: x1, y1, x2, y2 in a square of ``size``."""
+    lesions = cohort.boxes[cohort.boxes["percent_stenosis"] >= least]
+    extent = cohort.manifest.set_index("run_id")[["columns", "rows"] * 2].astype(float)
+    found = []
+    for run_id, frame in zip(frames["run_id"], frames["frame"], strict=True):
+        here = lesions[lesions["run_id"].eq(run_id) & lesions["frame"].eq(frame)]
+        found.append(here[["x1", "y1", "x2", "y2"]].to_numpy(dtype=float) * size / extent.loc[run_id].to_numpy())
+    return found
 
 
 def _visible_severity(cohort: Cohort, samples: pd.DataFrame) -> pd.Series:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from cag.chapters.classification.comparisons import difference
-from cag.chapters.classification.levels import level_scores
 from cag.chapters.classification.settings import CellSettings, ClassificationSettings, leading_cells, trunk_digest
-from cag.chapters.classification.tables import labeled_frames, outputs_of
 from cag.chapters.classification.training import KIND, chosen_epochs, frames_of, start_of, train_cell, train_on
 from cag.chapters.store import RunFolder, Store, run_tasks
 from cag.data.cohort import Cohort
-from cag.metrics.intervals import Estimate, interval_text
-from cag.metrics.measured import of_scores
-from cag.metrics.tables import interval_table
 from cag.settings import InputError, Settings
 
 #: The study's own training, which every other one is compared with.
@@ -99,66 +91,3 @@ def train_variant(cohort: Cohort, variant: VariantSettings, folder: RunFolder) -
     """Train one cell in another way; stores what ``train_cell`` stores."""
     frames = frames_of(variant.cell)._replace(views=variant.views)
     train_on(cohort, variant.cell, folder, frames, permuted=variant.permuted)
-
-
-def variant_table(found: Variants, reference: pd.DataFrame, *, bootstrap: int, seed: int) -> pd.DataFrame:
-    """Area under the ROC curve of each variant, and its paired difference from the study's own training (clean arm).
-
-    Returns
-    -------
-    DataFrame
-        ``variant, level, value, low, high, difference, difference_low, difference_high, n_groups, note``;
-        ``level`` is image or artery (largest score). A refused variant has one row with its reason as note.
-    """
-    rows = []
-    scores = {str(name): _scores(own, reference) for name, own in found.predictions.groupby("variant", sort=False)}
-    for name, levels in scores.items():
-        for level, own in levels.items():
-            table = interval_table(of_scores(own), n=bootstrap, rng=np.random.default_rng(seed))
-            row = table.set_index("metric").loc["auc", ["value", "low", "high", "n_groups"]].to_dict()
-            if name != STUDY:
-                apart = difference(of_scores(own), of_scores(scores[STUDY][level]), bootstrap, seed)
-                value, low, high = apart.set_index("metric").loc["auc", ["value", "low", "high"]]
-                row |= {"difference": value, "difference_low": low, "difference_high": high}
-            rows.append({"variant": name, "level": level, "note": ""} | row)
-    rows += [{"variant": name, "level": "–", "note": why} for name, why in found.refused.items()]
-    return pd.DataFrame(rows)
-
-
-def _scores(rows: pd.DataFrame, reference: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
-    own = labeled_frames(rows).query("arm == 'clean'").reset_index(drop=True)
-    images = own[["patient_id", "target"]].assign(score=outputs_of(own).score)
-    return {"image": images, "artery": level_scores(own, reference, "artery")}
-
-
-def readable_variants(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of ``variant_table`` as it is read: area and difference with their intervals, or why there is none."""
-
-    def text(row: pd.Series, value: str, low: str, high: str) -> str:
-        if pd.isna(row[value]):
-            return "–"
-        return interval_text(Estimate(row[value], row[low], row[high], n_groups=0))
-
-    areas = table.apply(text, axis=1, args=("value", "low", "high"))
-    apart = table.apply(text, axis=1, args=("difference", "difference_low", "difference_high"))
-    return table[["variant", "level"]].assign(auc=areas, difference=apart, note=table["note"])
-
-
-def seed_spread(table: pd.DataFrame) -> dict[str, float]:
-    """Lowest and highest area over the seeds at either level, and how many seeds there are.
-
-    Parameters
-    ----------
-    table : DataFrame
-        ``variant, level, value``; see ``analysis.variant_table``.
-
-    Returns
-    -------
-    dict
-        ``count, image_low, image_high, artery_low, artery_high``.
-    """
-    seeds = table[table["variant"].eq(STUDY) | table["variant"].str.startswith("seed ")]
-    spread = {"count": float(seeds["variant"].nunique())}
-    for level, values in seeds.groupby("level")["value"]:
-        spread |= {f"{level}_low": float(values.min()), f"{level}_high": float(values.max())}
-    return spread

@@ -6,7 +6,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from cag.book.figures import classification as figures
-from cag.book.figures import classification_curves as curves
 from cag.book.figures import cohort as cohort_figures
 
 
@@ -15,29 +14,31 @@ def ax():
     return Figure().subplots()
 
 
-def test_roc_curve_names_its_area(ax):
-    figures.roc(ax, np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8]), "images", "k")
-    assert ax.lines[0].get_label() == "images: AUC 0.75"
+def scores(target, score):
+    return pd.DataFrame({"patient_id": np.arange(len(target)) // 2, "target": target, "score": score})
 
 
-def test_one_class_is_said_and_not_drawn(ax):
-    figures.roc(ax, np.array([1, 1]), np.array([0.1, 0.4]), "images", "k")
-    assert ax.lines[0].get_label() == "images: one class only"
-    assert len(ax.lines[0].get_xdata()) == 0
+@pytest.mark.parametrize(("kind", "area"), [("roc", "images: AUC 0.75"), ("precision", "images: AP 0.83")])
+def test_a_curve_names_its_area_and_one_class_has_none(ax, kind, area):
+    figures.draw_curve(ax, scores([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), kind, "images", "k")
+    figures.draw_curve(ax, scores([1, 1], [0.1, 0.4]), kind, "images", "k")
+    assert [line.get_label() for line in ax.lines] == [area, "images: one class only"]
+    assert len(ax.lines[1].get_xdata()) == 0
 
 
-def test_roc_band_encloses_the_curve_of_all_patients():
+@pytest.mark.parametrize("kind", ["roc", "precision"])
+def test_the_band_encloses_the_curve_of_all_patients(kind):
     rng = np.random.default_rng(0)
-    target = np.arange(200) % 2
-    scores = pd.DataFrame(
-        {"patient_id": np.arange(200) // 4, "target": target, "score": target + rng.normal(0, 1, 200)}
-    )
-    figure = figures.roc_panels({"one": {"a": scores}, "two": {"a": scores}}, resamples=30, rng=rng)
+    target = np.arange(200) % 4 // 3
+    table = scores(target, target + rng.normal(0, 1, 200))
+    figure = figures.curve_panels({"one": {"a": table}, "two": {"a": table}}, kind, resamples=40, rng=rng)
     band = figure.axes[0].collections[0].get_paths()[0].vertices
-    curve = figure.axes[0].lines[0]
-    at_half = np.interp(0.5, curve.get_xdata(), curve.get_ydata())
+    curve, chance = figure.axes[0].lines
+    order = np.argsort(curve.get_xdata(), kind="stable")
+    at_half = np.interp(0.5, curve.get_xdata()[order], curve.get_ydata()[order])
     near = band[np.abs(band[:, 0] - 0.5) < 0.006, 1]
     assert near.min() <= at_half <= near.max()
+    assert list(chance.get_ydata()) == ([0, 1] if kind == "roc" else [0.25, 0.25]), "what no information reaches"
 
 
 def test_confusion_counts(ax):
@@ -53,51 +54,18 @@ def test_forest_draws_asymmetric_intervals_first_on_top(ax):
     assert segments[0].tolist() == [[0.0, 1.0], [0.4, 1.0]]
 
 
-def test_severity_curve_leaves_empty_bands_empty(ax):
-    table = pd.DataFrame({"band": [25.0], "value": [0.5], "low": [0.2], "high": [0.9]})
-    curves.severity_curve(ax, table, (0, 25, 50, 70, 100, 101), "k")
-    values = ax.lines[0].get_ydata()
-    assert np.isnan(values[0]) and values[1] == 0.5
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["0-24", "25-49", "50-69", "70-99", "100"]
-
-
-def test_precision_recall_names_its_area_and_says_where_there_is_none(ax):
-    curves.precision_recall(ax, np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8]), "images", "k")
-    curves.precision_recall(ax, np.array([0, 0]), np.array([0.1, 0.4]), "images", "k")
-    assert [line.get_label() for line in ax.lines] == ["images: AP 0.83", "images: no stenosis"]
-
-
-def test_precision_recall_panels_mark_the_prevalence():
-    scores = pd.DataFrame({"patient_id": range(8), "target": [0, 0, 0, 1] * 2, "score": np.linspace(0, 1, 8)})
-    figure = curves.precision_recall_panels({"one": {"a": scores}}, resamples=20, rng=np.random.default_rng(0))
-    (ax,) = figure.axes
-    assert 0.25 in [line.get_ydata()[0] for line in ax.lines] and len(ax.collections) == 1
-
-
 def test_reliability_sizes_its_points_by_the_frames_behind_them(ax):
     table = pd.DataFrame({"mean_score": [0.2, 0.8], "observed": [0.1, 0.7], "low": 0.0, "high": 0.9, "n": [30, 10]})
-    curves.reliability(ax, table, "before", "k")
+    figures.reliability(ax, table, "before", "k")
     sizes = ax.collections[-1].get_sizes()
     assert sizes[0] > sizes[1] and list(ax.lines[-1].get_xdata()) == [0, 1]
 
 
-def test_decision_panel_shows_both_strategies():
-    curve = pd.DataFrame({"threshold": [0.1, 0.5], "net_benefit": [0.4, 0.2], "low": 0.1, "high": 0.5})
-    figure = curves.decision_panel({"score": curve.assign(act_on_all=[0.4, 0.0], act_on_none=0.0)})
-    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert labels == ["score", "act on all", "act on none"]
-
-
-def test_cross_table_puts_each_count_in_its_cell(ax):
-    counts = pd.Series({"true_positive": 5, "false_negative": 1, "false_positive": 2, "true_negative": 4})
-    figures.cross_table(ax, counts, "RCA")
-    assert [text.get_text() for text in ax.texts] == ["4", "2", "1", "5"]
-
-
-def test_heatmaps_stand_under_their_frames():
-    frames = np.zeros((2, 8, 8), dtype=np.uint8)
-    figure = figures.heatmap_grid(frames, {"with": np.ones((2, 8, 8))}, ["a", "b"])
+def test_heatmaps_and_true_boxes_stand_on_their_frames():
+    frames, boxes = np.zeros((2, 8, 8), dtype=np.uint8), [np.array([[1, 1, 3, 3]]), np.zeros((0, 4))]
+    figure = figures.heatmap_grid(frames, {"with": np.ones((2, 8, 8))}, ["a", "b"], boxes)
     assert [len(axis.images) for axis in figure.axes] == [1, 1, 2, 2]
+    assert [len(axis.patches) for axis in figure.axes] == [1, 0, 1, 0]
 
 
 def test_cohort_figures(ax):

@@ -8,7 +8,12 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from cag.chapters.reading.operating import operating_point
+from cag.chapters.bundle import load_part
+from cag.chapters.classification import operating
+from cag.chapters.classification.levels import reference_standard
+from cag.chapters.classification.settings import CellSettings
+from cag.chapters.classification.training import new_classifier
+from cag.chapters.store import Store
 
 #: Fold -> artery scores of healthy and diseased inner patients, and of the outer ones: (patient, score, target).
 INNER = {0: [("C", 0.1, 0), ("D", 0.3, 1)], 1: [("A", 0.6, 0), ("B", 0.9, 1)]}
@@ -24,6 +29,12 @@ def predictions(inner: dict, outer: dict) -> pd.DataFrame:
     ]
     same = {"artery": "RCA", "n_categories": 2, "redundancy": True, "arm": "clean", "redundant": False}
     return pd.DataFrame(rows).assign(**same, p_redundant=0.0)
+
+
+def operating_point(rows: pd.DataFrame) -> operating.OperatingPoint:
+    """With the reference standard that the rows themselves agree with."""
+    reference = rows.groupby(["patient_id", "artery"], as_index=False)["target"].max().assign(percent_stenosis=0.0)
+    return operating.operating_point(rows, reference)
 
 
 def test_each_patient_is_called_by_the_inner_patients_of_the_own_fold() -> None:
@@ -48,10 +59,11 @@ def test_what_other_folds_say_of_a_patient_has_no_part_in_his_call(fold: int) ->
 
 
 def test_a_fold_whose_inner_patients_are_of_one_class_says_so() -> None:
-    point = operating_point(predictions({**INNER, 1: [("A", 0.6, 0), ("B", 0.9, 0)]}, OUTER))
-    assert point.of(1) == 0.5 and "fold 2" in point.origin
     healthy = {fold: [(name, score, 0) for name, score, _ in own] for fold, own in INNER.items()}
-    point = operating_point(predictions(healthy, OUTER))
+    spared = {fold: [(name, score, 0) for name, score, _ in own] for fold, own in OUTER.items()}
+    point = operating_point(predictions({**INNER, 1: healthy[1]}, {**OUTER, 0: spared[0]}))
+    assert point.of(1) == 0.5 and "fold 2" in point.origin
+    point = operating_point(predictions(healthy, spared))
     assert point.threshold == 0.5 and point.origin.startswith("Set to one half")
 
 
@@ -76,3 +88,19 @@ def test_calls_that_follow_no_disease_are_no_better_than_chance() -> None:
     for outer, youden in ((right, 1.0), (chance, 0.0)):
         called = operating_point(predictions(inner, outer)).patient
         assert called.youden.value == pytest.approx(youden) and called.better_than_chance == (youden == 1.0)
+
+
+def test_the_bundle_holds_the_classifiers_that_read_a_study(drawn_cohort, grid_settings, grid_store, grid_predictions):
+    given = (grid_predictions, reference_standard(drawn_cohort, grid_settings))
+    operating.export_classifiers(drawn_cohort, grid_settings, grid_store, *given)
+    part = load_part(grid_store.root, "classification")
+    cells = {name: CellSettings.checked(own) for name, own in part.facts["cells"].items()}
+    assert len(cells) == 2 * 2 * 2 and all(cell.redundancy for cell in cells.values())
+    assert set(part.facts["folds"]) == set(drawn_cohort.manifest["patient_id"])
+    assert 0 <= part.facts["operating"]["threshold"] <= 1
+    for name, cell in cells.items():
+        new_classifier(cell).head.load_state_dict(part.folder.load_weights(name))
+    lone = grid_settings.model_copy(update={"redundancy": (False,), "profile": "lone"})
+    elsewhere = Store(grid_store.root / "lone")
+    operating.export_classifiers(drawn_cohort, lone, elsewhere, *given)
+    assert not elsewhere.root.exists()

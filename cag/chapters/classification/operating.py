@@ -1,0 +1,156 @@
+"""The decision rule of a reading, and the export of the classifiers that read with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from cag.anatomy import THREE_CATEGORIES, TWO_CATEGORIES
+from cag.chapters.bundle import export_part
+from cag.chapters.classification.levels import LEVELS, level_scores, operating_thresholds, threshold_of
+from cag.chapters.classification.settings import ClassificationSettings, grid
+from cag.chapters.classification.tables import labeled_frames, system
+from cag.chapters.classification.training import cell_folder
+from cag.chapters.store import Store
+from cag.data.cohort import Cohort
+from cag.metrics.intervals import Estimate, bootstrap_many
+from cag.metrics.weighted import confusion, confusion_metrics
+
+#: Resamples of patients behind the interval of a rate.
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Called:
+    """How calls agree with the truth on patients that no network has seen, each called by his fold's threshold.
+
+    Attributes
+    ----------
+    count : int
+        Arteries or patients.
+    sensitivity, specificity : Estimate
+        Intervals resample patients.
+    youden : Estimate
+        Sensitivity plus specificity minus one: 0 is chance.
+    """
+
+    count: int
+    sensitivity: Estimate
+    specificity: Estimate
+    youden: Estimate
+
+    @property
+    def better_than_chance(self) -> bool:
+        """Whether the whole interval of ``youden`` lies above 0; not where no interval is defined."""
+        return self.youden.low > 0
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """The probability from which an artery, and with it the patient, is called diseased.
+
+    Attributes
+    ----------
+    threshold : float, 0-1
+        For patients whom no network knows: chosen on the inner patients of all folds.
+    of_folds : mapping of fold to float
+        For a patient of the networks' own cohort, whom one fold alone has not seen; see ``operating_thresholds``.
+    origin : str
+        Where the thresholds come from, as a sentence.
+    artery, patient : Called
+        What the calls of arteries and patients are worth.
+    """
+
+    threshold: float
+    of_folds: Mapping[int, float]
+    origin: str
+    artery: Called
+    patient: Called
+
+    def of(self, fold: int | None) -> float:
+        """The threshold for a patient of a fold, or, without one, for a patient whom no network knows."""
+        return self.threshold if fold is None else self.of_folds[fold]
+
+    @property
+    def score_rule(self) -> str:
+        """How the score of an artery and of a patient comes about, as the beginning of a sentence."""
+        return (
+            "An artery's score is the highest probability of a stenosis of 25 % or more among its images, the "
+            "patient's the higher of both arteries"
+        )
+
+    @property
+    def rule(self) -> str:
+        """The decision rule for a patient whom no network knows, in one sentence."""
+        return f"{self.score_rule}; from {self.threshold:.2f} on it is called diseased."
+
+
+def operating_point(predictions: pd.DataFrame, reference: pd.DataFrame) -> OperatingPoint:
+    """Choose thresholds on arteries of the inner patients, and measure them on the outer ones.
+
+    The thresholds are those of ``youden`` in ``levels.at_points``, so that a patient's own scores have no part in
+    his call; one half stands where no threshold tells the inner patients apart. One threshold serves arteries and
+    patients: a patient is called exactly when an artery is.
+
+    Parameters
+    ----------
+    predictions : the published table ``classification``
+    reference : see ``levels.reference_standard``
+    """
+    rows = system(predictions, 2, True)
+    outer, inner = (level_scores(labeled_frames(rows, part), reference, "artery") for part in ("outer", "inner"))
+    cuts = outer.assign(cut=operating_thresholds(outer, inner, "youden")).groupby("fold")["cut"].first()
+    whole = threshold_of(inner, "youden")
+    of_folds = {int(fold): 0.5 if np.isnan(cut) else float(cut) for fold, cut in cuts.items()}  # type: ignore[call-overload]
+    halves = [str(int(fold) + 1) for fold in cuts.index[cuts.isna()]]
+    worth = {level: _called(level_scores(labeled_frames(rows), reference, level), of_folds) for level in LEVELS}
+    return OperatingPoint(0.5 if np.isnan(whole) else whole, of_folds, _origin(whole, halves), **worth)
+
+
+def export_classifiers(
+    cohort: Cohort,
+    settings: ClassificationSettings,
+    store: Store,
+    predictions: pd.DataFrame,
+    reference: pd.DataFrame,
+) -> None:
+    """Export the classifiers with redundancy training of two and of three categories, with their operating point.
+
+    Without those of two categories, by which a study is read, nothing is exported.
+    """
+    systems = (TWO_CATEGORIES, THREE_CATEGORIES)
+    cells = [cell for cell in grid(settings) if cell.redundancy and cell.cut_points in systems]
+    if not any(cell.cut_points == TWO_CATEGORIES for cell in cells):
+        return
+    named = {f"{cell.n_categories}-{cell.model_view}-{cell.fold}".replace(" ", "_"): cell for cell in cells}
+    weights = {name: cell_folder(cell, cohort, store).load_weights("classifier") for name, cell in named.items()}
+    folds = labeled_frames(predictions).drop_duplicates("patient_id").set_index("patient_id")["fold"]
+    facts = {
+        "cells": {name: cell.model_dump(mode="json") for name, cell in named.items()},
+        "operating": asdict(operating_point(predictions, reference)),
+        "folds": {str(patient): int(fold) for patient, fold in folds.items()},
+    }
+    export_part(store, "classification", settings=settings, cohort=cohort, weights=weights, facts=facts)
+
+
+def _origin(whole: float, halves: list[str]) -> str:
+    if np.isnan(whole):
+        return "Set to one half, since no threshold tells the patients set aside in training apart."
+    text = "Chosen for the largest sum of sensitivity and specificity on arteries of patients set aside in training."
+    return text + (f" One half in fold {', '.join(halves)}, where none tells them apart." if halves else "")
+
+
+def _called(table: pd.DataFrame, of_folds: Mapping[int, float]) -> Called:
+    """Sensitivity and specificity when each row is called by its own fold's threshold."""
+    diseased = (table["target"] > 0).to_numpy(dtype=int)
+    called = (table["score"] >= table["fold"].map(dict(of_folds))).to_numpy(dtype=int)
+
+    def rates(weights: np.ndarray) -> dict[str, np.ndarray]:
+        own = confusion_metrics(confusion(diseased, called, 2, weights))
+        return own | {"youden": own["sensitivity"] + own["specificity"] - 1}
+
+    found = bootstrap_many(rates, table["patient_id"].to_numpy(), n=RESAMPLES, rng=np.random.default_rng(0))
+    return Called(len(table), found["sensitivity"], found["specificity"], found["youden"])
