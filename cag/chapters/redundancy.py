@@ -161,8 +161,8 @@ def seen_frames(cohort: Cohort, cell: CellSettings) -> Seen:
     for place, (run_id, frame) in enumerate(zip(rows["run_id"], rows["frame"], strict=True)):
         full = cohort.lumen_mask(run_id, [int(frame)])[None].float()
         lumen[place] = torch.nn.functional.adaptive_max_pool2d(full, cell.image_size)[0, 0].bool().numpy()
-    for place, own in enumerate(true_boxes(cohort, rows, cell.image_size, cell.cut_points[0])):
-        for x1, y1, x2, y2 in own:
+    for place, corners in enumerate(true_boxes(cohort, rows, cell.image_size, cell.cut_points[0])):
+        for x1, y1, x2, y2 in corners:
             lesion[place, int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = True
     return Seen(rows, images, lumen, lesion)
 

@@ -110,7 +110,7 @@ def heatmap_grid(
     frames: Sequence[np.ndarray] | np.ndarray,
     heatmaps: Mapping[str, Sequence[Float[np.ndarray, "h w"]]],
     titles: Sequence[str],
-    boxes: Sequence[Float[np.ndarray, "k 4"]] | None = None,
+    boxes: Sequence[Float[np.ndarray, "k 4"]] = (),
 ) -> Figure:
     """The same frames plain and under each heatmap, a column a frame; true boxes, where given, on every row."""
     figure, axes = panels(1 + len(heatmaps), len(frames), height=1.7)
@@ -121,7 +121,7 @@ def heatmap_grid(
             ax.imshow(maps[column], cmap="inferno", alpha=0.45, vmin=0, vmax=1)
             if column == 0:
                 ax.text(-0.08, 0.5, name, rotation=90, va="center", ha="right", transform=ax.transAxes, fontsize=8)
-        for ax in axes[:, column] if boxes is not None else ():
+        for ax in axes[:, column] if len(boxes) else ():
             draw_boxes(ax, boxes[column], TRUTH)
     return figure
 
