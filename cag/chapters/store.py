@@ -180,9 +180,13 @@ def run_tasks(
     waiting = [number for number, folder in enumerate(folders) if not folder.complete]
     with tqdm(total=len(waiting), desc=kind, unit="task", disable=not progress or not waiting) as bar:
         if store.scheduler and waiting:
-            from cag.chapters.mapped import run_on_cluster  # a study of one process needs no cluster
+            from cag.chapters.mapped import map_tasks  # a study of one process needs no cluster
 
-            run_on_cluster(work, [(settings[n], folders[n]) for n in waiting], cohort, store, bar.update)
+            tasks = [(work, settings[n], folders[n]) for n in waiting]
+            map_tasks(_fill_there, tasks, cohort, store.scheduler, bar.update)
+            if not all(folder.complete for folder in folders):
+                remedy = "Put the project's folder on a disk that all machines see at the same place"
+                raise InputError("a worker does not see the results folder", file=store.root.name, remedy=remedy)
             return folders
         while waiting:
             taken = []
@@ -241,6 +245,17 @@ def fill(work: Work, cohort: Cohort, settings: Settings, folder: RunFolder) -> b
         finally:
             shutil.rmtree(draft.path, ignore_errors=True)
     return True
+
+
+def _fill_there(task: tuple[Work, Settings, RunFolder], *, cohort: Cohort) -> InputError | None:
+    """Do a task on a worker's machine; what it refuses is returned."""
+    work, settings, folder = task
+    try:
+        while not fill(work, cohort, settings, folder):  # another worker, taken for dead, may still be at it
+            time.sleep(PAUSE)
+    except InputError as error:
+        return error
+    return None
 
 
 @contextlib.contextmanager

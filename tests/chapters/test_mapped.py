@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from distributed import LocalCluster
 
 from cag.chapters import mapped
+from cag.chapters import store as store_module
+from cag.chapters.mapped import open_scheduler
 from cag.chapters.store import Store, run_tasks
 from cag.data.cohort import Cohort
-from cag.settings import InputError, LabelError
+from cag.settings import InputError, LabelError, SettingsError
 from tests.chapters.cluster_tasks import Number, count, die_once, refuse, twice, wait
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask warns of what happens here on purpose
@@ -25,8 +26,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Dask warns of what happens 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        yield cluster.scheduler_address
+    with open_scheduler("local:2") as found:
+        yield found
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_a_refused_input_is_its_own_sentence(address: str, cohort: Cohort, tmp_p
 
 
 def test_machines_that_do_not_share_the_folder_are_told(address: str, cohort: Cohort, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(mapped, "_fill_there", _elsewhere)
+    monkeypatch.setattr(store_module, "_fill_there", _elsewhere)
     with pytest.raises(InputError, match="a worker does not see the results folder"):
         run_tasks("count", count, numbers(1), cohort, Store(tmp_path, scheduler=address), progress=False)
 
@@ -81,9 +82,8 @@ def _elsewhere(task, **_):
 def test_a_scheduler_that_is_gone_is_told_and_the_work_resumes(cohort: Cohort, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(mapped, "PATIENCE", 3.0)
     script = (
-        "import sys; from distributed import LocalCluster\n"
-        "with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as c:\n"
-        "    print(c.scheduler_address, flush=True); sys.stdin.read()"
+        "import sys; from cag.chapters.mapped import open_scheduler\n"
+        "with open_scheduler('local:1') as a: print(a, flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", f"if __name__ == '__main__':\n    exec({script!r})"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -98,3 +98,11 @@ def test_a_scheduler_that_is_gone_is_told_and_the_work_resumes(cohort: Cohort, t
     (tmp_path / "go").touch()
     folders = run_tasks("wait", wait, numbers(0, 1, 2), cohort, Store(tmp_path), progress=False)
     assert [int(folder.load_table("result").value[0]) for folder in folders] == [0, 1, 2]
+
+
+def test_what_is_no_scheduler_is_told():
+    for wrong in ("local:0", "local:", "here", "http://x"):
+        with pytest.raises(SettingsError, match="is no scheduler"), open_scheduler(wrong):
+            pass
+    with open_scheduler("tcp://10.0.0.1:8786") as address:
+        assert address == "tcp://10.0.0.1:8786"
