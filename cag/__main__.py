@@ -161,8 +161,7 @@ def publish(
     real: Annotated[bool, typer.Option("--real", help="A run on real angiograms, to lie beside it")] = False,
 ) -> None:
     """Copy what the book needs from a profile to results/published, small enough to commit."""
-    from cag.book.publishing import publish_run
-    from cag.book.publishing_real import publish_real
+    from cag.book.publish import publish_real, publish_run
 
     typer.echo(f"Published {os.path.relpath(publish_real(profile)) if real else publish_run(profile)}")
 
@@ -171,10 +170,22 @@ def publish(
 def archive(
     out: Annotated[Path, typer.Option(help="The zip file to write")] = ROOT / "_build" / "cag-archive.zip",
 ) -> None:
-    """Write a zip for a repository: book, tables, notebooks, package, weights, environment, checksums."""
-    from cag.book.publishing import write_archive
+    """Write a zip to deposit: the files that git tracks, the built book, and checksums."""
+    from cag.book.publish import write_archive
 
-    typer.echo(f"Wrote {os.path.relpath(write_archive(out))}")
+    for name in write_archive(out):
+        typer.echo(f"left out, as git does not track it: {name}")
+    typer.echo(f"Wrote {os.path.relpath(out)}")
+
+
+@app.command()
+def page(
+    notebook: Annotated[Path, typer.Argument(help="An executed notebook, such as papermill writes")],
+) -> None:
+    """Render one executed notebook as a page of its own, beside it."""
+    from cag.book.page import render_page
+
+    typer.echo(f"Open {os.path.relpath(render_page(notebook))}")
 
 
 @app.command()

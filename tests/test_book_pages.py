@@ -24,14 +24,14 @@ def test_a_book_of_notebooks_never_executed_is_refused(project):
 
 
 def test_the_book_gets_notebooks_and_tables_of_one_profile(project):
-    parts = ("notebooks/01_example.ipynb", "notebooks/01_example.json", "tables/a.csv", "exhibits/example/a.csv")
+    parts = ("notebooks/01_example.ipynb", "notebooks/01_example.json", "exhibits/example/a.csv", "rows.parquet")
     for part in parts:
         path = project / "results" / "demo" / part
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('{"seconds": 3}')
     book.lay_out_book("demo")
     assert [path.name for path in (project / "book" / "notebooks").iterdir()] == ["01_example.ipynb"]
-    assert [path.name for path in (project / "book" / "_generated").iterdir()] == ["a.csv"]
+    assert (project / "book" / "_exhibits" / "rows" / "rows.parquet").exists()
     assert (project / "book" / "_exhibits" / "example" / "a.csv").exists()
     run = json.loads((project / "book" / "_exhibits" / "run.json").read_text())
     assert run["shown"] == "demo" and run["notebooks"]["01_example"]["seconds"] == 3
@@ -39,7 +39,7 @@ def test_the_book_gets_notebooks_and_tables_of_one_profile(project):
 
 def test_no_page_of_another_run_is_kept(project):
     for profile in ("demo", "published"):
-        for part in ("notebooks/01_example.ipynb", "notebooks/01_example.json", "tables/a.csv", "exhibits/e/a.csv"):
+        for part in ("notebooks/01_example.ipynb", "notebooks/01_example.json", "exhibits/e/a.csv"):
             path = project / "results" / profile / part
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("{}")

@@ -1,7 +1,7 @@
 """Figures and tables that can be cited: number, stable anchor, downloads, copyable citation, and one list of all.
 
-The notebooks keep files and a record of each figure and table (``cag.book.exhibits``); this extension puts
-them under the figure or table on its page, gives images their alternative text, and writes
+The notebooks keep files and a record of each figure and table under its label (``cag.book.exhibits``); this extension
+puts links to them under the figure or table on its page, gives images their alternative text, and writes
 ``figures.json`` beside the pages and into the book's folder.
 """
 
@@ -10,25 +10,19 @@ from __future__ import annotations
 import csv
 import html
 import json
-import re
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.util import logging
 
-LOGGER = logging.getLogger(__name__)
 FOLDER = "exhibits"
+#: Where small prediction tables lie below it.
+ROWS = "rows"
 _PROSE = "pages"
-_BLOCK = re.compile(r"^```\{(glue:figure|csv-table)\}(.*?)^```", re.DOTALL | re.MULTILINE)
-_FILE = re.compile(r"^:file:\s*\S*?([\w-]+)\.csv\s*$", re.MULTILINE)
-_NAME = re.compile(r"^:name:\s*(\S+)\s*$", re.MULTILINE)
-_DOC = re.compile(r"^:doc:\s*\S*?([\w-]+)\.ipynb\s*$", re.MULTILINE)
 _LABELS = {"figure": "Figure", "table": "Table"}
 
 
@@ -43,8 +37,7 @@ class Entry:
     caption: str
     alt: str = ""
     notebook: str = ""
-    command: str = ""
-    prediction_tables: list[str] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     citation: str = ""
 
@@ -52,25 +45,6 @@ class Entry:
     def label(self) -> str:
         """Such as ``Figure 12``."""
         return f"{_LABELS[self.kind]} {self.number}"
-
-
-def glued_names(text: str) -> dict[str, tuple[str, str]]:
-    """From a page's text: for each named block, the glued name and the notebook it comes from (empty: this one)."""
-    found = {}
-    for kind, block in _BLOCK.findall(text):
-        name, doc, file = _NAME.search(block), _DOC.search(block), _FILE.search(block)
-        key = block.split()[0] if kind == "glue:figure" else file and file[1]
-        if name and key:
-            found[nodes.make_id(name[1])] = (key, doc[1] if doc else "")
-    return found
-
-
-def source_text(path: Path) -> str:
-    """The prose of a page, whether Markdown or notebook."""
-    if path.suffix != ".ipynb":
-        return path.read_text(encoding="utf-8")
-    cells = nbformat.read(path, as_version=4).cells
-    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
 
 
 def citation(project: dict[str, Any], entry: Entry, run_line: str) -> str:
@@ -90,6 +64,7 @@ class Catalog:
         self.root = Path(app.srcdir)
         self.run = json.loads((self.root / "_exhibits" / "run.json").read_text())
         self.project = yaml.safe_load((self.root.parent / "CITATION.cff").read_text())
+        self.records = {path.stem: path for path in (self.root / "_exhibits").glob("*/*.json")}
         self.entries: dict[tuple[str, str], Entry] = {}
         for docname in sorted(app.env.found_docs, key=self._order):
             self._collect(docname)
@@ -101,39 +76,30 @@ class Catalog:
 
     def _collect(self, docname: str) -> None:
         doctree = self.app.env.get_doctree(docname)
-        names = glued_names(source_text(Path(self.app.env.doc2path(docname))))
         for node in doctree.findall(lambda node: isinstance(node, nodes.figure | nodes.table)):
             title = next(iter(node.findall(lambda part: isinstance(part, nodes.caption | nodes.title))), None)
             if title is not None and node["ids"]:
-                entry = self._entry(docname, node, title.astext(), names)
+                entry = self._entry(docname, node, title.astext())
                 self.entries[docname, entry.id] = entry
 
-    def _entry(self, docname: str, node: nodes.Element, caption: str, names: dict[str, tuple[str, str]]) -> Entry:
+    def _entry(self, docname: str, node: nodes.Element, caption: str) -> Entry:
         kind = "figure" if isinstance(node, nodes.figure) else "table"
         ids = node["ids"]
         numbers = self.app.env.toc_fignumbers.get(docname, {}).get(kind, {})
         number = next((".".join(map(str, numbers[key])) for key in ids if key in numbers), "")
-        anchor = next((key for key in ids if key in names), ids[0])
+        anchor = next((key for key in ids if key in self.records), ids[0])
         base = {"kind": kind, "number": number, "id": anchor, "page": docname, "caption": " ".join(caption.split())}
-        glued, doc = names.get(anchor, ("", ""))
-        stem = doc or Path(docname).name
-        own = self._of_notebook(stem, glued) if glued and stem in self.run["sections"] else self._of_page(base, node)
+        own = self._of_notebook(self.records[anchor]) if anchor in self.records else self._of_page(base, node)
         entry = Entry(**base, **own)
-        return Entry(**{**asdict(entry), "citation": citation(self.project, entry, self.run_line(stem))})
+        return Entry(**{**asdict(entry), "citation": citation(self.project, entry, self.run_line(Path(docname).name))})
 
-    def _of_notebook(self, stem: str, name: str) -> dict[str, Any]:
-        section = self.run["sections"][stem]
-        record = self.root / "_exhibits" / section / f"{name}.json"
-        if not record.exists():
-            LOGGER.warning("%s of %s has no files to download: execute the notebook again", name, stem)
-            return {"notebook": stem}
-        kept = json.loads(record.read_text())
+    def _of_notebook(self, record: Path) -> dict[str, Any]:
+        section, kept = record.parent.name, json.loads(record.read_text())
+        stem = next(stem for stem, named in self.run["sections"].items() if named == section)
         return {
-            "alt": kept["alt"],
             "notebook": f"{stem}.ipynb",
-            "command": self.command(stem),
-            "prediction_tables": [f"{table}.parquet" for table in kept["tables"]],
-            "files": {suffix: f"{FOLDER}/{section}/{name}.{suffix}" for suffix in kept["files"]},
+            "rows": [f"{table}.parquet" for table in kept["rows"]],
+            "files": {suffix: f"{FOLDER}/{section}/{record.stem}.{suffix}" for suffix in kept["files"]},
         }
 
     def _of_page(self, base: dict[str, Any], node: nodes.Element) -> dict[str, Any]:
@@ -142,13 +108,6 @@ class Catalog:
             return {"files": {"csv": f"{FOLDER}/{_PROSE}/{base['id']}.csv"}}
         image = next(iter(node.findall(nodes.image)))
         return {"alt": image.get("alt", ""), "files": {"svg": f"_images/{Path(image['uri']).name}"}}
-
-    def command(self, stem: str) -> str:
-        """What remakes a page's results."""
-        record = self.run["notebooks"][stem]
-        extra = "".join(f" -p {name}={value}" for name, value in record.get("overrides", {}).items())
-        profile = record.get("profile", self.run["shown"])
-        return f".venv/bin/python -m cag study --profile {profile} --only {stem[:2]}{extra}"
 
     def run_line(self, stem: str = "") -> str:
         """The line that says which run a notebook shows; of the cohort's notebook where there is none."""
@@ -165,8 +124,8 @@ def catalog(app: Sphinx) -> Catalog:
     return app.exhibit_catalog
 
 
-def tools(entry: Entry, base: str, shown: str) -> str:
-    """HTML of the line under a figure or table; ``shown`` is the profile that the book shows."""
+def tools(entry: Entry, base: str, shown: str, there: Path) -> str:
+    """HTML of the line under a figure or table; ``shown`` is the profile of the book, ``there`` its exhibits."""
     named = {"svg": "SVG", "png": "PNG, 300 dpi", "csv": "data, CSV"}
     links = [
         f'<a href="{base}{path}" download="{entry.id}.{suffix}" aria-label="{entry.label}: {named[suffix]}">'
@@ -179,20 +138,20 @@ def tools(entry: Entry, base: str, shown: str) -> str:
         f'<button type="button" class="exhibit-copy" aria-label="Copy the citation of {entry.label}">Copy</button>'
         "</details>"
     )
-    return f'<div class="exhibit-tools">{" ".join([anchor, *links, *_tables_before(entry, shown), cite])}</div>'
+    return f'<div class="exhibit-tools">{" ".join([anchor, *links, *_rows(entry, base, shown, there), cite])}</div>'
 
 
-def _tables_before(entry: Entry, shown: str) -> list[str]:
-    """What the notebook had read or written when it made an entry, folded; it need not rest on all of it."""
-    count = len(entry.prediction_tables)
-    if not count:
+def _rows(entry: Entry, base: str, shown: str, there: Path) -> list[str]:
+    """The prediction tables that an entry was computed from, folded; those that lie beside the pages as links."""
+    if not entry.rows:
         return []
-    names = ", ".join(f"<code>{html.escape(table)}</code>" for table in entry.prediction_tables)
-    said = "1 table" if count == 1 else f"{count} tables"
-    words = f"The notebook had read or written these when it made {entry.label}, which need not rest on all of them: "
+    names = [
+        f'<a href="{base}{FOLDER}/{ROWS}/{name}" download>{name}</a>' if (there / ROWS / name).exists() else name
+        for name in map(html.escape, entry.rows)
+    ]
     return [
-        f'<details class="exhibit-rows"><summary>{said} read or written up to here</summary>'
-        f"<p>{words}{names}. They lie in <code>results/{html.escape(shown)}</code>.</p></details>"
+        f'<details class="exhibit-rows"><summary>Rows behind it</summary><p>{entry.label} was computed from '
+        f"{', '.join(names)} in <code>results/{html.escape(shown)}</code>.</p></details>"
     ]
 
 
@@ -209,7 +168,7 @@ def dress_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         for image in node.findall(nodes.image):
             image["alt"] = image.get("alt") or f"{entry.caption} {entry.alt}".strip()
         if app.builder.name == "html":  # a printed page has nothing to download
-            line = nodes.raw("", tools(entry, base, found.run["shown"]), format="html")
+            line = nodes.raw("", tools(entry, base, found.run["shown"], found.root / "_exhibits"), format="html")
             node.parent.insert(node.parent.index(node) + 1, line)
 
 
@@ -240,7 +199,7 @@ def write_prose_table(doctree: nodes.document, key: str, path: Path) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Connect after references and glue are resolved."""
+    """Connect after references are resolved."""
     app.add_js_file("exhibits.js", loading_method="defer")
     app.connect("doctree-resolved", dress_page, priority=850)
     app.connect("build-finished", write_files)

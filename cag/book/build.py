@@ -6,15 +6,17 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from cag.book.execute import CHAPTERS, NOTEBOOKS
-from cag.book.swap import restore_folder
-from cag.settings import ROOT, InputError, write_atomically
+from cag.settings import ROOT, InputError, reach_the_disk, write_atomically, writing
 
 BOOK = ROOT / "book"
 #: Where `make book` looks first: the run that is part of the project.
 PUBLISHED = "published"
+#: Bytes of a prediction table that the book offers beside what was computed from it.
+LARGEST_ROWS = 1_000_000
 
 
 def profile_to_show() -> str:
@@ -40,10 +42,12 @@ def lay_out_book(profile: str) -> None:
         # Sphinx goes by the times of files, and a run that was executed earlier looks unchanged to it.
         shutil.rmtree(ROOT / "_build" / "html", ignore_errors=True)
         shutil.rmtree(ROOT / "_build" / ".doctrees", ignore_errors=True)
-    for folder, target in (("notebooks", "notebooks"), ("tables", "_generated"), ("exhibits", "_exhibits")):
+    for folder, target, ignored in (("notebooks", "notebooks", "*.json"), ("exhibits", "_exhibits", "")):
         shutil.rmtree(BOOK / target, ignore_errors=True)
-        ignored = shutil.ignore_patterns("*.json" if folder == "notebooks" else "", ".*")
-        shutil.copytree(results / folder, BOOK / target, ignore=ignored)
+        shutil.copytree(results / folder, BOOK / target, ignore=shutil.ignore_patterns(ignored, ".*"))
+    (BOOK / "_exhibits" / "rows").mkdir()
+    for table in (path for path in results.glob("*.parquet") if path.stat().st_size < LARGEST_ROWS):
+        shutil.copy(table, BOOK / "_exhibits" / "rows")
     records = {name: json.loads((results / "notebooks" / f"{name}.json").read_text()) for name in CHAPTERS}
     sections = {name: chapter.section for name, chapter in CHAPTERS.items()}
     run = {"shown": profile, "sections": sections, "notebooks": records}
@@ -76,3 +80,41 @@ def build_book(profile: str) -> Path:
             "the book has warnings or errors (listed above)", remedy="Mend the pages named and build again"
         )
     return page
+
+
+def replace_folder(folder: Path, fill: Callable[[Path], object]) -> Path:
+    """Let ``fill`` make a new folder beside ``folder``, then put it in its place.
+
+    Two renames put it there. A process killed between them leaves the old folder beside its place:
+    ``restore_folder`` brings it back, and every later call begins so.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    with writing(folder.name):
+        restore_folder(folder)
+        for left in (new, old):  # what a killed process left
+            shutil.rmtree(left, ignore_errors=True)
+        new.mkdir(parents=True)
+        try:
+            fill(new)
+            for file in (path for path in new.rglob("*") if path.is_file()):
+                reach_the_disk(file)
+            if folder.exists():
+                folder.replace(old)
+            new.replace(folder)
+        finally:
+            restore_folder(folder)
+            shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def restore_folder(folder: Path) -> None:
+    """Bring back what a ``replace_folder`` that was killed had set aside."""
+    old = folder.with_name(f".{folder.name}.old")
+    if old.is_dir() and not folder.exists():
+        old.replace(folder)

@@ -1,21 +1,18 @@
-"""Figures and tables as things of their own: files to download, and a record of what they rest on.
+"""Figures and tables as things of their own: files to download, and a record of what they were computed from.
 
-Below a profile's results, ``exhibits/<section>/<name>``: ``.svg`` and ``.png`` of a figure, ``.csv`` with
-the data of a figure or table at full precision, and ``.json`` with the record. The book links them.
+Below a profile's results, ``exhibits/<section>/<label>``: ``.svg`` and ``.png`` of a figure, ``.csv`` of a table at
+full precision, and ``.json`` with the record. The book links them.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cag.book.figures.figure_data import describe, figure_table
-from cag.chapters.store import write_atomically
+from cag.settings import write_atomically
 
 #: Dots an inch of the downloadable pictures, as journals ask.
 PRINT_DPI = 300
@@ -24,46 +21,26 @@ PRINT_DPI = 300
 INTERVAL = r"^(?P<value>-?\d+\.?\d*) \((?P<low>-?\d+\.?\d*) to (?P<high>-?\d+\.?\d*)\)"
 
 
-@dataclass(frozen=True)
-class Exhibit:
-    """What is known of one figure or table when it is made.
+def keep_figure(folder: Path, name: str, figure: Figure, rows: tuple[str, ...]) -> None:
+    """Write a figure's SVG, its PNG for print and its record below ``folder``.
 
-    Attributes
-    ----------
-    kind : {'figure', 'table'}
-    name : str
-        As glued, such as ``fig_roc``.
-    section : str
-        Section of the notebook in a profile file, such as ``classification``.
-    alt : str
-        The figure in words.
-    tables : tuple of str
-        Parquet tables below the profile's results that the notebook had written or read by then; it may show less.
-    files : tuple of str
-        Suffixes of what can be downloaded.
+    ``rows`` are the published tables (``<profile>/<name>.parquet``) that it was computed from.
     """
-
-    kind: Literal["figure", "table"]
-    name: str
-    section: str
-    alt: str = ""
-    tables: tuple[str, ...] = ()
-    files: tuple[str, ...] = field(default=())
-
-
-def keep_figure(folder: Path, name: str, figure: Figure, data: pd.DataFrame | None, tables: tuple[str, ...]) -> Exhibit:
-    """Write a figure's SVG, its PNG for print, its data and its record below ``folder``."""
     write_atomically(folder / f"{name}.svg", lambda path: figure.savefig(path, metadata={"Date": None}))
     write_atomically(folder / f"{name}.png", lambda path: figure.savefig(path, dpi=PRINT_DPI))
-    behind = figure_table(figure) if data is None else data
-    _keep_data(folder / f"{name}.csv", behind)
-    return _keep_record(folder, Exhibit("figure", name, folder.name, describe(figure), tables, ("svg", "png", "csv")))
+    _keep_record(folder / f"{name}.json", ("svg", "png"), rows)
 
 
-def keep_table(folder: Path, name: str, table: pd.DataFrame, tables: tuple[str, ...]) -> Exhibit:
+def keep_table(folder: Path, name: str, table: pd.DataFrame, rows: tuple[str, ...]) -> None:
     """Write a table at full precision and its record below ``folder``; intervals in numbers beside their text."""
-    _keep_data(folder / f"{name}.csv", with_interval_columns(table))
-    return _keep_record(folder, Exhibit("table", name, folder.name, "", tables, ("csv",)))
+    whole = with_interval_columns(table)
+    write_atomically(folder / f"{name}.csv", lambda path: whole.to_csv(path, index=False, float_format="%.6g"))
+    _keep_record(folder / f"{name}.json", ("csv",), rows)
+
+
+def _keep_record(path: Path, files: tuple[str, ...], rows: tuple[str, ...]) -> None:
+    text = json.dumps({"files": files, "rows": rows}, indent=1)
+    write_atomically(path, lambda temporary: temporary.write_text(text))
 
 
 def with_interval_columns(table: pd.DataFrame) -> pd.DataFrame:
@@ -79,13 +56,3 @@ def with_interval_columns(table: pd.DataFrame) -> pd.DataFrame:
         if numbers.notna().any(axis=None):
             parts += [numbers[column] for column in numbers]
     return pd.concat(parts, axis=1) if parts else table
-
-
-def _keep_data(path: Path, table: pd.DataFrame) -> None:
-    write_atomically(path, lambda temporary: table.to_csv(temporary, index=False, float_format="%.6g"))
-
-
-def _keep_record(folder: Path, exhibit: Exhibit) -> Exhibit:
-    text = json.dumps(asdict(exhibit), indent=1)
-    write_atomically(folder / f"{exhibit.name}.json", lambda path: path.write_text(text))
-    return exhibit

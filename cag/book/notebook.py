@@ -128,7 +128,7 @@ def glue_figure(
     """
     glue(name, figure)  # shown in the notebook as well; the book's pages leave the cell's output out
     page = current_page()
-    keep_figure(page.exhibits, name, figure, data, page.store.used if tables is None else tables)
+    keep_figure(page.exhibits, name, figure, page.store.used if tables is None else tables)
 
 
 def glue_image(name: str, figure: Figure, alt: str) -> None:

@@ -17,11 +17,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pandas as pd
 from IPython.display import display
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from myst_nb import glue
+from nbconvert import HTMLExporter
+from traitlets.config import Config
 
 from cag.book.exhibits import keep_figure, keep_table
 from cag.book.figures.style import apply_style
@@ -30,7 +33,7 @@ from cag.chapters.store import Store
 from cag.data.cohort import Cohort
 from cag.metrics.intervals import Estimate, interval_text
 from cag.networks.training import Runtime
-from cag.settings import ROOT, StudySettings, write_atomically
+from cag.settings import ROOT, InputError, StudySettings, write_atomically
 from cag.simulator.cohort import open_cohort
 
 #: Dots an inch of a figure inside the notebook; the book shows its vector drawing.
@@ -68,24 +71,31 @@ class Page:
         rows : tuple of str
             Published tables that it was computed from, such as ``("classification",)``.
         """
-        alt = keep_figure(self.exhibits, name, figure, None, rows).alt
+        keep_figure(self.exhibits, name, figure, rows)
         picture = BytesIO()
         figure.savefig(picture, format="png", dpi=SHOWN_DPI)
         source = "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()
-        words = html.escape(f"{_without_roles(caption)} {alt}", quote=True)
-        shown = f'<figure><img src="{source}" alt="{words}"/><figcaption>{_inline(caption)}</figcaption></figure>'
+        words = " ".join(_without_roles(caption).split())
+        image = f'<img src="{source}" alt="{html.escape(words, quote=True)}"/>'
+        shown = f"<figure>{image}<figcaption>{_inline(caption)}</figcaption></figure>"
         path = f"/_exhibits/{self.section}/{name}.svg"
-        alt_line = " ".join(f"{_without_roles(caption)} {alt}".split())
-        _show(f"```{{figure}} {path}\n:name: {name}\n:alt: {alt_line}\n\n{caption}\n```\n", shown)
+        _show(f"```{{figure}} {path}\n:name: {name}\n:alt: {words}\n\n{caption}\n```\n", shown)
 
     def table(
-        self, name: str, table: pd.DataFrame, caption: str, *, digits: int = 2, rows: tuple[str, ...] = ()
+        self,
+        name: str,
+        table: pd.DataFrame,
+        caption: str,
+        *,
+        digits: int = 2,
+        rows: tuple[str, ...] = (),
+        download: pd.DataFrame | None = None,
     ) -> None:
         """Show a table with its caption, numbers rounded to ``digits``; its CSV keeps them all.
 
-        ``name`` is its label, ``tab-...``; ``rows`` as for ``figure``.
+        ``name`` is its label, ``tab-...``; ``rows`` as for ``figure``; ``download`` is the CSV where it holds more.
         """
-        keep_table(self.exhibits, name, table, rows)
+        keep_table(self.exhibits, name, table if download is None else download, rows)
         shown = readable_table(table, digits)
         lines = [
             [str(head) for head in shown.columns],
@@ -134,6 +144,26 @@ def open_page(settings: StudySettings) -> Page:
     cohort = open_cohort(settings.manifest_path, settings.device, ROOT / "results" / ".cohorts")
     store = Store(settings.results, settings.device, settings.scheduler)
     return Page(cohort, store, settings.section or "unnamed")
+
+
+def render_page(notebook: Path) -> Path:
+    """Write an executed notebook as one HTML file beside it, without the code of its hidden cells.
+
+    Raises
+    ------
+    InputError
+        If there is no such notebook.
+    """
+    if not notebook.is_file():
+        raise InputError("there is no such notebook", file=notebook.name, remedy="Name one that papermill has written")
+    content = nbformat.read(notebook, as_version=4)
+    for cell in content.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _without_roles(cell.source)
+    hidden = Config({"TagRemovePreprocessor": {"enabled": True, "remove_input_tags": {"hide-input"}}})
+    text, _ = HTMLExporter(config=hidden, theme="light").from_notebook_node(content)
+    out = notebook.with_suffix(".html")
+    return write_atomically(out, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def readable_table(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:

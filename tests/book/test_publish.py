@@ -1,0 +1,170 @@
+"""What leaves the project: the published run, a real run's numbers, and a deposit that holds no patient."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cag.book import build, publish
+from cag.book.execute import Chapter
+from cag.settings import InputError
+
+OF_THE_RUN = ["exhibits/example/tab-a.csv", "notebooks/01_a.ipynb", "notebooks/01_a.json", "predictions.parquet"]
+
+
+def write(path, content="x"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def git(folder, *arguments):
+    subprocess.run(["git", *arguments], cwd=folder, check=True)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of one executed notebook, in a git checkout with a built book."""
+    for module in (publish, build):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(publish, "CHAPTERS", {"01_a": Chapter("example")})
+    for name in ("README.md", "_build/html/index.html", "results/demo/models/large.safetensors"):
+        write(tmp_path / name)
+    for name in (*OF_THE_RUN, ".pseudonym_key"):
+        write(tmp_path / "results" / "demo" / name)
+    write(tmp_path / ".gitignore", "/_build/\n/results/\n")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "-A")
+    return tmp_path
+
+
+def files_below(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_publishing_replaces_the_run_before_and_keeps_every_other_file(project):
+    target, other = project / "results" / "published", ["measured/arcade/a.csv", "simulator_acceptance.csv"]
+    for name in ("old.parquet", "notebooks/00_old.ipynb", "exhibits/old/a.svg", "tables/old.csv", *other):
+        write(target / name)
+    assert publish.publish_run("demo") == "results/published: 0.0 MB"
+    assert files_below(target) == sorted(OF_THE_RUN + other), "no network and no key"
+    assert not list((project / "results").glob(".*"))
+
+
+@pytest.mark.parametrize("moment", ["copying", "between the renames"])
+def test_a_kill_leaves_the_old_run(project, monkeypatch, moment):
+    target = project / "results" / "published"
+    publish.publish_run("demo")
+    write(target / "notebooks" / "01_a.ipynb", "old")
+
+    class KilledError(BaseException):
+        pass
+
+    def stop(*_):
+        raise KilledError
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        if moment == "copying":
+            patch.setattr(publish.shutil, "copyfile", stop)
+        else:  # the new folder does not reach its place, and nothing is cleaned up any more
+            patch.setattr(build, "restore_folder", lambda folder: None)
+            rename = Path.replace
+            patch.setattr(Path, "replace", lambda a, b: stop() if a.name.endswith(".new") else rename(a, b))
+        publish.publish_run("demo")
+    assert (target / "notebooks").is_dir() == (moment == "copying")
+    assert build.profile_to_show() == "published"
+    assert (target / "notebooks" / "01_a.ipynb").read_text() == "old"
+    publish.publish_run("demo")
+    assert files_below(target) == OF_THE_RUN
+
+
+def test_a_profile_that_has_not_run_to_its_end_is_not_published(project):
+    with pytest.raises(InputError, match="not executed yet: 01_a"):
+        publish.publish_run("nowhere")
+    publish.publish_run("demo")
+    with pytest.raises(InputError, match="is the published run itself"):
+        publish.publish_run("published")
+    (project / "results" / "demo" / "notebooks" / "01_a.json").unlink()
+    with pytest.raises(InputError, match=r"not executed yet: 01_a. Run `make study PROFILE=demo` to its end"):
+        publish.publish_run("demo")
+
+
+def test_a_run_is_kept_small_by_leaving_out_pictures_and_then_tables(project, monkeypatch):
+    demo, target = project / "results" / "demo", project / "results" / "published"
+    monkeypatch.setattr(publish, "LARGEST_FILE", 1000)
+    monkeypatch.setattr(publish, "LARGEST_RUN", 3000)
+    write(demo / "exhibits/example/a.png", "p" * 900)
+    write(demo / "exhibits/example/a.json", '{"files": ["svg", "png"]}')
+    write(demo / "exhibits/example/b.png", "p" * 400)
+    write(demo / "long.parquet", "t" * 1001)
+    write(demo / "short.parquet", "t" * 900)
+    write(demo / "exhibits/example/tab-b.csv", "c" * 1000)
+    assert "0 MB: long.parquet, exhibits/example/a.png" in publish.publish_run("demo")
+    kept = files_below(target)
+    assert {"exhibits/example/b.png", "short.parquet"} <= set(kept) and "long.parquet" not in kept
+    assert json.loads((target / "exhibits/example/a.json").read_text())["files"] == ["svg"]
+    write(demo / "exhibits/example/tab-b.csv", "c" * 1001)
+    with pytest.raises(InputError, match=r"tab-b.csv: too large to publish"):
+        publish.publish_run("demo")
+
+
+def test_of_a_real_run_go_numbers_and_curves_and_no_pixels_nor_boxes_of_the_set(project):
+    real = project / "results" / "real"
+    for name in ("run_line.txt", "fig-froc.svg", "fig-boxes.svg"):
+        write(real / "exhibits" / "localization" / name)
+    table = 'Metric,FPN,"FPN, value"\nRecall,0.30 (0.20 to 0.40),0.3\n'
+    write(real / "exhibits" / "localization" / "tab-methods.csv", table)
+    boxes = pd.DataFrame({"method": ["fpn", "prior"], "x1": [3.0, 4.0]})
+    for name in ("detections", "truth"):
+        boxes.to_parquet(real / f"localization_{name}.parquet")
+    boxes.drop(columns="x1").to_parquet(real / "localization_metrics.parquet")
+    out = publish.publish_real("real")
+    assert out == project / "results" / "published" / "measured" / "real"
+    names = ["fig-froc.svg", "localization_detections.parquet", "localization_metrics.parquet"]
+    assert files_below(out) == [*names, "run_line.txt", "tab-methods.csv"]
+    assert list(pd.read_csv(out / "tab-methods.csv")) == ["Metric", "FPN"]
+    assert pd.read_parquet(out / "localization_detections.parquet")["method"].tolist() == ["fpn"]
+    assert len(pd.read_parquet(out / "localization_metrics.parquet")) == 2
+    with pytest.raises(InputError, match=r"results/other: holds no results of the section localization\. Execute"):
+        publish.publish_real("other")
+
+
+def test_the_archive_holds_what_git_tracks_and_the_book_and_says_what_it_left_out(project):
+    """A user who has read a patient's study, as the README shows, deposits nothing of it."""
+    for name in (".pseudonym_key", "files_private.csv", "report.html"):
+        write(project / "reading" / name, "who the patient is")
+    assert publish.write_archive(project / "_build" / "a.zip") == ["reading/"]
+    with zipfile.ZipFile(project / "_build" / "a.zip") as archive:
+        names = set(archive.namelist())
+        assert names == {"project/README.md", "project/.gitignore", "book/index.html", "SHA256SUMS"}
+        for line in archive.read("SHA256SUMS").decode().splitlines():
+            digest, name = line.split("  ")
+            assert hashlib.sha256(archive.read(name)).hexdigest() == digest
+    (project / "README.md").touch()
+    publish.write_archive(project / "_build" / "b.zip")
+    assert (project / "_build" / "b.zip").read_bytes() == (project / "_build" / "a.zip").read_bytes()
+
+
+@pytest.mark.parametrize("name", publish.PRIVATE)
+def test_what_must_stay_private_is_refused_although_git_tracks_it(project, name):
+    write(project / "reading" / name)
+    git(project, "add", "-A")
+    with pytest.raises(InputError, match=rf"project/reading/{name}: must stay private"):
+        publish.write_archive(project / "_build" / "a.zip")
+    assert not (project / "_build" / "a.zip").exists()
+
+
+def test_without_a_book_or_git_there_is_nothing_to_archive(project, tmp_path_factory, monkeypatch):
+    elsewhere = tmp_path_factory.mktemp("no-git")
+    write(elsewhere / "_build" / "html" / "index.html")
+    (project / "_build" / "html" / "index.html").unlink()
+    with pytest.raises(InputError, match="there is no built book"):
+        publish.write_archive(project / "a.zip")
+    monkeypatch.setattr(publish, "ROOT", elsewhere)
+    with pytest.raises(InputError, match="git does not know this folder"):
+        publish.write_archive(elsewhere / "a.zip")
