@@ -45,6 +45,6 @@ def execute(folder: Path, cohort: Path) -> dict[str, str]:
 
 def test_papermill_runs_a_notebook_from_any_folder_and_again_alike(tmp_path, cohort):
     first = execute(tmp_path / "here", cohort)
-    assert {"scorecard.csv", "scorecard_directions.csv", "fig_audit_boxes.csv"} <= set(first)
+    assert {"tab-scorecard.csv", "tab-directions.csv", "tab-verdicts.csv"} <= set(first)
     shutil.rmtree(ROOT / "results" / PROFILE)
     assert execute(tmp_path / "elsewhere", cohort) == first
