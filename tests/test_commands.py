@@ -1,0 +1,145 @@
+"""Every command that is printed works, and every notebook takes the parameters of every profile."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import typer
+import yaml
+
+from cag.__main__ import app
+from cag.book.execute import CHAPTERS
+from cag.settings import ROOT, SettingsError, notebook_parameters
+
+sys.path.append(str(ROOT / "book" / "_ext"))
+from parameter_reference import model_of, parameters_cell
+from run_record import commands
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[1-9]*.ipynb"))
+PARAMETERS = ROOT / "notebooks" / "parameters"
+PROFILES = sorted(path for path in PARAMETERS.glob("*.yaml") if not path.stem.endswith("_cohort"))
+#: A profile without sections belongs to one notebook.
+FLAT = {path.stem: "06_cam_vs_fpn" for path in PROFILES if "profile" in (yaml.safe_load(path.read_text()) or {})}
+MAKE_TARGETS = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+COMMAND = re.compile(r"^(?:CAG_DATA=\S+ )?(?:\.venv/bin/)?(python -m cag\b|papermill\b|make\b)")
+
+
+def prose(path: Path) -> str:
+    if path.suffix != ".ipynb":
+        return path.read_text()
+    return "\n\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
+
+
+def printed() -> dict[str, str]:
+    """Each command with the page it is printed on, from blocks of shell and from words in code."""
+    found: dict[str, str] = {}
+    pages = [ROOT / "README.md", *(ROOT / "book").rglob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
+    for path in (page for page in pages if "book/notebooks" not in page.as_posix()):
+        text = prose(path)
+        blocks = [block.replace("\\\n", " ") for block in re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)]
+        lines = [line.strip() for block in blocks for line in block.splitlines()]
+        lines += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+        for line in lines:
+            if COMMAND.match(line):
+                found.setdefault(line, path.relative_to(ROOT).as_posix())
+    for path in NOTEBOOKS:
+        for profile in (one.stem for one in PROFILES if FLAT.get(one.stem, path.stem) == path.stem):
+            record = {"profile": profile, "overrides": {"seed": "1"}}
+            study, papermill = commands(path.stem, record)
+            found[papermill] = "Make this page again"
+            if profile not in FLAT:
+                found[study] = "Make this page again"
+    return found
+
+
+PRINTED = printed()
+
+
+def check_profile(name: str) -> None:
+    assert (PARAMETERS / f"{name}.yaml").exists(), name
+
+
+def check_cag(words: list[str]) -> None:
+    command = typer.main.get_command(app)
+    if not words:
+        return
+    assert words[0] in command.commands, words[0]
+    if words[1:] == [] or words[-1] == "--scheduler":  # named in passing
+        return
+    given = command.commands[words[0]].make_context(words[0], words[1:]).params
+    if words[0] == "study":
+        check_profile(given["profile"])
+        assert all(any(name.startswith(start) for name in CHAPTERS) for start in given["only"] or ())
+        known = {name for path in NOTEBOOKS for name in model_of(nbformat.read(path, 4)).model_fields}
+        assert {pair.partition("=")[0] for pair in given["p"] or ()} <= known
+
+
+def check_make(words: list[str]) -> None:
+    for word in words:
+        name, equals, value = word.partition("=")
+        assert equals or name in MAKE_TARGETS, name
+        if name == "PROFILE":
+            check_profile(value)
+
+
+def check_papermill(words: list[str]) -> None:
+    source, _, *rest = words
+    (path,) = (path for path in (ROOT / "notebooks").glob("*.ipynb") if path == ROOT / source)
+    fields = set(model_of(nbformat.read(path, as_version=4)).model_fields)
+    while rest:
+        option, name, *rest = rest
+        if option == "-f":
+            assert (ROOT / name).exists(), name
+        elif option == "-y":
+            assert set(yaml.safe_load(name)) <= fields, name
+        else:
+            assert option == "-p" and name in fields, name
+            rest = rest[1:]
+
+
+@pytest.mark.parametrize("line", sorted(PRINTED))
+def test_a_printed_command_is_one_that_is_understood(line: str) -> None:
+    match = COMMAND.match(line)
+    assert match is not None
+    words = shlex.split(line[match.end() :], comments=True)
+    check = {"python -m cag": check_cag, "papermill": check_papermill, "make": check_make}[match[1]]
+    if words or match[1] == "make":
+        check(words)
+
+
+def injected(path: Path, values: dict) -> dict:
+    """What a notebook knows after its parameters cell and the one that papermill injects."""
+    cell = "# Parameters\n" + "\n".join(f"{name} = {value!r}" for name, value in values.items())
+    namespace: dict = {}
+    exec(parameters_cell(nbformat.read(path, as_version=4)), namespace)
+    exec(cell, namespace)
+    return namespace | {"In": [cell]}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.stem)
+def test_every_notebook_takes_the_parameters_of_every_profile(path: Path, profile: Path) -> None:
+    """As the runner gives them, a section's values, and as papermill does with ``-f``: the whole file."""
+    section, model = CHAPTERS[path.stem].section, model_of(nbformat.read(path, as_version=4))
+    given = yaml.safe_load(profile.read_text()) or {}
+    if profile.stem in FLAT:
+        if FLAT[profile.stem] == path.stem:
+            settings = notebook_parameters(injected(path, given), section, model)
+            assert settings.model_dump(include=set(given)).keys() == set(given)
+        return
+    own = given.get(section) or {}
+    alone = notebook_parameters(injected(path, {"profile": profile.stem, **own}), section, model)
+    whole = notebook_parameters(injected(path, {**given, "profile": profile.stem}), section, model)
+    assert alone == whole
+    assert all(getattr(alone, name) == getattr(model.checked({name: value}), name) for name, value in own.items())
+
+
+def test_a_parameter_that_no_notebook_knows_is_refused() -> None:
+    path = NOTEBOOKS[0]
+    with pytest.raises(SettingsError, match="sede: no such parameter"):
+        notebook_parameters(injected(path, {"sede": 1}), "cohort", model_of(nbformat.read(path, as_version=4)))
