@@ -26,8 +26,8 @@ from cag.chapters.frames.baselines import frame_curves
 from cag.chapters.frames.reading import frame_probability, sequence_probability
 from cag.chapters.frames.training import pooled_features
 from cag.chapters.reading.models import ReadingModels, load_models
-from cag.chapters.reading.reading import StudyReading, read_study
-from cag.chapters.reading.run import SHOWN_SIDE, RunReading, TrunkMaps, _boxes, _heatmaps, probabilities
+from cag.chapters.reading.run import SHOWN_SIDE, RunReading, TrunkMaps, classify, find_boxes, probabilities
+from cag.chapters.reading.study import StudyReading, read_study
 from cag.data.frames import shrink
 from cag.data.study import study_files
 
@@ -52,7 +52,7 @@ class Prepared:
         self.selected = shrink(frames, models.selector.settings.image_size)
         self.triaged = shrink(self.chosen, models.selector.settings.image_size)
         self.classified = shrink(self.chosen, models.image_size)
-        self.localized = shrink(self.chosen, models.localization.image_size)
+        self.localized = shrink(self.chosen, models.parts["localization"].settings["image_size"])
 
 
 def networks(prepared: Prepared, models: ReadingModels) -> None:
@@ -68,8 +68,8 @@ def networks(prepared: Prepared, models: ReadingModels) -> None:
     pooled_features(selector.classifier, prepared.triaged, device)
     maps = TrunkMaps(prepared.localized, device)
     detector, _ = models.detector(prepared.fold)
-    size = models.localization.image_size
-    detector.detect_from_maps({name: value.float() for name, value in maps.stages(detector.trunk, size).items()}, size)
+    size = models.parts["localization"].settings["image_size"]
+    detector.detect_from_maps(maps.stages(detector.trunk, size), size)
     if run.view != NO_STANDARD_VIEW:
         maps = maps if size == models.image_size else TrunkMaps(prepared.classified, device)
         for system in (2, 3):
@@ -90,9 +90,9 @@ def parts(study: Path, prepared: list[Prepared], models: ReadingModels) -> dict[
     maps = {id(own): TrunkMaps(own.chosen, models.device) for own in prepared if len(own.chosen)}
     for own in prepared:
         if len(own.chosen):
-            _boxes(own.run, maps[id(own)], models, own.fold)
+            find_boxes(maps[id(own)], own.run.finding.candidates, models, own.fold)
             if own in heated:
-                _heat(own, maps[id(own)], models)
+                classify(maps[id(own)], own.run.view, models, own.fold)
     return {
         "find, decode, burned-in text": seconds(lambda: list(study_files(study, _KEY, progress=False))),
         "resize for the frame selector": seconds(
@@ -102,14 +102,16 @@ def parts(study: Path, prepared: list[Prepared], models: ReadingModels) -> dict[
         "small copy for looking": seconds(lambda: [shrink(own.frames, SHOWN_SIDE) for own in prepared]),
         "networks": seconds(lambda: all_networks(prepared, models)),
         "detector's head and boxes": seconds(
-            lambda: [_boxes(own.run, maps[id(own)], models, own.fold) for own in prepared if id(own) in maps]
+            lambda: [
+                find_boxes(maps[id(own)], own.run.finding.candidates, models, own.fold)
+                for own in prepared
+                if id(own) in maps
+            ]
         ),
-        "heatmaps": seconds(lambda: [_heat(own, maps[id(own)], models) for own in heated]),
+        "classifiers' heads and heatmaps": seconds(
+            lambda: [classify(maps[id(own)], own.run.view, models, own.fold) for own in heated]
+        ),
     }
-
-
-def _heat(own: Prepared, maps: TrunkMaps, models: ReadingModels) -> object:
-    return _heatmaps(models.classifiers(2, VIEWS[own.run.view].model, own.fold), maps, models.image_size)
 
 
 def main(
@@ -124,7 +126,8 @@ def main(
     cines = {str(file.cine.run_id): file.cine for file in study_files(study, _KEY, progress=False) if file.cine}
     folds = {patient: own.fold if own else None for patient, own in reading.known.items()}
     prepared = [
-        Prepared(run, torch.from_numpy(cines[run.run_id].frames), opened, folds[run.patient_id]) for run in reading.runs
+        Prepared(run, torch.from_numpy(cines[str(run.cine.run_id)].frames), opened, folds[str(run.cine.patient_id)])
+        for run in reading.runs
     ]
     count = sum(len(own.frames) for own in prepared)
     whole, bare, processor = [], [], []

@@ -43,8 +43,8 @@ def manifest(
     from cag.data.manifest import build_manifest
 
     report = build_manifest(folder, out, qca=qca)
-    for name, reason in report.refused.items():
-        typer.echo(f"refused  {name}: {reason}")
+    for refusal in report.refused:
+        typer.echo(f"refused  {refusal}")
     for note in report.notes:
         typer.echo(f"note     {note}")
     typer.echo(f"{len(report.manifest)} runs in {out}, {len(report.refused)} files refused")
@@ -193,8 +193,8 @@ def read(
     study_folder: Annotated[
         Path, typer.Argument(metavar="STUDY", help="Folder with DICOM files at any depth, or a zip or tar archive")
     ],
-    models: Annotated[Path, typer.Option(help="Results folder of a study, with its trained models")],
-    out: Annotated[Path, typer.Option(help="Folder for the report")],
+    models: Annotated[Path, typer.Option(help="Results folder of a study that was run, or its bundle")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the report; below results/reading by default")] = None,
     artery: Annotated[str | None, typer.Option(help="LCA or RCA for all runs; the networks tell by default")] = None,
     batch: Annotated[bool, typer.Option("--batch", help="STUDY holds studies, a subfolder or archive each")] = False,
     scheduler: Annotated[
@@ -204,7 +204,7 @@ def read(
 ) -> None:
     """Read a patient's angiograms: frames, artery and view, probabilities, boxes, and a report."""
     from cag.anatomy import ARTERIES
-    from cag.book.report import ReportRequest, counted, write_report
+    from cag.book.report import ReportRequest, default_folder, write_report
     from cag.book.report_batch import write_batch
 
     known = next((name for name in ARTERIES if name == artery), None)
@@ -213,9 +213,9 @@ def read(
     if scheduler is not None and not batch:
         problem, remedy = "one study is read by one process", "Add --batch, or leave it out"
         raise InputError(problem, field="--scheduler", remedy=remedy)
-    request = ReportRequest(study_folder, models, out, artery=known, device=device)
+    request = ReportRequest(study_folder, models, out or default_folder(study_folder), artery=known, device=device)
     page = write_batch(request, scheduler=scheduler) if batch else write_report(request)
-    typer.echo(f"{'' if batch else counted(page)}Open {page}")
+    typer.echo(f"Open {page}")
 
 
 @app.command()

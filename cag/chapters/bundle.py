@@ -23,9 +23,9 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from cag.chapters.store import RunFolder, Store, trunk_digest
+from cag.chapters.store import RunFolder, Store
 from cag.data.cohort import Cohort
-from cag.networks.weights import weights_digest
+from cag.networks.weights import OWN_WEIGHTS, weights_digest
 from cag.settings import InputError, Settings, writing
 
 #: Part -> what it holds, and the notebook that exports it.
@@ -41,8 +41,8 @@ PARTS = {
 class Part:
     """One part of a bundle: ``folder`` loads weights and tables, settings and facts are plain values.
 
-    ``cohort`` tells what it was trained on, as a piece of a sentence; ``trunk`` is the digest of a frozen ``xa``
-    trunk, else empty.
+    ``cohort`` tells what it was trained on, as a piece of a sentence; ``trunk`` is the digest of a frozen
+    trunk of the study's own weights, else empty.
     """
 
     folder: RunFolder
@@ -83,8 +83,7 @@ def export_part(
     values = settings.model_dump(mode="json")
     record: dict[str, Any] = {"settings": values, "facts": dict(facts), "cohort": cohort.simulated_or_real}
     record |= {"cohort_digest": cohort.digest(), "patients": int(runs.patient_id.nunique()), "runs": len(runs)}
-    record |= {"trunk": trunk_digest(settings) if values.get("trainable") == "head" else ""}
-    draft.save_json("part", record | {"profile": store.root.name, "version": version("cag")})
+    draft.save_json("part", record | {"profile": store.root.name, "version": version("cag"), "trunk": _trunk(values)})
     with writing(name):
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(place, ignore_errors=True)
@@ -108,7 +107,15 @@ def load_part(folder: Path, name: str) -> Part:
         remedy = f"Execute notebook {notebook} with this profile first, or name another results folder"
         raise InputError(f"holds no trained {what}", file=folder.name, remedy=remedy)
     part = Part(own, **own.load_json("part"))
-    if part.trunk and part.trunk != weights_digest():
+    if part.trunk != _trunk(part.settings):
         remedy = f"Execute notebook {notebook} with this profile again"
-        raise InputError("was trained on other xa weights", file=folder.name, field=what, remedy=remedy)
+        raise InputError(
+            f"was trained on other {part.settings['weights']} weights", file=folder.name, field=what, remedy=remedy
+        )
     return part
+
+
+def _trunk(settings: Mapping[str, Any]) -> str:
+    """Digest of the study's own weights, as they are now, where a frozen trunk starts from them; else empty."""
+    frozen = settings.get("trainable") == "head" and settings["weights"] in OWN_WEIGHTS
+    return weights_digest(settings["weights"], settings["backbone"]) if frozen else ""

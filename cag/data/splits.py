@@ -62,9 +62,14 @@ def inner_split(
     Parameters
     ----------
     folds : DataFrame
-        From `patient_folds` of the same ``severity``; the result has its ``patient_id``, and ``part``.
+        From `patient_folds` of the same ``severity``.
     share : float, 0-1
         Of the training patients that go to the inner part, every severity alike; at least one.
+
+    Returns
+    -------
+    DataFrame
+        ``patient_id`` and ``part``, in the order of ``folds``.
 
     Raises
     ------

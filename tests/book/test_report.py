@@ -4,102 +4,94 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cag.anatomy import NO_STANDARD_VIEW
-from cag.book.figures.report_page import SHOWN_FRAMES, report_page
-from cag.book.report import FILES, report_json, save_report
+from cag.book import report
+from cag.book.figures.cine_player import SHOWN_FRAMES, cine_player
+from cag.book.report import FILES, default_folder, report_json, report_page, save_report
+from cag.chapters.bundle import Part
+from cag.chapters.classification.operating import Called, OperatingPoint
 from cag.chapters.frames.reading import FrameFinding
 from cag.chapters.reading.models import ReadingModels
-from cag.chapters.reading.operating import Called, OperatingPoint
-from cag.chapters.reading.reading import StudyReading
 from cag.chapters.reading.run import RunReading
-from cag.chapters.reading.words import statements
-from cag.chapters.stages import Stage
-from cag.chapters.store import Store
+from cag.chapters.reading.study import StudyReading
+from cag.chapters.reading.words import results_table, runs_table, statements
+from cag.chapters.store import RunFolder
+from cag.data.dicom import Cine
 from cag.data.study import StudyFile
 from cag.metrics.intervals import Estimate
+from cag.settings import ROOT
 
 SIZE, LENGTH = 40, 60
 
 
+def networks(youden: float = 0.2) -> ReadingModels:
+    """Networks of which only the record is asked; ``youden`` is the lower end of its interval."""
+    rates = Called(12, Estimate(0.8, 0.5, 1.0, 12), Estimate(0.7, 0.4, 0.9, 12), Estimate(0.5, youden, 0.8, 12))
+    operating = json.loads(json.dumps(asdict(OperatingPoint(0.4, {0: 0.4, 1: 0.6}, "Chosen aside.", rates, rates))))
+    settings = {"folds": 2, "seed": 0, "weights": "random", "trainable": "head", "image_size": 256}
+    told = {"cohort": "simulated patients", "cohort_digest": "0" * 16, "patients": 24, "runs": 168}
+    origin = {"profile": "demo", "version": "0.1.0", "trunk": ""}
+    part = Part(RunFolder(Path("none")), settings, {"operating": operating}, **told, **origin)
+    models = ReadingModels({"classification": part}, None, None, "cpu")  # type: ignore[arg-type]
+    models.__dict__["cells"] = {"rca": SimpleNamespace(image_size=256)}
+    return models
+
+
 @pytest.fixture
-def reading(rng: np.random.Generator, tmp_path: Path) -> StudyReading:
+def reading(rng: np.random.Generator) -> StudyReading:
     return StudyReading(
         runs=[used(rng), unused(rng)],
         refused=[StudyFile("F0123456789ab", "DOE^JOHN.txt", None, "", "is not a <DICOM> file")],
         files={"F0123456789ab": "DOE^JOHN.txt", "F1": "1.2.840.1.dcm", "F2": "1.2.840.2.dcm"},
         known={"P1": None},
-        models=networks(tmp_path),
+        models=networks(),
     )
 
 
-def networks(folder: Path) -> ReadingModels:
-    """Networks of which only the record is asked."""
-    settings = {"folds": 2, "seed": 0, "weights": "random", "trainable": "head", "image_size": 256}
-    rates = Called(12, Estimate(0.8, 0.5, 1.0, 12), Estimate(0.7, 0.4, 0.9, 12), Estimate(0.5, 0.2, 0.8, 12))
-    return ReadingModels(
-        store=Store(folder / "demo"),
-        selector=None,  # type: ignore[arg-type]
-        triage=None,  # type: ignore[arg-type]
-        cells={(2, "RCA", 0): type("Cell", (), {"image_size": 256})()},  # type: ignore[dict-item]
-        localization=None,  # type: ignore[arg-type]
-        operating=OperatingPoint(0.4, {0: 0.4, 1: 0.6}, "Chosen on patients set aside.", rates, rates),
-        stage=Stage(settings, "0" * 16, "simulated patients", 24, 168),
-        device="cpu",
-    )
+def cine(rng: np.random.Generator, run: str, length: int, **known: object) -> Cine:
+    header = {"n_frames": length, "rows": SIZE, "columns": SIZE, "is_xa": True, "bits_stored": 8, "plane": ""}
+    header |= {"transfer_syntax": "", "patient_id": "P1", "study_id": "S1", "run_id": run, "series_id": None}
+    header |= {"instance_number": None, "says_burned_in": False}
+    header |= {"fps": None, "primary_angle": None, "secondary_angle": None} | known
+    frames = rng.integers(0, 256, (length, 24, 24), dtype=np.uint8)
+    return Cine(**header, frames=frames, indices=tuple(range(length)))  # type: ignore[arg-type]
 
 
 def used(rng: np.random.Generator) -> RunReading:
     probability = np.clip(np.sin(np.arange(LENGTH) / LENGTH * np.pi) * 1.2, 0, 1)
     chosen = np.array([20, 30, 40])
-    finding = FrameFinding(probability, probability, probability, (15, 45), chosen, "")
     images = pd.DataFrame({"frame": chosen, "p_contrast": probability[chosen], "score": [0.2, 0.9, 0.5]})
     boxes = pd.DataFrame({"frame": [30], "x1": [5.0], "y1": [6.0], "x2": [15.0], "y2": [20.0], "score": [0.7]})
-    boxes["counts"] = True
     return RunReading(
-        **{"number": 1, "file": "F1", "patient_id": "P1", "study_id": "S1", "run_id": "R1"},  # type: ignore[arg-type]
-        n_frames=LENGTH,
-        fps=15.0,
-        primary_angle=40.0,
-        secondary_angle=0.0,
-        finding=finding,
-        artery="RCA",
-        p_right=0.97,
-        view="RCA LAO",
-        reason="",
-        images=images.assign(p_redundant=0.1, p3_0=0.3, p3_1=0.6, p3_2=[0.1, 0.2, 0.1]),
-        boxes=boxes,
-        frames=rng.integers(0, 256, (3, SIZE, SIZE), dtype=np.uint8),
+        cine(rng, "R1", LENGTH, fps=15.0, primary_angle=40.0, secondary_angle=0.0),
+        FrameFinding(probability, probability, probability, (15, 45), chosen, ""),
+        rng.integers(0, 256, (3, SIZE, SIZE), dtype=np.uint8),
+        images.assign(p_redundant=0.1, p3_0=0.3, p3_1=0.6, p3_2=[0.1, 0.95, 0.1]),
+        boxes.assign(counts=True),
+        **{"artery": "RCA", "p_right": 0.97, "view": "RCA LAO", "number": 1, "file": "F1"},  # type: ignore[arg-type]
         heatmaps=rng.integers(0, 256, (3, SIZE, SIZE), dtype=np.uint8),
-        cine=rng.integers(0, 256, (LENGTH, 24, 24), dtype=np.uint8),
     )
 
 
 def unused(rng: np.random.Generator) -> RunReading:
     nothing = np.zeros(0)
-    finding = FrameFinding(nothing, nothing, nothing, None, np.zeros(0, dtype=int), "The run has 5 frames & no more.")
+    reason = "The run has 5 frames & no more."
     return RunReading(
-        **{"number": 2, "file": "F2", "patient_id": "P1", "study_id": "S1", "run_id": "R2"},  # type: ignore[arg-type]
-        n_frames=5,
-        fps=None,
-        primary_angle=None,
-        secondary_angle=None,
-        finding=finding,
-        artery=None,
-        p_right=float("nan"),
-        view=NO_STANDARD_VIEW,
-        reason=finding.reason,
-        images=pd.DataFrame({"frame": np.zeros(0, dtype=int), "p_contrast": nothing}),
-        boxes=pd.DataFrame(columns=["frame", "x1", "y1", "x2", "y2", "score"], dtype=float).assign(counts=False),
-        frames=np.zeros((0, SIZE, SIZE), dtype=np.uint8),
-        heatmaps=None,
-        cine=rng.integers(0, 256, (5, 24, 24), dtype=np.uint8),
+        cine(rng, "R2", 5),
+        FrameFinding(nothing, nothing, nothing, None, np.zeros(0, dtype=int), reason),
+        np.zeros((0, SIZE, SIZE), dtype=np.uint8),
+        pd.DataFrame({"frame": np.zeros(0, dtype=int), "p_contrast": nothing}),
+        pd.DataFrame(columns=["frame", "x1", "y1", "x2", "y2", "score"], dtype=float).assign(counts=False),
+        **{"reason": reason, "number": 2, "file": "F2"},  # type: ignore[arg-type]
     )
 
 
@@ -109,6 +101,7 @@ class Collector(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__()
         self.addresses: list[str] = []
+        self.pictures: list[int] = []
         self.count: dict[str, int] = {}
         self.open: list[str] = []
         self.feed(page)
@@ -116,12 +109,14 @@ class Collector(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.count[tag] = self.count.get(tag, 0) + 1
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "action", "srcset", "data")]
-        if tag not in ("meta", "link", "img", "input", "br"):
+        self.pictures += [len(json.loads(value or "")) for name, value in attrs if name == "data-pictures"]
+        if tag not in ("meta", "link", "img", "input", "br") and not (self.get_starttag_text() or "").endswith("/>"):
             self.open.append(tag)
 
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+
     def handle_endtag(self, tag: str) -> None:
-        while self.open and self.open[-1] != tag and self.open[-1] in ("rect", "line", "polyline"):
-            self.open.pop()
         assert self.open.pop() == tag
 
 
@@ -137,14 +132,19 @@ def test_the_page_is_whole_and_asks_nothing_of_anyone(reading: StudyReading) -> 
 def test_each_run_has_its_player_and_each_chosen_frame_its_layers(reading: StudyReading) -> None:
     page = report_page(reading)
     found = Collector(page)
-    assert found.count["section"] == 2 and found.count["figure"] == 3
-    pictures = re.findall(r"<script type='application/json'>(.*?)</script>", page)
-    assert [len(json.loads(text)) for text in pictures] == [SHOWN_FRAMES, 5]
-    assert (
-        page.count("class='heat' alt=") == 3
-        and "<rect class='counts' x='5.0' y='6.0' width='10.0' height='14.0'/>" in page
-    )
-    assert "P(≥25 %) 0.90" in page
+    assert found.count["section"] == 2 and found.count["figure"] == 3 and found.pictures == [SHOWN_FRAMES, 5]
+    assert page.count('class="heat" alt=') == 3
+    assert '<rect class="counts" x="5.0" y="6.0" width="10.0" height="14.0"/>' in page
+    assert '<rect class="found" x="149.9" width="223.7"' in page and page.count('class="chosen"') == 3
+
+
+def test_a_player_of_a_notebook_is_whole_too(rng: np.random.Generator) -> None:
+    frames = rng.integers(0, 256, (50, 300, 300), dtype=np.uint8)
+    player = cine_player(frames, np.linspace(0, 1, 50), (10, 40), None).data
+    assert player is not None and len(player) < 2_000_000
+    found = Collector(player)
+    assert found.open == [] and found.pictures == [SHOWN_FRAMES]
+    assert '<rect class="truth" x="127.8" width="269.4"' in player and 'class="found"' not in player
 
 
 def test_what_is_not_used_is_explained_and_escaped(reading: StudyReading) -> None:
@@ -157,14 +157,47 @@ def test_the_page_says_what_the_networks_are_and_are_not(reading: StudyReading) 
     page = report_page(reading)
     for text in ("not a medical device", "profile demo", "simulated patients", "24 patients", "random", "0.40"):
         assert text in page, text
-    assert any("no real patient" in text for text in statements(reading))
+    assert any("no real patient" in text for text in statements(reading)) and "better than chance" not in page
+
+
+@pytest.mark.parametrize("low", [0.0, -0.1, float("nan")])
+def test_networks_no_better_than_chance_say_so_first_and_call_nobody(reading: StudyReading, low: float) -> None:
+    chance = replace(reading, models=networks(low))
+    page = report_page(chance)
+    first, second = re.findall(r'<p class="warning">(.*?)</p>', page)
+    assert "no better than chance" in first and "medical device" in second
+    assert page.count("no better than chance") == 1 and "stenosis of 25 % or more</td>" not in page
+    assert chance.patients.called.isna().all() and chance.arteries.called.isna().all()
+    assert results_table(chance).Result.tolist() == ["not read", "no call", "no call (LCA not read)"]
+    assert report_json(chance)["patients"][0]["called"] is None  # type: ignore[index]
+
+
+def test_an_occlusion_is_never_shown_as_more_probable_than_a_stenosis(reading: StudyReading) -> None:
+    assert reading.images.p3_2.max() == 0.95
+    table = results_table(reading)
+    assert (table["P(100 %)"].dropna() <= table["P(≥25 %)"].dropna()).all() and table["P(100 %)"].max() == 0.9
 
 
 def test_what_is_written_names_no_file(reading: StudyReading, tmp_path: Path) -> None:
     page = save_report(reading, tmp_path / "out")
     for path in (page, page.with_name("report.json"), page.with_name("predictions.parquet")):
-        assert not re.search(rb"DOE|1\.2\.840", path.read_bytes())
+        assert not re.search(rb"DOE\^|1\.2\.840", path.read_bytes())
     assert set(pd.read_csv(tmp_path / "out" / FILES).file) == set(reading.files.values())
+
+
+def test_the_default_folder_names_nobody_and_git_ignores_what_is_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert report.READINGS.is_relative_to(ROOT)
+    private = [report.READINGS / "S1" / "report.html", ROOT / "any" / "where" / ".pseudonym_key"]
+    private += [ROOT / "any" / name for name in ("files_private.csv", "studies_private.csv")]
+    for path in private:
+        done = subprocess.run(["git", "check-ignore", "-q", str(path)], cwd=ROOT, check=False)
+        assert done.returncode == 0, path
+    monkeypatch.setattr(report, "READINGS", tmp_path)
+    folder = default_folder(tmp_path / "Doe_John")
+    assert folder.parent == tmp_path and "Doe" not in folder.name
+    assert folder == default_folder(tmp_path / "Doe_John") != default_folder(tmp_path / "Doe_Jane")
 
 
 def test_numbers_as_json(reading: StudyReading) -> None:
@@ -172,6 +205,14 @@ def test_numbers_as_json(reading: StudyReading) -> None:
     assert numbers["patients"][0]["score"] == pytest.approx(0.9)
     assert [artery["called"] for artery in numbers["arteries"]] == [None, True]
     assert numbers["runs"][0]["interval"] == [15, 45] and numbers["runs"][1]["p_right"] is None
-    assert numbers["decision"]["threshold"] == 0.4
+    assert numbers["decision"]["threshold"] == 0.4 and numbers["patients"][0]["result"].startswith("stenosis")
     table = reading.images
     assert len(table) == 3 and table.run.tolist() == [1, 1, 1]
+
+
+def test_tables_hide_what_tells_nothing(reading: StudyReading) -> None:
+    table = runs_table(reading)
+    assert len(table) == 2 and "Patient" not in table and (table.Note != "").sum() == 1
+    assert "Note" not in runs_table(replace(reading, runs=reading.runs[:1]))
+    other = replace(reading.runs[0], cine=replace(reading.runs[0].cine, patient_id="P2"))
+    assert "Patient" in runs_table(replace(reading, runs=[*reading.runs, other]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -24,32 +23,22 @@ from cag.anatomy import VIEWS
 from cag.book import report_batch
 from cag.book.report import FILES, ReportRequest, write_report
 from cag.book.report_batch import STUDIES, write_batch
-from cag.chapters import cluster
+from cag.chapters.bundle import export_part, load_part
+from cag.chapters.classification.levels import reference_standard
+from cag.chapters.classification.operating import export_classifiers
 from cag.chapters.classification.training import ClassificationSettings, run_grid
-from cag.chapters.cluster_work import pack
 from cag.chapters.frames.selection import run_frame_selection
-from cag.chapters.frames.settings import FrameSelectionSettings
+from cag.chapters.frames.settings import FrameSelectionSettings, features_of
 from cag.chapters.localization.comparison import localize
 from cag.chapters.localization.settings import LocalizationSettings
 from cag.chapters.mapped import open_scheduler
-from cag.chapters.reading.chain import LINKS, end_to_end
+from cag.chapters.reading.chain import LINKS, ChainSettings, chain_table, compare_links
 from cag.chapters.reading.models import ReadingModels, load_models
-from cag.chapters.reading.reading import ReadingSettings, StudyReading, read_study
 from cag.chapters.reading.run import TrunkMaps, probabilities
-from cag.chapters.reading.sources import open_networks, study_folder
-from cag.chapters.reading.triage import ArteryTriage, angle_class
-from cag.chapters.reading.truth import truth_of, truth_sentence, with_truth
-from cag.chapters.reading.words import (
-    arteries_table,
-    decision_rule,
-    known_sentence,
-    numbers,
-    refused_table,
-    runs_table,
-    triage_estimates,
-)
-from cag.chapters.stages import load_stage
-from cag.chapters.store import RunFolder, Store
+from cag.chapters.reading.study import ReadingSettings, StudyReading, read_study, study_folder
+from cag.chapters.reading.triage import ArteryTriage, TriageSettings, angle_class, train_triage
+from cag.chapters.reading.words import decision_rule, known_sentence, refused_table, results_table
+from cag.chapters.store import Store, run_task
 from cag.data.cohort import Cohort
 from cag.data.dicom_header import _TAGS
 from cag.data.dicom_write import derived_uid, write_cine
@@ -57,7 +46,10 @@ from cag.data.fingerprint import file_digest
 from cag.data.manifest import KEY_FILE
 from cag.data.pseudonyms import pseudonym
 from cag.data.tables import save_table
-from cag.settings import ROOT, InputError, SettingsError
+from cag.settings import ROOT, InputError
+
+KEY = b"k" * 32
+MODELS = ("LCA LAO cranial", "RCA")
 
 SIZE, LENGTH, BEGIN, END = 96, 20, 6, 15
 VIEW_NAMES = ("LCA LAO cranial", "RCA LAO")
@@ -123,40 +115,36 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 
 @pytest.fixture(scope="module")
 def store(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    store = Store(tmp_path_factory.mktemp("results") / "demo")
-    selection = {
-        "train_patients": 3,
-        "members": 2,
-        "cnn_epochs": 8,
-        "sequence_epochs": 12,
-        "sequence_batch": 2,
-        "bootstrap": 20,
-    }
-    run_frame_selection(cohort, FrameSelectionSettings.checked({**COMMON, **selection}), store)
-    classification = {"folds": 2, "epochs": 2, "frames_per_run": 3, "redundancy": (True,), "model_views": MODELS}
-    run_grid(cohort, ClassificationSettings.checked({**COMMON, **classification}), store)
-    localization = {"folds": 2, "epochs": 1, "arms": ("clean",), "augmented_copies": 0, "channels": 8}
-    localize(cohort, LocalizationSettings.checked({**COMMON, **localization}), store)
+    store = Store(tmp_path_factory.mktemp("results") / "demo", "cpu")
+    quick = {"train_patients": 3, "members": 2, "cnn_epochs": 8, "sequence_epochs": 12, "sequence_batch": 2}
+    selection = FrameSelectionSettings.checked({**COMMON, **quick, "bootstrap": 20})
+    run_frame_selection(cohort, selection, store)
+    quick = {"folds": 2, "epochs": 2, "frames_per_run": 3, "redundancy": (True,), "model_views": MODELS}
+    classification = ClassificationSettings.checked({**COMMON, **quick})
+    predictions = run_grid(cohort, classification, store)
+    export_classifiers(cohort, classification, store, predictions, reference_standard(cohort, classification))
+    quick = {"folds": 2, "epochs": 1, "arms": ("clean",), "augmented_copies": 0, "channels": 8}
+    localization = LocalizationSettings.checked({**COMMON, **quick})
+    found = localize(cohort, localization, store)
+    cells = {f"detector_{own.fold}": own for own, _ in found.detectors()}
+    points = found.operating.query("arm == 'clean' and method == 'fpn'").set_index("fold").threshold
+    facts = {"cells": {name: own.model_dump(mode="json") for name, own in cells.items()}}
+    facts |= {"thresholds": {name: float(points[own.fold]) for name, own in cells.items()}}
+    weights = {f"detector_{own.fold}": folder.load_weights("detector") for own, folder in found.detectors()}
+    export_part(store, "localization", settings=localization, cohort=cohort, weights=weights, facts=facts)
+    with pytest.raises(InputError, match=r"triage.*notebook 07"):
+        load_models(store.root)
+    settings = TriageSettings(features=features_of(selection, trained=False), folds=2)
+    folder = run_task("artery_triage", train_triage, settings, cohort, store)
+    store.publish("artery_triage", folder.load_table("predictions"))
+    weights = {"triage": folder.load_weights("triage")}
+    export_part(store, "triage", settings=settings, cohort=cohort, weights=weights, facts={})
     return store
 
 
-MODELS = ("LCA LAO cranial", "RCA")
-
-
 @pytest.fixture(scope="module")
-def opened(cohort: Cohort, store: Store) -> tuple[ReadingModels, pd.DataFrame]:
-    with pytest.raises(InputError, match="triage"):
-        load_models(store.root)
-    return open_networks(settings_of(store), cohort, store)
-
-
-@pytest.fixture(scope="module")
-def models(opened: tuple[ReadingModels, pd.DataFrame]) -> ReadingModels:
-    return opened[0]
-
-
-def settings_of(store: Store, **values: object) -> ReadingSettings:
-    return ReadingSettings.checked({"weights": "random", "device": "cpu", "models": str(store.root), **values})
+def models(store: Store) -> ReadingModels:
+    return load_models(store.root / "bundle", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +165,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reading(study: Path, models: ReadingModels) -> StudyReading:
-    return read_study(study, models, key=b"k" * 32, progress=False)
+    return read_study(study, models, key=KEY, progress=False)
 
 
 def test_every_file_is_read_or_refused_with_a_reason(reading: StudyReading) -> None:
@@ -190,22 +178,11 @@ def test_every_file_is_read_or_refused_with_a_reason(reading: StudyReading) -> N
     assert not set(refused_table(reading).File) & set(reasons)
 
 
-def test_a_run_that_cannot_be_used_stays_listed(reading: StudyReading) -> None:
+def test_filled_runs_are_named_and_scored_and_others_say_why_not(reading: StudyReading) -> None:
     by_name = {reading.files[run.file]: run for run in reading.runs}
     short, odd = by_name["b/short.dcm"], by_name["b/odd.dcm"]
     assert short.finding.interval is None and "5 frames" in short.reason and not len(short.images)
     assert odd.finding.interval and "88/0" in odd.reason and "score" not in odd.images and len(odd.frames)
-    table = runs_table(reading)
-    assert len(table) == 4 and (table.Note != "").sum() == 2
-    assert "Patient" not in table, "there is one patient"
-    idle = runs_table(replace(reading, runs=[run for run in reading.runs if not run.reason]))
-    assert "Note" not in idle
-    other = replace(reading.runs[0], patient_id="someone else")
-    assert "Patient" in runs_table(replace(reading, runs=[*reading.runs, other]))
-
-
-def test_filled_runs_are_named_and_scored(reading: StudyReading) -> None:
-    by_name = {reading.files[run.file]: run for run in reading.runs}
     for name, artery, view in (("a/left.dcm", "LCA", "LCA LAO cranial"), ("a/deep/right.dcm", "RCA", "RCA LAO")):
         run = by_name[name]
         assert (run.artery, run.view, run.reason) == (artery, view, "")
@@ -216,24 +193,29 @@ def test_filled_runs_are_named_and_scored(reading: StudyReading) -> None:
 
 
 def test_the_patient_is_the_worse_artery_and_the_artery_the_worst_image(reading: StudyReading) -> None:
-    images, arteries, patients = reading.images, reading.arteries, reading.patients
-    worst = images.groupby("artery").score.max()
-    assert arteries.set_index("artery").score.to_dict() == pytest.approx(worst.to_dict())
-    assert patients.score.tolist() == pytest.approx([worst.max()])
-    threshold = reading.models.operating.threshold
-    assert patients.called.tolist() == [bool(worst.max() >= threshold)]
-    assert patients.called.iloc[0] == arteries.called.any() and patients.missing.tolist() == [""]
-    assert numbers(reading)["study_patient_score"] == pytest.approx(worst.max())
+    sure = replace(reading, models=called_by(reading.models))
+    worst = sure.images.groupby("artery").score.max()
+    assert sure.arteries.set_index("artery").score.to_dict() == pytest.approx(worst.to_dict())
+    assert sure.patients.score.tolist() == pytest.approx([worst.max()])
+    assert sure.patients.called.tolist() == [bool(worst.max() >= sure.models.operating.threshold)]
+    assert sure.patients.called.iloc[0] == sure.arteries.called.any() and sure.patients.missing.tolist() == [""]
 
 
-def test_an_artery_that_was_not_read_is_said(study: Path, models: ReadingModels) -> None:
-    reading = read_study(study / "a" / "deep", models, key=b"k" * 32, progress=False)
+def called_by(models: ReadingModels, **changed: object) -> ReadingModels:
+    """The same networks with another operating point, better than chance."""
+    patient = models.operating.patient
+    better = replace(patient, youden=replace(patient.youden, low=0.1))
+    other = replace(models)
+    other.__dict__["operating"] = replace(models.operating, patient=better, **changed)  # type: ignore[arg-type]
+    return other
+
+
+def test_an_artery_that_was_not_read_is_said_and_a_given_one_is_believed(study: Path, models: ReadingModels) -> None:
+    sure = called_by(models)
+    reading = read_study(study / "a" / "deep", sure, key=KEY, progress=False)
     assert reading.patients.missing.tolist() == ["LCA"]
     assert reading.arteries.set_index("artery").called.isna().to_dict() == {"LCA": True, "RCA": False}
-
-
-def test_a_given_artery_is_believed(study: Path, models: ReadingModels) -> None:
-    reading = read_study(study / "a" / "deep", models, key=b"k" * 32, artery="LCA", progress=False)
+    reading = read_study(study / "a" / "deep", sure, key=KEY, artery="LCA", progress=False)
     run = reading.runs[0]
     assert run.artery == "LCA" and np.isnan(run.p_right)
     assert "RCA LAO" in run.reason and reading.patients.called.isna().all()
@@ -245,13 +227,11 @@ def test_a_patient_of_the_own_cohort_is_read_by_the_fold_that_has_not_seen_them(
     assert cohort.folder is not None
     table = pd.read_parquet(store.table("classification"))
     fold = int(table[(table.part == "outer") & (table.patient_id == "P0003")].fold.iloc[0])
-    key = b"k" * 32
-    by_name = models.known({pseudonym(str(derived_uid("run", "P0003", "P0003", "P0003_LCA")), "run", key)}, set(), key)
+    by_name = models.known(pseudonym(str(derived_uid("run", "P0003", "P0003", "P0003_LCA")), "run", KEY), "", KEY)
     assert by_name is not None and (by_name.patient_id, by_name.fold) == ("P0003", fold)
     digest = cohort.manifest.set_index("run_id").sha256["P0003_RCA"]
-    assert models.known(set(), {digest}, key) == by_name
-    assert models.known({"R0"}, {"0" * 64}, key) is None
-    reading = read_study(cohort.folder / "P0003", models, key=key, progress=False)
+    assert models.known("", digest, KEY) == by_name and models.known("R0", "0" * 64, KEY) is None
+    reading = read_study(cohort.folder / "P0003", models, key=KEY, progress=False)
     (run,) = [run for run in reading.runs if run.artery == "RCA"]
     single = models.classifiers(2, "RCA", fold)
     assert len(single) == 1 and len(models.classifiers(2, "RCA", None)) == 2
@@ -266,44 +246,31 @@ def test_the_truth_stands_beside_the_calls_of_a_simulated_patient_and_of_nobody_
     cohort: Cohort, models: ReadingModels, reading: StudyReading
 ) -> None:
     assert cohort.folder is not None
-    own = read_study(cohort.folder / "P0003", models, key=b"k" * 32, progress=False)
-    truth = truth_of(own, cohort)
-    assert truth.set_index("level").percent_stenosis.to_dict() == {"LCA": 10, "RCA": 60, "patient": 60}
-    table = with_truth(arteries_table(own), truth).set_index("Level")
-    assert table["True (%)"].to_dict() == {"LCA": "10.0", "RCA": "60.0", "patient": "60.0"}
-    called = pd.array([True, False, pd.NA], dtype="boolean")
-    said = truth_sentence(truth.assign(called=called))
-    assert "For P0003" in said and "LCA (10.0 %) is a false call" in said and "RCA (60.0 %) is a miss" in said
-    assert "the patient (60.0 %) was not read" in said
-    for unknown in (truth_of(reading, cohort), truth_of(own, replace(cohort, origin="another"))):
-        assert unknown.empty and "True (%)" not in with_truth(arteries_table(own), unknown)
-        assert "no truth is at hand" in truth_sentence(unknown)
+    sure = called_by(models, of_folds={0: 0.0, 1: 0.0})
+    own = read_study(cohort.folder / "P0003", sure, key=KEY, progress=False)
+    table = results_table(own, cohort).set_index("Level")
+    assert table["True (%)"].to_dict() == {"LCA": 10, "RCA": 60, "patient": 60}
+    assert table.Right.to_dict() == {"LCA": "no", "RCA": "yes", "patient": "yes"}
+    for other, its_cohort in ((reading, cohort), (own, replace(cohort, origin="another"))):
+        assert "True (%)" not in results_table(other, its_cohort)
 
 
 def test_the_threshold_named_is_the_one_that_calls(
     cohort: Cohort, models: ReadingModels, reading: StudyReading
 ) -> None:
     assert cohort.folder is not None
-    operating = replace(models.operating, threshold=0.79, of_folds={0: 0.77, 1: 0.77})
-    own = read_study(cohort.folder / "P0003", replace(models, operating=operating), key=b"k" * 32, progress=False)
-    assert "P0003 is called diseased from 0.77 on" in decision_rule(
-        own
-    ) and "0.79 serves patients whom no network" in decision_rule(own)
+    other = called_by(models, threshold=0.79, of_folds={0: 0.77, 1: 0.77})
+    own = read_study(cohort.folder / "P0003", other, key=KEY, progress=False)
+    said = decision_rule(own)
+    assert "P0003 is called diseased from 0.77 on" in said and "0.79 serves patients whom no network" in said
     assert "0.7" not in known_sentence(own)
     assert decision_rule(reading) == models.operating.rule
 
 
-def test_networks_of_the_open_store_leave_their_tables_among_those_read(opened: object, store: Store) -> None:
-    assert opened and {"classification", "artery_triage", "frame_selection_runs"} <= set(store.used)
-
-
-def test_triage_is_scored_on_patients_it_has_not_seen(
-    opened: tuple[ReadingModels, pd.DataFrame], cohort: Cohort
-) -> None:
-    triage = opened[1]
+def test_triage_is_scored_on_patients_it_has_not_seen(store: Store, cohort: Cohort) -> None:
+    triage = pd.read_parquet(store.table("artery_triage"))
     assert len(triage) == len(cohort.manifest) and triage.groupby("patient_id").fold.nunique().eq(1).all()
-    accuracy = triage_estimates(triage, bootstrap=50, seed=0)["triage_accuracy"]
-    assert accuracy.value == 1.0, "an upright tube is told from a lying one"
+    assert ((triage.p_right >= 0.5) == (triage.artery == "RCA")).all(), "an upright tube is told from a lying one"
 
 
 def test_angles_outvote_a_doubtful_image_and_not_a_clear_one() -> None:
@@ -328,37 +295,50 @@ def test_reading_gives_what_training_stored(cohort: Cohort, models: ReadingModel
 
 
 def test_the_chain_compares_links_on_the_same_patients(cohort: Cohort, models: ReadingModels, store: Store) -> None:
-    found = end_to_end(cohort, models, settings_of(store))
-    assert set(found.found_links) == set(LINKS)
+    settings = ChainSettings(networks=models.digest, frames_per_run=2)
+    found = run_task("reading_chain", compare_links, settings, cohort, store).load_table("images")
     patients = {links: set(own.patient_id) for links, own in found.groupby("found_links")}
     tested = set(pd.read_parquet(store.table("frame_selection_runs")).patient_id)
-    assert all(people == tested for people in patients.values())
+    assert set(patients) == set(LINKS) and all(people == tested for people in patients.values())
     assert found.groupby(["found_links", "run_id"]).size().max() <= 2
-    assert end_to_end(cohort, models, settings_of(store, chain_frames=0)).empty
 
 
-def test_the_default_study_is_a_patient_the_frame_selector_has_not_seen(cohort: Cohort, store: Store) -> None:
-    tested = pd.read_parquet(store.table("frame_selection_runs")).patient_id
-    assert study_folder(settings_of(store), cohort, store).name == tested.min()
+def test_each_link_loses_what_it_adds_to_the_one_before() -> None:
+    """Of four pairs all are in order; then A falls below B; then C, not read in one variant, falls below both."""
+    percent = {"A": 60.0, "B": 10.0, "C": 90.0, "D": 0.0}
+    perfect = {"A": 0.9, "B": 0.2, "C": 0.8, "D": 0.1}
+    variants = [("none", perfect), ("none", {name: value / 2 for name, value in perfect.items()})]
+    variants += [("frames", {**perfect, "A": 0.15}), ("frames and views", {**perfect, "C": np.nan})]
+    rows = [(links, name, score) for links, scores in variants for name, score in scores.items()]
+    found = pd.DataFrame(rows, columns=["found_links", "patient_id", "score"])
+    found = found.assign(percent_stenosis=found.patient_id.map(percent))
+    table = chain_table(found, bootstrap=50, seed=0)
+    assert table.Links.tolist() == list(LINKS.values()) and table.Patients.tolist() == [4, 4, 4]
+    assert [text.split()[0] for text in table.AUC] == ["1.00", "0.75", "0.50"]
+    assert [text.split()[0] for text in table["Lost by the last link"]] == ["0.00", "0.25", "0.25"]
+    assert [text.split()[0] for text in table["Difference to true links"]] == ["–", "-0.25", "-0.50"]
+    healthy = chain_table(found.assign(percent_stenosis=0.0), bootstrap=10, seed=0)
+    assert set(healthy.AUC) == {"not computed"}
 
 
-def test_missing_networks_and_other_weights_are_refused_by_name(cohort: Cohort, store: Store, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="results folder"):
-        load_models(tmp_path / "nothing")
-    with pytest.raises(InputError, match="notebook 03"):
-        load_stage(Store(tmp_path), "classification")
-    with pytest.raises(SettingsError, match="'random'"):
-        open_networks(settings_of(store, weights="imagenet"), cohort, store)
+def test_the_default_study_is_a_patient_the_frame_selector_has_not_seen(
+    cohort: Cohort, store: Store, models: ReadingModels, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tested = pd.read_parquet(store.table("frame_selection_runs")).patient_id.min()
+    assert study_folder(ReadingSettings(), cohort, models).name == tested
+    monkeypatch.setattr(ReadingSettings, "results", tmp_path)
+    rendered = study_folder(ReadingSettings(), replace(cohort, folder=None), models)
+    assert rendered == tmp_path / "reading" / tested and len(list(rendered.glob("*.dcm"))) == len(VIEW_NAMES)
 
 
 def test_a_folder_without_an_angiogram_is_refused(models: ReadingModels, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no file"):
-        read_study(tmp_path, models, key=b"k" * 32, progress=False)
+        read_study(tmp_path, models, key=KEY, progress=False)
     (tmp_path / "x.dcm").write_bytes(b"nothing")
     with pytest.raises(InputError, match="no angiogram"):
-        read_study(tmp_path, models, key=b"k" * 32, progress=False)
+        read_study(tmp_path, models, key=KEY, progress=False)
     with pytest.raises(InputError, match="neither a folder nor an archive"):
-        read_study(tmp_path / "x.dcm", models, key=b"k" * 32, progress=False)
+        read_study(tmp_path / "x.dcm", models, key=KEY, progress=False)
 
 
 PLANTED = "Zyxwvut"
@@ -452,11 +432,12 @@ def test_identifiers_reach_nothing_that_is_written_or_said(
 
 
 def test_identifiers_reach_no_output_of_the_notebook(
-    planted_study: Path, cohort: Cohort, store: Store, tmp_path: Path
+    planted_study: Path, cohort: Cohort, store: Store, models: ReadingModels, tmp_path: Path
 ) -> None:
-    assert cohort.folder is not None
+    """The notebook over the same functions, with other settings than those of the parameters cell."""
+    assert cohort.folder is not None and models.image_size == SIZE
     parameters = {"profile": store.root, "manifest": cohort.folder / "data_manifest.csv", "study": planted_study}
-    parameters |= {"weights": "random", "device": "cpu", "bootstrap": 20}
+    parameters |= {"device": "cpu", "bootstrap": 20}
     command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "07_reading_a_study.ipynb"), "out.ipynb"]
     for name, value in parameters.items():
         command += ["-p", name, str(value)]
@@ -465,7 +446,8 @@ def test_identifiers_reach_no_output_of_the_notebook(
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     notebook = json.loads((tmp_path / "out.ipynb").read_text())
     outputs = json.dumps([cell.get("outputs") for cell in notebook["cells"]])
-    texts = [outputs, *(path.read_text() for path in (store.root / "tables").iterdir())]
+    exhibits = (store.root / "exhibits" / "reading").iterdir()
+    texts = [outputs, *(path.read_text() for path in exhibits if path.suffix in (".csv", ".json", ".svg", ".txt"))]
     said = done.stdout.decode() + done.stderr.decode()
     named = str(planted_study)
     for text in PLANTED_TEXTS:
@@ -483,27 +465,33 @@ def said_of_broken_copies(folder: Path, models: ReadingModels) -> list[bytes]:
         source = min(folder.glob(f"{PLANTED}*.dcm"))
         (broken / "file.dcm").write_bytes(edit(source.read_bytes()))
         with pytest.raises(InputError) as error:
-            read_study(broken, models, key=b"k" * 32, progress=False)
+            read_study(broken, models, key=KEY, progress=False)
         said.append(str(error.value).encode())
     return said
 
 
-def test_a_report_inside_the_study_is_refused(study: Path, store: Store, models: ReadingModels) -> None:
-    assert models.folds == 2
+def test_a_report_inside_the_study_is_refused(study: Path, store: Store) -> None:
     with pytest.raises(InputError, match="inside the study"):
         write_report(ReportRequest(study, store.root, study / "out", progress=False))
 
 
-def test_a_batch_reads_each_study_once_and_says_which_it_could_not(
-    study: Path, store: Store, models: ReadingModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert models.folds == 2
-    many, out = tmp_path / "many", tmp_path / "out"
+@pytest.fixture
+def many(study: Path, tmp_path: Path) -> Path:
+    """Two studies of one run each, and one that holds none."""
     for name in ("Doe_1", "Doe_2"):
-        shutil.copytree(study / "a", many / name)
-    (many / "Doe_3").mkdir()
-    (many / "Doe_3" / "letter.txt").write_text("no angiogram")
-    (many / "Doe_4").symlink_to(study)
+        (tmp_path / "many" / name).mkdir(parents=True)
+        shutil.copy(study / "a" / "left.dcm", tmp_path / "many" / name)
+    (tmp_path / "many" / "Doe_3").mkdir()
+    (tmp_path / "many" / "Doe_3" / "letter.txt").write_text("no angiogram")
+    (tmp_path / "many" / "Doe_4").symlink_to(study)
+    return tmp_path / "many"
+
+
+def test_a_batch_reads_each_study_once_and_says_which_it_could_not(
+    many: Path, study: Path, store: Store, models: ReadingModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert models.image_size == SIZE
+    out = tmp_path / "out"
     request = ReportRequest(many, store.root, out, device="cpu", progress=False)
     page = write_batch(request)
     table = pd.read_csv(out / "studies.csv")
@@ -526,92 +514,41 @@ def test_a_batch_reads_each_study_once_and_says_which_it_could_not(
     shutil.copy(study / "b" / "odd.dcm", many / "Doe_2")
     write_batch(request)
     assert read == ["Doe_2"], "a study that changed is read again"
-
-
-def killed_at_work(store: Path, pid: int) -> subprocess.Popen[bytes]:
-    """A process that kills another in the middle of the first study it reads."""
-    script = f"until ls {store}/.working/studies-*.lock >/dev/null 2>&1; do sleep 0.1; done; kill -9 {pid}"
-    return subprocess.Popen(["sh", "-c", script])
+    shutil.copytree(store.root / "bundle", tmp_path / "other")
+    part = load_part(tmp_path / "other", "frames").folder
+    part.save_weights("head", {name: value + 1 for name, value in part.load_weights("head").items()})
+    write_batch(replace(request, models=tmp_path / "other"))
+    assert sorted(read[1:]) == ["Doe_1", "Doe_2", "Doe_3"], "other networks read again"
+    shutil.rmtree(many / "Doe_1")
+    with pytest.raises(InputError, match="a study is not there") as error:
+        report_batch._read(pseudonym("Doe_1", "study", request.key), request=request, networks="")
+    assert "Doe" not in str(error.value) and "Doe" not in repr(request)
+    shutil.rmtree(many)
+    many.mkdir()
+    with pytest.raises(InputError, match="holds no study"):
+        write_batch(request)
 
 
 @pytest.mark.filterwarnings("ignore")  # Dask warns of what happens here on purpose
-def test_a_batch_on_a_cluster_gives_the_same_whatever_dies(
-    study: Path, store: Store, models: ReadingModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_batch_on_a_cluster_gives_the_same_though_a_worker_dies(
+    many: Path, store: Store, models: ReadingModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert models.folds == 2
-    monkeypatch.setattr(cluster, "PATIENCE", 3.0)
-    many = tmp_path / "many"
-    for name in ("Doe_1", "Doe_2"):
-        shutil.copytree(study / "a", many / name)
-    (many / "Doe_3").mkdir()
-    (many / "Doe_3" / "letter.txt").write_text("no angiogram")
-    key = tmp_path / "here" / KEY_FILE
-    write_batch(ReportRequest(many, store.root, tmp_path / "here", device="cpu", progress=False))
-    request = ReportRequest(many, store.root, tmp_path / "there", device="cpu", progress=False)
-    request.make_folder()
-    shutil.copy(key, request.out)
-    script = (
-        "import sys; from cag.chapters.mapped import open_scheduler\n"
-        "with open_scheduler('local:1') as a: print(a, flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        address = process.stdout.readline().decode().strip()
-        killer = killed_at_work(request.out, process.pid)
-        with pytest.raises(
-            InputError, match=r"the Dask scheduler is gone: [0-2] of 3 open tasks.*finished work is kept"
-        ):
-            write_batch(request, scheduler=address)
-        assert killer.wait(timeout=5) == 0
-    with pytest.raises(InputError, match="no Dask scheduler answers there"):
-        write_batch(request, scheduler=address)
-    shutil.rmtree(request.out / "studies", ignore_errors=True)
+    assert models.image_size == SIZE
+    monkeypatch.setattr(report_batch, "PATIENCE", 3.0)
+    here = ReportRequest(many, store.root, tmp_path / "here", device="cpu", progress=False)
+    write_batch(here)
+    there = replace(here, out=tmp_path / "there")
+    there.make_folder()
+    shutil.copy(here.out / KEY_FILE, there.out)
     with open_scheduler("local:1") as address, Client(address, set_as_default=False) as client:
         (worker,) = client.run(os.getpid).values()
-        killer = killed_at_work(request.out, worker)
-        write_batch(request, scheduler=address)
+        script = f"until ls {there.out}/studies >/dev/null 2>&1; do sleep 0.1; done; kill -9 {worker}"
+        killer = subprocess.Popen(["sh", "-c", script])
+        write_batch(there, scheduler=address)
         assert killer.wait(timeout=5) == 0 and worker not in client.run(os.getpid).values()
+    with pytest.raises(InputError, match="the Dask cluster does not answer"):
+        write_batch(there, scheduler=address)
     for name in ("studies.csv", "index.html"):
-        assert (request.out / name).read_text() == (tmp_path / "here" / name).read_text()
-    tables = [pd.read_parquet(folder / "predictions.parquet") for folder in (tmp_path / "here", request.out)]
+        assert (there.out / name).read_text() == (here.out / name).read_text()
+    tables = [pd.read_parquet(request.out / "predictions.parquet") for request in (here, there)]
     pd.testing.assert_frame_equal(*tables)
-    for report in (request.out / "studies").glob("*/report.*"):
-        assert without_last_bits(report) == without_last_bits(tmp_path / "here" / report.relative_to(request.out))
-
-
-def without_last_bits(report: Path) -> str:
-    """A report without pictures and late decimals, which may differ with the number of threads of a process."""
-    return re.sub(r"(\d\.\d{3})\d+", r"\1", re.sub(r"base64,[^\"']+", "base64,", report.read_text()))
-
-
-def test_what_a_machine_does_not_see_is_no_property_of_the_study(
-    study: Path, store: Store, models: ReadingModels, tmp_path: Path
-) -> None:
-    assert models.folds == 2
-    many = tmp_path / "many"
-    shutil.copytree(study / "a", many / "Doe_1")
-    request = ReportRequest(many, store.root, tmp_path / "out", device="cpu", progress=False)
-    gone = replace(request, source=many / "Doe_9")
-    settings = report_batch.StudySettings(study="S1", content="0")
-    with pytest.raises(InputError, match="S1: a study is not there") as error:
-        report_batch._read(Cohort.__new__(Cohort), settings, RunFolder(tmp_path), request=gone, networks="")
-    assert "Doe" not in str(error.value) and not (tmp_path / "refused.json").exists()
-    (task,) = [report_batch._task("S1", many / "Doe_1", request, "")]
-    assert "Doe" not in repr(pack(task, RunFolder(tmp_path / "k" / "f"), Cohort.__new__(Cohort)))
-
-
-def test_networks_that_changed_read_again(store: Store, models: ReadingModels, tmp_path: Path) -> None:
-    assert models.folds == 2
-    shutil.copytree(store.root / "models", tmp_path / "models")
-    for table in store.root.glob("*.parquet"):
-        shutil.copy(table, tmp_path)
-    before = report_batch._networks_as_cohort(tmp_path).digest()
-    assert before == report_batch._networks_as_cohort(store.root).digest()
-    RunFolder(tmp_path / "models" / "frame_selector").save_weights("head", {"weight": torch.zeros(1)})
-    assert report_batch._networks_as_cohort(tmp_path).digest() != before
-
-
-def test_a_batch_without_studies_is_refused(store: Store, tmp_path: Path) -> None:
-    (tmp_path / "many").mkdir()
-    with pytest.raises(InputError, match="holds no study"):
-        write_batch(ReportRequest(tmp_path / "many", store.root, tmp_path / "out"))

@@ -1,21 +1,33 @@
-"""A cine run to step through in the book, with its contrast probability moving along."""
+"""A cine run to step through beside its contrast probability: plain HTML for notebook, book and report."""
 
 from __future__ import annotations
 
 import base64
-import json
 from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
+import pandas as pd
 import torch
-from IPython.display import display
-from jaxtyping import Float, UInt8
+from IPython.display import HTML, display
+from jaxtyping import Float, Int, UInt8
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
-from plotly.subplots import make_subplots
-from torch.nn.functional import interpolate
 
-from cag.book.figures.style import FOUND, PALETTE, TRUTH
+from cag.chapters.reading.run import SHOWN_SIDE
+from cag.data.frames import shrink
+
+#: Frames of a run that its player shows, at most.
+SHOWN_FRAMES = 48
+
+
+def template(name: str) -> Any:
+    """A page template of the book; what it is given is escaped, and a name that it is not given is an error."""
+    loader = FileSystemLoader(Path(__file__).parents[1])
+    own = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    own.filters["cell"] = _cell
+    return own.get_template(name)
 
 
 def cine_player(
@@ -23,114 +35,51 @@ def cine_player(
     probability: Float[np.ndarray, " t"],
     truth: tuple[int, int] | None,
     found: tuple[int, int] | None,
-    *,
-    shown: int = 24,
-    side: int = 160,
-) -> go.Figure:
-    """A self-contained player: a slider over up to ``shown`` frames, the curve and its position beside them.
+) -> HTML:
+    """A self-contained player: a slider over up to 48 frames, and its position on the curve beside them.
 
     Parameters
     ----------
     frames : grey levels 0-255
     probability : contrast probability of each frame, 0-1
     truth, found : (begin, end), inclusive frames; None without contrast or label
-    side : int
-        Pixels of the shown frames; each is stored as a small JPEG inside the figure.
     """
-    steps = np.unique(np.linspace(0, len(frames) - 1, shown).round().astype(int))
-    pictures = [_jpeg(frames[step], side) for step in steps]
-    figure = make_subplots(rows=1, cols=2, column_widths=[0.42, 0.58], horizontal_spacing=0.1)
-    figure.add_trace(go.Image(source=pictures[0], hoverinfo="skip"), row=1, col=1)
-    curve = {"x": np.arange(len(frames)), "y": np.round(probability, 3)}
-    line = go.Scatter(**curve, mode="lines", line={"color": PALETTE["blue"]}, name="contrast probability")
-    figure.add_trace(line, row=1, col=2)
-    figure.add_trace(_position(steps[0], probability), row=1, col=2)
-    for interval, color, name in ((truth, TRUTH, "true"), (found, FOUND, "found")):
-        if interval is not None:
-            _mark(figure, interval, color, name)
-    figure.frames = [
-        go.Frame(name=str(step), data=[go.Image(source=picture), _position(step, probability)], traces=[0, 2])
-        for step, picture in zip(steps, pictures, strict=True)
-    ]
-    _arrange(figure, steps)
-    return figure
+    module = template("player.html.j2").module
+    shown = module.player(player_values(frames, probability, truth, found))
+    return HTML(f"<style>{module.player_style()}</style>{shown}<script>{{{module.player_script()}}}</script>")
 
 
-def show_interactive(figure: go.Figure) -> None:
-    """Show a plotly figure so that both JupyterLab and the offline book can draw it.
-
-    The JSON serves JupyterLab, the HTML (without plotly's own script, which the book's pages
-    load from beside them) the rendered page.
-    """
-    html = figure.to_html(include_plotlyjs=False, full_html=False, auto_play=False)
-    bundle = {"application/vnd.plotly.v1+json": json.loads(figure.to_json()), "text/html": html}
-    display(bundle, raw=True)
-
-
-def _jpeg(frame: UInt8[np.ndarray, "h w"], side: int) -> str:
-    image = torch.from_numpy(np.ascontiguousarray(frame))[None, None].float()
-    small = interpolate(image, size=(side, side), mode="area")[0, 0].round().clamp(0, 255).byte().numpy()
-    buffer = BytesIO()
-    Image.fromarray(small).save(buffer, format="JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+def player_values(
+    frames: UInt8[np.ndarray, "t h w"],
+    probability: Float[np.ndarray, " t"],
+    truth: tuple[int, int] | None,
+    found: tuple[int, int] | None,
+    chosen: Int[np.ndarray, " k"] | tuple[()] = (),
+) -> dict[str, Any]:
+    """What the template of the player is given; ``chosen`` frames get a tick on the curve."""
+    index = np.unique(np.linspace(0, len(frames) - 1, SHOWN_FRAMES).round().astype(int))
+    small = shrink(torch.from_numpy(frames[index]), SHOWN_SIDE).numpy()
+    return {
+        **{"count": len(frames), "index": index.tolist(), "pictures": [picture(frame) for frame in small]},
+        **{"probability": list(probability), "truth": truth, "found": found, "chosen": list(chosen)},
+    }
 
 
-def _position(step: int, probability: Float[np.ndarray, " t"]) -> go.Scatter:
-    marker = {"color": PALETTE["vermilion"], "size": 11}
-    return go.Scatter(
-        x=[int(step)], y=[round(float(probability[step]), 3)], mode="markers", marker=marker, name="this frame"
-    )
+def show_interactive(player: HTML) -> None:
+    """Show a player below a cell."""
+    display(player)
 
 
-def _mark(figure: go.Figure, interval: tuple[int, int], color: str, name: str) -> None:
-    """Shade an interval: the true one over the whole height, the found one as a bar at the top."""
-    low, high = (0.0, 1.0) if name == "true" else (1.0, 1.06)
-    x = [interval[0] - 0.5, interval[1] + 0.5]
-    figure.add_trace(
-        go.Scatter(
-            x=[x[0], x[1], x[1], x[0]],
-            y=[low, low, high, high],
-            fill="toself",
-            fillcolor=color,
-            opacity=0.25 if name == "true" else 0.9,
-            mode="none",
-            hoverinfo="skip",
-            name=f"{name} interval",
-        ),
-        row=1,
-        col=2,
-    )
+def picture(pixels: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 4"]) -> str:
+    """A grey frame (JPEG) or a colored layer (PNG) as a ``data:`` address."""
+    kind, buffer = ("jpeg" if pixels.ndim == 2 else "png"), BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format=kind, quality=80, optimize=True)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _arrange(figure: go.Figure, steps: np.ndarray) -> None:
-    """Axes, slider and the play button."""
-    now = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
-    play = {"fromcurrent": True, "frame": {"duration": 150, "redraw": True}, "transition": {"duration": 0}}
-    slides = [{"label": str(step), "method": "animate", "args": [[str(step)], now]} for step in steps]
-    buttons = [
-        {"label": "play", "method": "animate", "args": [None, play]},
-        {"label": "pause", "method": "animate", "args": [[None], now]},
-    ]
-    figure.update_xaxes(visible=False, row=1, col=1)
-    figure.update_yaxes(visible=False, row=1, col=1)
-    figure.update_xaxes(title="frame", range=[-0.5, int(steps[-1]) + 0.5], row=1, col=2)
-    figure.update_yaxes(title="P(contrast)", range=[0, 1.08], row=1, col=2)
-    figure.update_layout(
-        template="simple_white",
-        height=400,
-        margin={"l": 10, "r": 10, "t": 50, "b": 10},
-        legend={"orientation": "h", "y": 1.18, "x": 0.48},
-        sliders=[{"steps": slides, "currentvalue": {"prefix": "frame "}, "pad": {"t": 25}, "x": 0.22, "len": 0.78}],
-        updatemenus=[
-            {
-                "type": "buttons",
-                "direction": "left",
-                "buttons": buttons,
-                "x": 0.0,
-                "y": -0.12,
-                "yanchor": "top",
-                "xanchor": "left",
-                "pad": {"t": 25},
-            }
-        ],
-    )
+def _cell(value: object) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) > 1 else f"{value:.2f}"
+    return str(value)

@@ -1,55 +1,31 @@
-"""The trained networks of a study, found again in its results folder, and what they were trained on."""
+"""The trained networks of a study as its bundle holds them, and what they know of a patient."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 
-import pandas as pd
+from pydantic import TypeAdapter
 
-from cag.anatomy import THREE_CATEGORIES, TWO_CATEGORIES
-from cag.chapters.bundle import load_part
-from cag.chapters.classification.training import (
-    CellSettings,
-    ClassificationSettings,
-    cell_folder,
-    grid,
-    load_classifier,
-)
+from cag.chapters.bundle import PARTS, Part, load_part
+from cag.chapters.classification.operating import OperatingPoint
+from cag.chapters.classification.settings import CellSettings, trunk_digest
+from cag.chapters.classification.training import Start, frozen_trunk, new_classifier
 from cag.chapters.frames.reading import FrameSelector, load_frame_selector
-from cag.chapters.localization.settings import LocalizationSettings
 from cag.chapters.localization.training import FpnSettings, new_detector
-from cag.chapters.reading.operating import OperatingPoint, operating_point
-from cag.chapters.reading.triage import ArteryTriage, load_triage
-from cag.chapters.stages import Stage, load_stage, training_runs
-from cag.chapters.store import Store
+from cag.chapters.reading.triage import ArteryTriage
 from cag.data.dicom_write import derived_uid
+from cag.data.fingerprint import file_digest
 from cag.data.pseudonyms import pseudonym
-from cag.networks.backbones import build_trunk
 from cag.networks.classifier import StenosisClassifier
 from cag.networks.detector import StenosisDetector
-from cag.networks.trunk import Trunk
-from cag.settings import InputError, Weights
-
-#: Number of categories -> cut points of the two systems that read a study.
-SYSTEMS = {2: TWO_CATEGORIES, 3: THREE_CATEGORIES}
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the study's networks know of a patient who belongs to its own cohort.
-
-    Attributes
-    ----------
-    patient_id : str
-        The cohort's name of the patient.
-    fold : int
-        Networks of this fold were neither trained nor tuned on the patient.
-    selector_trained : bool
-        Whether the frame selector was trained on the patient.
-    """
+    """A patient of the networks' own cohort, by the name there; networks of ``fold`` have not seen him."""
 
     patient_id: str
     fold: int
@@ -58,171 +34,88 @@ class Known:
 
 @dataclass(frozen=True)
 class ReadingModels:
-    """Everything that reading a study needs.
+    """Everything that reading a study needs: ``parts`` of the bundle by name; networks run on ``device``."""
 
-    Attributes
-    ----------
-    selector : FrameSelector
-    triage : ArteryTriage
-    cells : mapping of (n_categories, model view, fold) to CellSettings
-        Classifiers with redundancy training; three categories only where they were trained.
-    localization : LocalizationSettings
-    operating : OperatingPoint
-    stage : Stage
-        Record of the classifiers: settings and cohort.
-    device : str
-    """
-
-    store: Store
+    parts: dict[str, Part]
     selector: FrameSelector
     triage: ArteryTriage
-    cells: Mapping[tuple[int, str, int], CellSettings]
-    localization: LocalizationSettings
-    operating: OperatingPoint
-    stage: Stage
     device: str
-    _heads: dict[tuple[int, str, int], StenosisClassifier] = field(default_factory=dict, repr=False)
-    _detectors: dict[int, tuple[StenosisDetector, float]] = field(default_factory=dict, repr=False)
+    _heads: dict[str, StenosisClassifier] = field(default_factory=dict, repr=False)
+    _detectors: dict[str, StenosisDetector] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def operating(self) -> OperatingPoint:
+        """The probability from which an artery or patient is called, and what its calls are worth."""
+        return TypeAdapter(OperatingPoint).validate_python(self.parts["classification"].facts["operating"])
+
+    @cached_property
+    def cells(self) -> dict[str, CellSettings]:
+        """Weights file -> settings of the classifier, by fold."""
+        cells = {file: CellSettings(**own) for file, own in self.parts["classification"].facts["cells"].items()}
+        return dict(sorted(cells.items(), key=lambda cell: cell[1].fold))
 
     @property
     def image_size(self) -> int:
         """Pixels a side that the classifiers read."""
         return next(iter(self.cells.values())).image_size
 
-    @property
-    def folds(self) -> int:
-        """Networks of each kind."""
-        return int(self.stage.settings["folds"])
-
-    @property
-    def seed(self) -> int:
-        """Seed of the patient folds."""
-        return int(self.stage.settings["seed"])
-
     def classifiers(self, n_categories: int, view: str, fold: int | None) -> list[StenosisClassifier]:
-        """The classifiers of a model view: that of one fold, or of all.
-
-        An empty list where no classifier of this view or category system was trained.
-        """
-        folds = range(self.folds) if fold is None else [fold]
-        keys = [(n_categories, view, own) for own in folds if (n_categories, view, own) in self.cells]
-        return [self._classifier(key) for key in keys]
+        """The classifiers of a model view, of one fold or of all; none where no such classifier was trained."""
+        wanted = {file: own for file, own in self.cells.items() if own.model_view == view and fold in (None, own.fold)}
+        return [self._classifier(file) for file, own in wanted.items() if own.n_categories == n_categories]
 
     def detector(self, fold: int | None) -> tuple[StenosisDetector, float]:
-        """The detector of a fold (the first where none is asked for) and the score from which its boxes count.
+        """The detector of a fold (the first where none is asked for) and the score from which its boxes count."""
+        part = self.parts["localization"]
+        file = next(file for file, own in part.facts["cells"].items() if own["fold"] == (fold or 0))
+        if file not in self._detectors:
+            cell = FpnSettings(**part.facts["cells"][file])
+            seed = cell.seed if cell.weights == "random" else 0  # one frozen trunk serves classifiers and detectors
+            start = Start(cell.weights, trunk_digest(cell.weights, cell.backbone), cell.backbone, seed)
+            trunk = frozen_trunk(start) if cell.trainable == "head" else None
+            self._detectors[file] = new_detector(cell, trunk, part.folder.load_weights(file)).eval()
+        return self._detectors[file], part.facts["thresholds"][file]
 
-        Raises
-        ------
-        InputError
-            If it was not trained.
+    def known(self, run_id: str, sha256: str, key: bytes) -> Known | None:
+        """Whether a run's patient belongs to the networks' own cohort.
+
+        Simulated patients are recognized by their names, which are no secret, others by the bytes of a file;
+        ``run_id`` is the pseudonym of the run by ``key``.
         """
-        chosen = fold or 0
-        if chosen not in self._detectors:
-            self._detectors[chosen] = _load_detector(self.store, chosen)
-        return self._detectors[chosen]
-
-    def known(self, run_ids: set[str], digests: set[str], key: bytes) -> Known | None:
-        """Whether a patient belongs to the cohort the networks were trained on.
-
-        Simulated runs are recognized by their names, which are no secret, others by their bytes.
-
-        Parameters
-        ----------
-        run_ids : pseudonyms of the patient's runs, made with ``key``
-        digests : SHA-256 of their files
-        """
-        runs = training_runs(self.store, self.stage)
+        runs, facts = self.parts["classification"].trained_runs, self.parts["classification"].facts
         simulated = runs[runs.source == "simulated"]
-        names = [_simulated_pseudonym(p, r, key) for p, r in zip(simulated.patient_id, simulated.run_id, strict=True)]
-        patients = [*runs.patient_id[runs.sha256.isin(digests)], *simulated.patient_id[[n in run_ids for n in names]]]
+        pairs = zip(simulated.patient_id, simulated.run_id, strict=True)
+        named = [pseudonym(str(derived_uid("run", own, own, run)), "run", key) == run_id for own, run in pairs]
+        patients = [*runs.patient_id[runs.sha256 == sha256], *simulated.patient_id[named]]
         if not patients:
             return None
-        folds = _patient_folds(self.store)
-        tested = set(pd.read_parquet(self.store.table("frame_selection_runs"), columns=["patient_id"]).patient_id)
-        return Known(str(patients[0]), int(folds.get(patients[0], 0)), patients[0] not in tested)
+        tested = self.parts["frames"].facts["tested"]
+        return Known(patients[0], int(facts["folds"].get(patients[0], 0)), patients[0] not in tested)
 
-    def _classifier(self, key: tuple[int, str, int]) -> StenosisClassifier:
-        """A classifier in evaluation mode; small ones on a shared frozen trunk are kept, whole networks are not."""
-        cell = self.cells[key]
-        if cell.trainable == "all":
-            return load_classifier(cell, cell_folder(cell, self.stage.cohort_digest, self.store))
-        if key not in self._heads:
-            trunk = frozen_trunk(cell.weights, cell.seed, cell.backbone)
-            outputs = len(cell.cut_points) + 1 + int(cell.redundancy)
-            model = StenosisClassifier(trunk, outputs, head=cell.head, trainable="head")
-            folder = cell_folder(cell, self.stage.cohort_digest, self.store)
-            model.head.load_state_dict(folder.load_weights("classifier"))
-            self._heads[key] = model.eval()
-        return self._heads[key]
+    @cached_property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of all that the bundle holds."""
+        files = sorted(path for part in self.parts.values() for path in part.folder.path.iterdir())
+        parts = [f"{path.parent.name}/{path.name} {file_digest(path)}" for path in files]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    def _classifier(self, file: str) -> StenosisClassifier:
+        """A classifier in evaluation mode; a head on a shared frozen trunk is kept, a whole network is not."""
+        if file in self._heads:
+            return self._heads[file]
+        model, frozen = new_classifier(self.cells[file]), self.cells[file].trainable == "head"
+        (model.head if frozen else model).load_state_dict(self.parts["classification"].folder.load_weights(file))
+        return self._heads.setdefault(file, model.eval()) if frozen else model.eval()
 
 
-def load_models(results: Path, *, device: str = "auto", store: Store | None = None) -> ReadingModels:
-    """The networks of a study by its results folder, ``results/<profile>``.
-
-    Parameters
-    ----------
-    store : Store, optional
-        That folder where it is open already, so that it remembers the tables that are read.
+def load_models(folder: Path, *, device: str = "auto") -> ReadingModels:
+    """The networks of a study, by its results folder ``results/<profile>`` or by the bundle within it.
 
     Raises
     ------
     InputError
-        If a stage was not trained there, naming the notebook that trains it.
+        If a part is not there, with the notebook that exports it.
     """
-    if not results.is_dir():
-        remedy = "Run `make study`, or name the results folder of a study that was run"
-        raise InputError("is not a results folder", file=results.name, remedy=remedy)
-    store = store or Store(results)
-    selector = load_frame_selector(load_part(store.root, "frames"))
-    stage, localization = load_stage(store, "classification"), load_part(store.root, "localization")
-    settings = ClassificationSettings.checked(stage.settings)
-    triage = load_triage(store, selector.settings, stage.cohort_digest, folds=settings.folds, seed=settings.seed)
-    return ReadingModels(
-        store=store,
-        selector=selector,
-        triage=triage,
-        cells=_cells(store, settings, stage.cohort_digest),
-        localization=LocalizationSettings.checked(localization.settings),
-        operating=operating_point(pd.read_parquet(store.table("classification"))),
-        stage=stage,
-        device=device,
-    )
-
-
-@cache
-def frozen_trunk(weights: Weights, seed: int, backbone: str) -> Trunk:
-    """The initial trunk, one copy for every network that keeps it frozen."""
-    return build_trunk(weights, seed, backbone).eval().requires_grad_(False)
-
-
-def _cells(store: Store, settings: ClassificationSettings, digest: str) -> dict[tuple[int, str, int], CellSettings]:
-    """Trained classifiers with redundancy training; all of 2-CAT must be there."""
-    both = settings.model_copy(update={"cut_points": tuple(SYSTEMS.values()), "redundancy": (True,)})
-    cells = {(len(cell.cut_points) + 1, cell.model_view, cell.fold): cell for cell in grid(both)}
-    trained = {key for key, cell in cells.items() if cell_folder(cell, digest, store).complete}
-    for system, view, fold in cells.keys() - trained:
-        if system == 2:
-            problem = f"holds no trained 2-CAT classifier with redundancy training for {view}, fold {fold + 1}"
-            raise InputError(problem, file=store.root.name, remedy="Execute notebook 03 with this profile first")
-        trained -= {(3, view, own) for own in range(settings.folds)}
-    return {key: cells[key] for key in sorted(trained)}
-
-
-def _load_detector(store: Store, fold: int) -> tuple[StenosisDetector, float]:
-    part = load_part(store.root, "localization")
-    name, values = next((name, own) for name, own in part.facts["cells"].items() if own["fold"] == fold)
-    cell = FpnSettings.checked(values)
-    trunk = frozen_trunk(cell.weights, cell.seed, cell.backbone) if cell.trainable == "head" else None
-    detector = new_detector(cell, trunk, state=part.folder.load_weights(name))
-    return detector.eval(), float(part.facts["thresholds"][name])
-
-
-def _patient_folds(store: Store) -> dict[str, int]:
-    table = pd.read_parquet(store.table("classification"), columns=["patient_id", "fold", "part"])
-    outer = table[table.part == "outer"].drop_duplicates("patient_id")
-    return dict(zip(outer.patient_id, outer.fold, strict=True))
-
-
-def _simulated_pseudonym(patient_id: str, run_id: str, key: bytes) -> str:
-    """Pseudonym of a run that ``write_cine`` wrote from these names."""
-    return pseudonym(str(derived_uid("run", patient_id, patient_id, run_id)), "run", key)
+    parts = {name: load_part(folder, name) for name in PARTS}
+    triage = ArteryTriage(**parts["triage"].folder.load_weights("triage"))
+    return ReadingModels(parts, load_frame_selector(parts["frames"]), triage, device)

@@ -1,15 +1,14 @@
-"""Reading one run: interval and frames, artery and view, probabilities, heatmaps, boxes."""
+"""Reading one run, step by step: frames, artery and view, probabilities, boxes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from cag.anatomy import NO_STANDARD_VIEW, VIEWS, Artery, view_from_angles
@@ -17,7 +16,7 @@ from cag.chapters.frames.reading import FrameFinding, find_interval
 from cag.chapters.frames.training import pooled_features
 from cag.chapters.reading.models import ReadingModels
 from cag.chapters.reading.triage import angle_class
-from cag.data.dicom import Cine
+from cag.data.dicom import Cine, CineHeader
 from cag.data.frames import shrink
 from cag.metrics.boxes import CORNERS
 from cag.metrics.classification import scored
@@ -37,16 +36,16 @@ class RunReading:
 
     Attributes
     ----------
-    number : int
-        Place among the study's runs, from 1.
-    file : str
-        Pseudonym of the file's name.
-    patient_id, study_id, run_id : str
-        Pseudonyms.
-    n_frames, fps, primary_angle, secondary_angle
-        From the header; None where it does not tell.
+    cine : Cine
+        Header and pseudonyms of the run, and its frames, small.
     finding : FrameFinding
         Contrast probability of every frame, interval, chosen frames.
+    frames : UInt8[k, h, w]
+        The chosen frames.
+    images : DataFrame
+        A row a chosen frame: ``frame, p_contrast``, and where classified ``score, p_redundant``, ``p3_0 .. p3_2``.
+    boxes : DataFrame
+        See ``find_boxes``.
     artery : Artery or None
     p_right : float
         Probability that the run shows the right artery; NaN where it was given or not asked.
@@ -54,110 +53,62 @@ class RunReading:
         A standard view, or ``NO_STANDARD_VIEW``.
     reason : str
         Why the run does not take part in the result; empty where it does.
-    images : DataFrame
-        A row a chosen frame: ``frame, p_contrast``, and where classified ``score, p_redundant``, ``p3_0 .. p3_2``.
-    boxes : DataFrame
-        ``frame, x1, y1, x2, y2, score`` in pixels of the stored frame, and ``counts``: whether the score
-        reaches the operating point. Of a frame without such a box the best one is kept.
-    frames : UInt8[k, h, w]
-        The chosen frames.
     heatmaps : UInt8[k, s, s] or None
-        Class activation of a stenosis, 0-255, mean of the classifiers.
-    cine : UInt8[t, SHOWN_SIDE, SHOWN_SIDE]
-        The whole run, small, for looking through it.
-    plane : str
-        ``A`` or ``B`` of a biplane run, else empty.
+    number : int
+        Place among the study's runs, from 1.
+    file : str
+        Pseudonym of the file's name.
     notes : tuple of str
         What else a reader must know, such as text found in the picture.
     """
 
-    number: int
-    file: str
-    patient_id: str
-    study_id: str
-    run_id: str
-    n_frames: int
-    fps: float | None
-    primary_angle: float | None
-    secondary_angle: float | None
+    cine: Cine
     finding: FrameFinding
-    artery: Artery | None
-    p_right: float
-    view: str
-    reason: str
+    frames: UInt8[np.ndarray, "k h w"]
     images: pd.DataFrame
     boxes: pd.DataFrame
-    frames: UInt8[np.ndarray, "k h w"]
-    heatmaps: UInt8[np.ndarray, "k s s"] | None
-    cine: UInt8[np.ndarray, "t s s"]
-    plane: str = ""
+    artery: Artery | None = None
+    p_right: float = float("nan")
+    view: str = NO_STANDARD_VIEW
+    reason: str = ""
+    heatmaps: UInt8[np.ndarray, "k s s"] | None = None
+    number: int = 0
+    file: str = ""
     notes: tuple[str, ...] = ()
 
 
 def read_run(cine: Cine, models: ReadingModels, *, fold: int | None = None, artery: Artery | None = None) -> RunReading:
-    """Read one run: interval and frames, artery and view, probabilities, heatmaps, boxes.
-
-    Parameters
-    ----------
-    fold : int, optional
-        Use the networks that have not seen this fold's patients; all by default.
-    """
+    """Read one run; ``fold`` takes the networks that have not seen this fold's patients, all by default."""
     frames = torch.from_numpy(cine.frames)
-    with ThreadPoolExecutor(max_workers=1) as beside:  # while the networks work
-        small = beside.submit(shrink, frames, SHOWN_SIDE)
-        finding = find_interval(frames, models.selector)
+    finding = find_interval(frames, models.selector)
     chosen = frames[torch.from_numpy(finding.candidates)]
-    empty = pd.DataFrame(columns=["frame", *CORNERS, "score"], dtype=float).astype({"frame": int}).assign(counts=False)
-    blank = RunReading(
-        number=0,
-        file="",
-        patient_id=str(cine.patient_id),
-        study_id=str(cine.study_id),
-        run_id=str(cine.run_id),
-        n_frames=cine.n_frames,
-        fps=cine.fps,
-        primary_angle=cine.primary_angle,
-        secondary_angle=cine.secondary_angle,
-        finding=finding,
-        artery=artery,
-        p_right=float("nan"),
-        view=NO_STANDARD_VIEW,
-        reason=finding.reason,
-        images=pd.DataFrame({"frame": finding.candidates, "p_contrast": finding.probability[finding.candidates]}),
-        boxes=empty,
-        frames=chosen.numpy(),
-        heatmaps=None,
-        cine=small.result().numpy(),
-        plane=cine.plane,
-    )
-    return _analyzed(blank, chosen, models, fold) if len(chosen) else blank
-
-
-def _analyzed(run: RunReading, chosen: UInt8[Tensor, "k h w"], models: ReadingModels, fold: int | None) -> RunReading:
-    """The run with artery, view, boxes and, in a standard view, probabilities and heatmaps."""
-    p_right, artery = float("nan"), run.artery
+    images = pd.DataFrame({"frame": finding.candidates, "p_contrast": finding.probability[finding.candidates]})
+    no_box = pd.DataFrame(columns=["frame", *CORNERS, "score"], dtype=float).astype({"frame": int})
+    small = replace(cine, frames=shrink(frames, SHOWN_SIDE).numpy())
+    run = RunReading(small, finding, chosen.numpy(), images, no_box.assign(counts=False), artery, reason=finding.reason)
+    if not len(chosen):
+        return run
     if artery is None:
-        selector = models.selector
-        small = shrink(chosen, selector.settings.image_size)
-        pooled = pooled_features(selector.classifier, small, models.device)
-        p_right = models.triage.right(pooled, angle_class(run.primary_angle, run.secondary_angle), fold)
-        artery = "RCA" if p_right >= 0.5 else "LCA"
-    view = view_from_angles(run.primary_angle, run.secondary_angle, artery)
+        p_right = right_probability(cine, chosen, models, fold)
+        run = replace(run, p_right=p_right, artery="RCA" if p_right >= 0.5 else "LCA")
+    view = view_from_angles(cine.primary_angle, cine.secondary_angle, run.artery)
     maps = TrunkMaps(chosen, models.device)
-    run = replace(run, artery=artery, p_right=p_right, view=view, boxes=_boxes(run, maps, models, fold))
+    run = replace(run, view=view, boxes=find_boxes(maps, finding.candidates, models, fold))
     if view == NO_STANDARD_VIEW:
-        return replace(run, reason=_no_view(run))
-    two = models.classifiers(2, VIEWS[view].model, fold)
-    if not two:
+        return replace(run, reason=_no_view(cine, run.artery))
+    classified = classify(maps, view, models, fold)
+    if classified is None:
         return replace(run, reason=f"No classifier was trained for {VIEWS[view].model}.")
-    size = models.image_size
-    score, redundant = probabilities(two, maps, size)
-    images = run.images.assign(score=score[:, 1], p_redundant=redundant)
-    three = models.classifiers(3, VIEWS[view].model, fold)
-    if three:
-        occluded, _ = probabilities(three, maps, size)
-        images = images.assign(**{f"p3_{category}": occluded[:, category] for category in range(3)})
-    return replace(run, images=images, heatmaps=_heatmaps(two, maps, size))
+    return replace(run, images=images.join(classified[0]), heatmaps=classified[1])
+
+
+def right_probability(
+    cine: CineHeader, chosen: UInt8[Tensor, "k h w"], models: ReadingModels, fold: int | None
+) -> float:
+    """Probability, 0 to 1, that a run shows the right artery, by its chosen frames and its C-arm angles."""
+    small = shrink(chosen, models.selector.settings.image_size)
+    pooled = pooled_features(models.selector.classifier, small, models.device)
+    return models.triage.right(pooled, angle_class(cine.primary_angle, cine.secondary_angle), fold)
 
 
 class TrunkMaps:
@@ -166,22 +117,42 @@ class TrunkMaps:
     def __init__(self, frames: UInt8[Tensor, "k h w"], device: str) -> None:
         self._frames, self._runtime = frames, Runtime.choose(device)
         self._stages: dict[tuple[int, int], dict[str, Tensor]] = {}
+        self.height, self.width = frames.shape[-2:]
 
     @torch.no_grad()
     def stages(self, trunk: Trunk, size: int) -> dict[str, Float[Tensor, "k c y x"]]:
-        """The trunk's three maps of the frames at ``size`` x ``size`` pixels."""
+        """The trunk's three maps of the frames at ``size`` x ``size`` pixels, in single precision."""
         key = (id(trunk), size)
         if key not in self._stages:
             trunk.eval().to(self._runtime.device)
             images = scale(shrink(self._frames, size).to(self._runtime.device))
             with self._runtime.autocast():
-                self._stages[key] = trunk.stages(images)
+                self._stages[key] = {name: own.float() for name, own in trunk.stages(images).items()}
         return self._stages[key]
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the stored frames."""
-        return self._frames.shape[-2], self._frames.shape[-1]
+
+def classify(
+    maps: TrunkMaps, view: str, models: ReadingModels, fold: int | None
+) -> tuple[pd.DataFrame, UInt8[np.ndarray, "k s s"]] | None:
+    """Probabilities of each chosen frame, and where the classifiers see a stenosis; None where the view has none.
+
+    Returns
+    -------
+    images, heatmaps
+        ``score`` (a stenosis of 25 % or more), ``p_redundant`` (no contrast) and ``p3_0 .. p3_2`` (three categories,
+        where trained), 0 to 1; class activation, 0-255. Means of the classifiers.
+    """
+    name, size = VIEWS[view].model, models.image_size
+    two, three = (models.classifiers(count, name, fold) for count in (2, 3))
+    if not two:
+        return None
+    clean, redundant = probabilities(two, maps, size)
+    images = pd.DataFrame({"score": clean[:, 1], "p_redundant": redundant})
+    if three:
+        images[["p3_0", "p3_1", "p3_2"]] = probabilities(three, maps, size)[0]
+    cells = [activation_from_maps(own.head, maps.stages(own.trunk, size)[STAGES[-1]], 1) for own in two]
+    heatmaps = enlarge_activation(np.mean(cells, axis=0), size, size, two[0].trunk)
+    return images, (heatmaps * 255).round().astype(np.uint8)
 
 
 def probabilities(
@@ -190,7 +161,7 @@ def probabilities(
     """Mean probabilities of the categories, the redundant class dropped, and that class's own mean."""
     clean, redundant = [], []
     for model in classifiers:
-        last = maps.stages(model.trunk, size)[STAGES[-1]].float()
+        last = maps.stages(model.trunk, size)[STAGES[-1]]
         with torch.no_grad():
             outputs = model.head.eval().to(last.device)(last).softmax(dim=1).double().cpu().numpy()
         clean.append(scored(outputs[:, :-1], outputs[:, -1], "clean").probabilities)
@@ -198,29 +169,25 @@ def probabilities(
     return np.mean(clean, axis=0), np.mean(redundant, axis=0)
 
 
-def _heatmaps(classifiers: Sequence[StenosisClassifier], maps: TrunkMaps, size: int) -> UInt8[np.ndarray, "k s s"]:
-    """Mean class activation of the stenosis category, put where the trunk's cells look."""
-    trunk = classifiers[0].trunk
-    cells = [
-        activation_from_maps(model.head, maps.stages(model.trunk, size)[STAGES[-1]].float(), 1) for model in classifiers
-    ]
-    return (enlarge_activation(np.mean(cells, axis=0), size, size, trunk) * 255).round().astype(np.uint8)
+def find_boxes(maps: TrunkMaps, frames: Int[np.ndarray, " k"], models: ReadingModels, fold: int | None) -> pd.DataFrame:
+    """Boxes at or above the detector's operating score, else the best one of a frame.
 
-
-def _boxes(run: RunReading, maps: TrunkMaps, models: ReadingModels, fold: int | None) -> pd.DataFrame:
-    """Boxes at or above the detector's operating score, else the best of a frame, in pixels of the stored frame."""
+    Returns
+    -------
+    DataFrame
+        ``frame, x1, y1, x2, y2, score`` in pixels of the stored frame, and ``counts``: whether the score reaches
+        the operating point.
+    """
     detector, threshold = models.detector(fold)
-    size = models.localization.image_size
+    size = models.parts["localization"].settings["image_size"]
     stages = maps.stages(detector.trunk, size)
-    detector.eval().to(next(iter(stages.values())).device)
-    found = detector.detect_from_maps({name: value.float() for name, value in stages.items()}, size)
-    height, width = maps.shape
-    factor = np.array([width, height, width, height]) / size
+    found = detector.eval().to(next(iter(stages.values())).device).detect_from_maps(stages, size)
+    factor = np.array([maps.width, maps.height] * 2) / size
     tables = [
         pd.DataFrame(own["boxes"].float().numpy() * factor, columns=CORNERS).assign(
             frame=frame, score=own["scores"].float().numpy()
         )
-        for frame, own in zip(run.finding.candidates, found, strict=True)
+        for frame, own in zip(frames, found, strict=True)
     ]
     table = pd.concat(tables, ignore_index=True)[["frame", *CORNERS, "score"]]
     table = table.assign(counts=table.score >= threshold)
@@ -228,11 +195,11 @@ def _boxes(run: RunReading, maps: TrunkMaps, models: ReadingModels, fold: int | 
     return table[table.counts | best].reset_index(drop=True)
 
 
-def _no_view(run: RunReading) -> str:
-    if run.primary_angle is None or run.secondary_angle is None:
+def _no_view(cine: CineHeader, artery: Artery | None) -> str:
+    if cine.primary_angle is None or cine.secondary_angle is None:
         return "The file gives no C-arm angles, so no view and no classifier can be assigned."
-    other: Artery = "LCA" if run.artery == "RCA" else "RCA"
-    view = view_from_angles(run.primary_angle, run.secondary_angle, other)
+    other: Artery = "LCA" if artery == "RCA" else "RCA"
+    view = view_from_angles(cine.primary_angle, cine.secondary_angle, other)
     hint = f" (for the {other} it would be {view})" if view != NO_STANDARD_VIEW else ""
-    angles = f"{run.primary_angle:g}/{run.secondary_angle:g} degrees"
-    return f"C-arm angles {angles} are no standard view of the {run.artery}{hint}, so no classifier reads it."
+    angles = f"{cine.primary_angle:g}/{cine.secondary_angle:g} degrees"
+    return f"C-arm angles {angles} are no standard view of the {artery}{hint}, so no classifier reads it."

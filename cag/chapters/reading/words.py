@@ -1,60 +1,61 @@
-"""What a reading says in words and tables: runs, results, and what its networks were trained on."""
+"""What a reading says in words and tables: runs, results, and what its networks are worth."""
 
 from __future__ import annotations
 
-from functools import partial
-from importlib.metadata import version
-from typing import Any
-
-import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
-from cag.anatomy import NO_STANDARD_VIEW
+from cag.anatomy import NO_STANDARD_VIEW, TWO_CATEGORIES
 from cag.chapters.reading.models import ReadingModels
-from cag.chapters.reading.reading import StudyReading
 from cag.chapters.reading.run import RunReading
-from cag.metrics.intervals import bootstrap as resample
-from cag.metrics.intervals import interval_text
+from cag.chapters.reading.study import StudyReading
+from cag.data.cohort import Cohort
+from cag.data.severity import artery_severity
 
 NOT_A_DEVICE = "This is research software, not a medical device: its output must not be used for anyone's care."
 _START = {
     "xa": "pre-trained on other simulated patients (xa)",
+    "xa-labels": "pre-trained on other simulated patients, by labels alone (xa-labels)",
     "imagenet": "pre-trained on photographs (ImageNet)",
     "random": "random, so that a frozen network knows nothing of angiograms",
 }
 
 
-def trained_on(models: ReadingModels) -> str:
-    """Which cohort and which start the networks come from, in two sentences."""
-    stage, settings = models.stage, models.stage.settings
-    layers = "only their heads" if settings["trainable"] == "head" else "all layers"
+def no_better_than_chance(models: ReadingModels) -> str:
+    """Why these networks call nobody; empty where their calls are better than chance."""
+    measured = models.operating.patient
+    if measured.better_than_chance:
+        return ""
     return (
-        f"The networks are those of profile {models.store.root.name}, trained on {stage.cohort} "
-        f"({stage.patients} patients, {stage.runs} runs; {layers}, images of {models.image_size} pixels, "
-        f"{models.folds} patient folds, seed {settings['seed']}; cag {version('cag')}). "
-        f"Their initial weights are {_START[settings['weights']]}."
+        "These networks are no better than chance: on patients that no network has seen, sensitivity plus specificity "
+        f"minus one is {measured.youden}, and that interval is not above 0. So no result is called here."
     )
 
 
-def limits(models: ReadingModels) -> str:
-    """What the training cohort means for a reading of other angiograms."""
-    if models.stage.cohort.startswith("simulated"):
-        return "They have seen no real patient: on real angiograms probabilities and boxes are a demonstration only."
-    return "On angiograms of other hospitals and machines their performance is unknown."
+def trained_on(models: ReadingModels) -> str:
+    """Which cohort and which start the networks come from, and what that means for other angiograms."""
+    part = models.parts["classification"]
+    own = part.settings
+    if part.cohort.startswith("simulated"):
+        limits = "They have seen no real patient: on real angiograms probabilities and boxes are a demonstration only."
+    else:
+        limits = "On angiograms of other hospitals and machines their performance is unknown."
+    return (
+        f"The networks are those of profile {part.profile}, trained on {part.cohort} ({part.patients} patients, "
+        f"{part.runs} runs; {'only their heads' if own['trainable'] == 'head' else 'all layers'}, images of "
+        f"{models.image_size} pixels, {own['folds']} patient folds, seed {own['seed']}; cag {part.version}). "
+        f"Their initial weights are {_START[own['weights']]}. {limits}"
+    )
 
 
 def measured(models: ReadingModels) -> str:
     """Where the operating point comes from and what it achieves on patients the networks have not seen."""
-    levels = {"patients": models.operating.patient, "arteries": models.operating.artery}
     parts = [
-        f"{own.count} {level}, sensitivity {interval_text(own.sensitivity)}, "
-        f"specificity {interval_text(own.specificity)}"
-        for level, own in levels.items()
+        f"{own.count} {level}, sensitivity {own.sensitivity}, specificity {own.specificity}"
+        for level, own in (("patients", models.operating.patient), ("arteries", models.operating.artery))
     ]
     return (
-        f"{models.operating.origin} On {models.stage.cohort} that no network has seen, each called by a threshold "
-        f"in which the patient had no part (95 % intervals): {'; '.join(parts)}."
+        f"{models.operating.origin} On {models.parts['classification'].cohort} that no network has seen, each called "
+        f"by a threshold in which the patient had no part (95 % intervals): {'; '.join(parts)}."
     )
 
 
@@ -77,27 +78,23 @@ def known_sentence(reading: StudyReading) -> str:
     if not own:
         return "No patient of this study belongs to the networks' own cohort: all folds' classifiers are averaged."
     names = ", ".join(sorted({known.patient_id for known in own}))
-    trained = any(known.selector_trained for known in own)
-    selector = "was trained on some of them" if trained else "has not seen them either"
+    seen = "was trained on some of them" if any(known.selector_trained for known in own) else "has not seen them either"
     return (
         f"Of the networks' own cohort: {names}. There triage, classifiers, threshold and detector are those of the "
-        f"fold that has not seen the patient; the frame selector {selector}."
+        f"fold that has not seen the patient; the frame selector {seen}."
     )
 
 
 def statements(reading: StudyReading) -> list[str]:
-    """Everything a reader must know beside the numbers."""
+    """Everything a reader must know beside the numbers, the most important first."""
     models = reading.models
-    return [
-        NOT_A_DEVICE,
-        f"{trained_on(models)} {limits(models)}",
-        f"{decision_rule(reading)} {measured(models)}",
-        known_sentence(reading),
-    ]
+    rule = f"{decision_rule(reading)} {measured(models)}"
+    said = [NOT_A_DEVICE, no_better_than_chance(models), trained_on(models), rule, known_sentence(reading)]
+    return [text for text in said if text]
 
 
 def runs_table(reading: StudyReading) -> pd.DataFrame:
-    """The runs that were read, a row each, in words for a page; the patient and the notes where they tell anything."""
+    """The runs, a row each; the patient and the notes where they tell anything."""
     table = pd.DataFrame([_run_row(run) for run in reading.runs])
     idle = [name for name, told in (("Patient", table.Patient.nunique() > 1), ("Note", table.Note.any())) if not told]
     return table.drop(columns=idle)
@@ -109,75 +106,57 @@ def refused_table(reading: StudyReading, *, file_names: bool = False) -> pd.Data
     return pd.DataFrame(rows or [("none", "")], columns=["File", "Reason"])
 
 
-def numbers(reading: StudyReading) -> dict[str, Any]:
-    """What the page's prose says of the study and its networks, by glue key."""
-    models = reading.models
-    return {
-        "n_runs_read": len(reading.runs),
-        "n_runs_refused": len(reading.refused),
-        "study_patient_score": float(reading.patients.score.max()),
-        "reading_warning": NOT_A_DEVICE,
-        "reading_trained_on": f"{trained_on(models)} {limits(models)}",
-        "reading_known": known_sentence(reading),
-        "reading_rule": decision_rule(reading),
-        "reading_measured": measured(models),
-    }
-
-
-def triage_estimates(triage: pd.DataFrame, *, bootstrap: int, seed: int) -> dict[str, Any]:
-    """Share of runs whose artery the triage names rightly, by the classifiers that have not seen the patient.
+def results_table(reading: StudyReading, cohort: Cohort | None = None) -> pd.DataFrame:
+    """The result of each patient and artery, then of the patient.
 
     Parameters
     ----------
-    triage : the published table ``artery_triage``
+    cohort : Cohort, optional
+        The networks' own: of its simulated patients the true largest percent stenosis stands beside the result.
     """
-    people, values = triage.patient_id.to_numpy(), {}
-    for name, column in {"triage_accuracy": "p_right", "triage_accuracy_images": "p_right_images"}.items():
-        right = ((triage[column] >= 0.5) == (triage.artery == "RCA")).to_numpy(dtype=float)
-        rng = np.random.default_rng(seed)
-        values[name] = resample(partial(_share, right), people, n=bootstrap, rng=rng)
-    return {**values, "triage_runs": len(triage)}
+    table = pd.concat([reading.arteries, reading.patients.assign(artery="patient")], ignore_index=True)
+    table = table.sort_values("patient_id", kind="stable", ignore_index=True).fillna({"missing": ""})
+    shown = pd.DataFrame({"Patient": table.patient_id, "Level": table.artery})
+    shown["Result"] = [result_text(*row) for row in zip(table.score, table.called, table.missing, strict=True)]
+    shown[["P(≥25 %)", "P(100 %)"]] = table[["score", "p_occlusion"]]
+    shown[["Runs", "Images"]] = table[["n_runs", "n_images"]]
+    truth = pd.Series(dtype=float) if cohort is None else _truth(reading, cohort)
+    if truth.empty:
+        return shown
+    shown.insert(2, "True (%)", truth.reindex(pd.MultiIndex.from_frame(shown[["Patient", "Level"]])).to_numpy())
+    right = (shown["True (%)"] >= TWO_CATEGORIES[0]).eq(table.called).map({True: "yes", False: "no"})
+    return shown.assign(Right=right.where(table.called.notna(), "–"))
 
 
-def _share(right: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
-    return weights @ right / weights.sum(1)
-
-
-def arteries_table(reading: StudyReading) -> pd.DataFrame:
-    """The result of each patient and artery, then of the patient, in words for a page."""
-    arteries, patients = reading.arteries.assign(missing=""), reading.patients.assign(artery="patient")
-    table = pd.concat([arteries, patients], ignore_index=True)
-    table = table.sort_values("patient_id", kind="stable", ignore_index=True)
-    return pd.DataFrame(
-        {
-            "Patient": table.patient_id,
-            "Level": table.artery,
-            "Result": [_call(row) for row in table.itertuples()],  # early: a narrow page shows the first columns
-            "P(≥25 %)": table.score,
-            "P(100 %)": table.p_occlusion,
-            "Runs": table.n_runs,
-            "Images": table.n_images,
-        }
-    )
-
-
-def _call(row: object) -> str:
-    called, missing = getattr(row, "called", None), getattr(row, "missing", "")
-    if pd.isna(called):
+def result_text(score: float | None, called: bool | None, missing: str) -> str:
+    """What a result says: disease or not, not read, or not called."""
+    if pd.isna(score):
         return "not read"
-    text = "stenosis of 25 % or more" if called else "below the threshold"
+    text = "no call" if pd.isna(called) else "stenosis of 25 % or more" if called else "below the threshold"
     return f"{text} ({missing} not read)" if missing else text
 
 
+def _truth(reading: StudyReading, cohort: Cohort) -> pd.Series:
+    """True largest percent stenosis by (patient's pseudonym, level) of simulated patients of the networks' cohort."""
+    names = {own.patient_id: patient for patient, own in reading.known.items() if own is not None}
+    same = cohort.digest() == reading.models.parts["classification"].cohort_digest
+    if not same or not cohort.manifest.source.eq("simulated").all():
+        names = {}
+    arteries = artery_severity(cohort)
+    arteries = arteries[arteries.patient_id.isin(names)]
+    levels = pd.concat([arteries, arteries.assign(artery="patient")])
+    return levels.groupby([levels.patient_id.map(names), "artery"]).percent_stenosis.max()
+
+
 def _run_row(run: RunReading) -> dict[str, object]:
-    interval, scored = run.finding.interval, run.images.get("score")
-    angles = [f"{angle:+.0f}" if angle is not None else "?" for angle in (run.primary_angle, run.secondary_angle)]
+    cine, interval, scored = run.cine, run.finding.interval, run.images.get("score")
+    angles = [f"{angle:+.0f}" if angle is not None else "?" for angle in (cine.primary_angle, cine.secondary_angle)]
     certainty = "" if pd.isna(run.p_right) else f" ({max(run.p_right, 1 - run.p_right):.2f})"
     return {
-        "Run": f"{run.number} ({run.plane})" if run.plane else run.number,
-        "Patient": run.patient_id,
-        "Frames": run.n_frames,
-        "Frames/s": run.fps,
+        "Run": f"{run.number} ({cine.plane})" if cine.plane else run.number,
+        "Patient": cine.patient_id,
+        "Frames": cine.n_frames,
+        "Frames/s": cine.fps,
         "LAO/CRA": "/".join(angles),
         "Artery": f"{run.artery}{certainty}" if run.artery else None,
         "View": None if run.view == NO_STANDARD_VIEW else run.view,
