@@ -136,7 +136,7 @@ def main(
     figure: Annotated[Path | None, typer.Option(help="SVG of the figure")] = None,
 ) -> None:
     """Print the slopes; store table and figure."""
-    from cag.book.figures.scaling import scaling_figure, slopes
+    from benchmarks.scaling_figure import scaling_figure, slopes
 
     axes = (tuple(int(value) for value in values.split(",")) for values in (patients, frames, sizes))
     table = scaling_table(*axes, backbone)

@@ -90,6 +90,7 @@ class Catalog:
         anchor = next((key for key in ids if key in self.records), ids[0])
         base = {"kind": kind, "number": number, "id": anchor, "page": docname, "caption": " ".join(caption.split())}
         own = self._of_notebook(self.records[anchor]) if anchor in self.records else self._of_page(base, node)
+        own["alt"] = next((image.get("alt", "") for image in node.findall(nodes.image)), "")
         entry = Entry(**base, **own)
         return Entry(**{**asdict(entry), "citation": citation(self.project, entry, self.run_line(Path(docname).name))})
 
@@ -107,7 +108,7 @@ class Catalog:
         if base["kind"] == "table":
             return {"files": {"csv": f"{FOLDER}/{_PROSE}/{base['id']}.csv"}}
         image = next(iter(node.findall(nodes.image)))
-        return {"alt": image.get("alt", ""), "files": {"svg": f"_images/{Path(image['uri']).name}"}}
+        return {"files": {"svg": f"_images/{Path(image['uri']).name}"}}
 
     def run_line(self, stem: str = "") -> str:
         """The line that says which run a notebook shows; of the cohort's notebook where there is none."""

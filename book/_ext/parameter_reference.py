@@ -28,6 +28,7 @@ _SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "length 
 SHARED = {
     "device": "where to compute; auto takes a graphics card where there is one",
     "epochs": "passes over the training samples, at most",
+    "inner_share": "share of the training patients that are left out to choose the epoch",
     "patience": "epochs without a better inner score before training stops",
     "batch_size": "samples a step of training",
     "learning_rate": "step of the optimizer (Adam)",

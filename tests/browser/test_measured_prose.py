@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.estimates import Rates, estimate, readable
 from benchmarks.gpu import grid_hours
-from cag.book.figures.scaling import slopes
+from benchmarks.scaling_figure import slopes
 from cag.settings import ROOT
 
 MEASURED = ROOT / "results" / "published" / "measured"
@@ -100,5 +100,5 @@ def test_what_the_real_chapter_says_of_images_misses_and_others_follows_from_its
     metrics = pd.read_parquet(arcade / "localization_metrics.parquet")
     own = metrics.query("arm == 'clean' and artery == 'both' and method == 'fpn'").set_index("metric")["value"]
     assert 1 - own["recall"] == pytest.approx(4 / 5, abs=0.03), "about four lesions in five are missed"
-    others = pd.read_csv(ROOT / "cag" / "experiments" / "localization_others.csv").query("metric == 'f1'")
+    others = pd.read_csv(ROOT / "cag" / "chapters" / "localization" / "others.csv").query("metric == 'f1'")
     assert own["f1"] < others["value"].min()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from cag.book.figures.scaling import scaling_figure, slopes
+from benchmarks.scaling_figure import scaling_figure, slopes
 
 
 @pytest.fixture
