@@ -23,7 +23,7 @@ NOT_PROSE = re.compile(
 )
 #: A rule, not a result: "IoU of at least .5", "threshold .75".
 RULE = re.compile(
-    r"\b(?:IoU|overlap|threshold|cut-point|level|above a score)s?\b[^.\n]{0,24}?\d*\.\d+"
+    r"\b(?:IoU|overlap|threshold|cut-point|level|above a score|says|code uses)s?\b[^.\n]{0,24}?\d*\.\d+"
     r"(?:(?:,| and| or| to| instead of)\s\d*\.\d+)*",
     re.I,
 )

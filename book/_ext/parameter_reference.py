@@ -7,6 +7,8 @@ checks it. A parameter that the model knows but the cell leaves out is listed af
 from __future__ import annotations
 
 import ast
+import inspect
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
@@ -37,6 +39,8 @@ SHARED = {
     "head": "head of the classifiers: the published one with attention, or a plain one",
     "schedule": "learning rate over training: constant as published, or one cycle",
     "cam_method": "how the activation map is made",
+    "frames_per_run": "frames of a run that take part, at most",
+    "max_images": "images that take part, at most; 0 takes all",
     "min_percent": "lesions below this percent stenosis do not take part",
 }
 
@@ -125,9 +129,10 @@ def shared(name: str) -> str:
 
 
 def attributes(model: type[Settings]) -> dict[str, str]:
-    """Meanings from the ``Attributes`` sections of a model's docstring and its bases'."""
+    """Meanings from the ``Attributes`` sections of a model's docstring and its bases', and from ``#:`` comments."""
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
+        found |= commented(inspect.getsource(base)) if issubclass(base, Settings) else {}
         names: list[str] = []
         for line in (base.__doc__ or "").splitlines() if issubclass(base, Settings) else []:
             head, colon, _ = line.strip().partition(" : ")
@@ -138,6 +143,19 @@ def attributes(model: type[Settings]) -> dict[str, str]:
                 found |= {name: f"{found[name]} {line.strip()}".strip() for name in names}
             else:
                 names = []
+    return found
+
+
+def commented(source: str) -> dict[str, str]:
+    """Meanings of a class's fields from the ``#:`` comments above or behind them."""
+    found: dict[str, str] = {}
+    above: list[str] = []
+    for line in source.splitlines():
+        code, _, comment = (part.strip() for part in line.partition("#:"))
+        name = re.match(r"(\w+): ", code)
+        if name and (comment or above):
+            found[name[1]] = " ".join([*above, comment]).strip()
+        above = [*above, comment] if comment and not code else []
     return found
 
 
