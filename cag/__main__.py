@@ -43,8 +43,8 @@ def manifest(
     from cag.data.manifest import build_manifest
 
     report = build_manifest(folder, out, qca=qca)
-    for refusal in report.refused:
-        typer.echo(f"refused  {refusal}")
+    for name, reason in report.refused.items():
+        typer.echo(f"refused  {name}: {reason}")
     for note in report.notes:
         typer.echo(f"note     {note}")
     typer.echo(f"{len(report.manifest)} runs in {out}, {len(report.refused)} files refused")
@@ -204,7 +204,7 @@ def read(
 ) -> None:
     """Read a patient's angiograms: frames, artery and view, probabilities, boxes, and a report."""
     from cag.anatomy import ARTERIES
-    from cag.book.report import ReportRequest, default_folder, write_report
+    from cag.book.report import ReportRequest, counted, default_folder, write_report
     from cag.book.report_batch import write_batch
 
     known = next((name for name in ARTERIES if name == artery), None)
@@ -215,7 +215,7 @@ def read(
         raise InputError(problem, field="--scheduler", remedy=remedy)
     request = ReportRequest(study_folder, models, out or default_folder(study_folder), artery=known, device=device)
     page = write_batch(request, scheduler=scheduler) if batch else write_report(request)
-    typer.echo(f"Open {page}")
+    typer.echo(f"{'' if batch else counted(page)}Open {page}")
 
 
 @app.command()

@@ -133,6 +133,12 @@ def report_page(reading: StudyReading) -> str:
     )
 
 
+def counted(page: Path) -> str:
+    """How many runs of a written report were read and how many files were not, in a line for the terminal."""
+    told = json.loads(page.with_name("report.json").read_text(encoding="utf-8"))
+    return f"{len(told['runs'])} runs read, {len(told['refused'])} files not read (the report says why)\n"
+
+
 def report_json(reading: StudyReading) -> dict[str, object]:
     """The report's numbers: statements, results, runs, refusals."""
     operating, part = reading.models.operating, reading.models.parts["classification"]

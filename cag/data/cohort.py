@@ -128,13 +128,8 @@ class Cohort:
         """
         if is_public(path):
             found = read_public(path)
-            return replace(cls.from_tables(found.tables, found.folder), counts=found.counts)
-        return cls.from_tables(CohortTables.load(path), path.parent)
-
-    @classmethod
-    def from_tables(cls, tables: CohortTables, folder: Path) -> Cohort:
-        """A cohort of files from tables already checked."""
-        return cls(**vars(tables), folder=folder, source=FileFrames(folder))
+            return cls(**vars(found.tables), folder=path, source=FileFrames(path), counts=found.counts)
+        return cls(**vars(CohortTables.load(path)), folder=path.parent, source=FileFrames(path.parent))
 
     def run(self, run_id: str) -> pd.Series:
         """The manifest's row of a run; an unknown one is a `ManifestError`."""

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from cag.data.dicom_header import XA_CLASSES, angles, frame_count, frame_rate, guarded, read_dataset, unusable
+from cag.data.dicom_header import angles, frame_count, frame_rate, guarded, read_dataset, unusable
 from cag.data.dicom_pixels import decode
 from cag.data.pseudonyms import Kind, pseudonym
 
@@ -27,11 +27,6 @@ class CineHeader:
         Frames a second; None where the file does not tell (``cag.data.dicom_header.frame_rate``).
     primary_angle, secondary_angle : float or None
         Degrees, LAO+ and CRA+; None where the file gives none.
-    is_xa : bool
-        False for an object of another class (such as Secondary Capture) that was explicitly allowed.
-    bits_stored : int
-    transfer_syntax : str
-        Name of the compression.
     patient_id, study_id, series_id, run_id : str or None
         Pseudonyms of Patient ID, Study, Series and SOP Instance UID; None without a key.
         Where a file has no Patient ID, its study stands for the patient; a file without a series has no series_id.
@@ -49,9 +44,6 @@ class CineHeader:
     fps: float | None
     primary_angle: float | None
     secondary_angle: float | None
-    is_xa: bool
-    bits_stored: int
-    transfer_syntax: str
     patient_id: str | None
     study_id: str | None
     run_id: str | None
@@ -63,28 +55,13 @@ class CineHeader:
 
 @dataclass(frozen=True)
 class Cine(CineHeader):
-    """A run, or chosen frames of it, as grey levels.
-
-    Attributes
-    ----------
-    frames : array of uint8, shape (t, h, w), 0-255
-        Dark is radiopaque, as displayed: VOI and MONOCHROME1 are applied.
-    indices : tuple of int
-        Which frames of the run these are.
-    """
+    """A run, or chosen ``frames`` of it, as grey levels 0-255: dark is radiopaque, VOI and MONOCHROME1 are applied."""
 
     frames: UInt8[np.ndarray, "t h w"] = field(repr=False)
-    indices: tuple[int, ...] = field(repr=False)
 
 
 def read_header(path: Path, *, key: bytes | None = None, allow_non_xa: bool = False) -> CineHeader:
-    """Read and check a run's header; pixels are neither read nor decoded.
-
-    Raises
-    ------
-    DicomError
-        As `read_cine`, except for what only decoding shows.
-    """
+    """Read and check a run's header; `read_cine`'s `DicomError`, except for what only decoding shows."""
     with guarded(path), path.open("rb") as file:
         return _header(path, read_dataset(path, file, allow_non_xa=allow_non_xa), key)
 
@@ -112,17 +89,11 @@ def read_cine(path: Path, *, key: bytes, frames: Sequence[int] | None = None, al
         dataset = read_dataset(path, file, allow_non_xa=allow_non_xa)
         header = _header(path, dataset, key)
         indices = _checked_indices(path, frames, header.n_frames)
-        return Cine(**vars(header), frames=decode(path, file, dataset, indices), indices=indices)
+        return Cine(**vars(header), frames=decode(path, file, dataset, indices))
 
 
 def read_frames(path: Path, frames: Sequence[int] | None = None) -> UInt8[np.ndarray, "t h w"]:
-    """Grey levels alone, of any class of object: for files a manifest has already admitted.
-
-    Raises
-    ------
-    DicomError
-        As `read_cine`.
-    """
+    """Grey levels alone, of any class of object: for files a manifest has already admitted (else `DicomError`)."""
     with guarded(path), path.open("rb") as file:
         dataset = read_dataset(path, file, allow_non_xa=True)
         return decode(path, file, dataset, _checked_indices(path, frames, frame_count(dataset)))
@@ -149,9 +120,6 @@ def _header(path: Path, dataset: Dataset, key: bytes | None) -> CineHeader:
         fps=frame_rate(dataset),
         primary_angle=primary,
         secondary_angle=secondary,
-        is_xa=str(dataset.SOPClassUID) in XA_CLASSES,
-        bits_stored=int(dataset.BitsStored),
-        transfer_syntax=dataset.file_meta.TransferSyntaxUID.name,
         patient_id=named(str(dataset.get("PatientID") or "").strip() or f"study\0{study}", "patient"),
         study_id=named(study, "study"),
         run_id=named(str(dataset.SOPInstanceUID), "run"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +31,12 @@ _ROUNDING = 0.01
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """A file that was not taken into a manifest, and why."""
-
-    path: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
-
-
-@dataclass(frozen=True)
 class BuildReport:
-    """What became of a folder: the runs that were taken, the files that were not, what the labels lack."""
+    """What became of a folder: the runs that were taken, why other files were not, what the labels lack."""
 
     manifest: pd.DataFrame
-    refused: list[Refusal]
-    notes: list[str] = field(default_factory=list)
+    refused: dict[str, str]
+    notes: list[str]
 
 
 def build_manifest(
@@ -91,7 +80,7 @@ def build_manifest(
     known = _run_labels(folder, labels)
     key = study_key(out.parent / KEY_FILE) if key is None else key
     rows: dict[str, dict[str, object]] = {}
-    refused: list[Refusal] = []
+    refused: dict[str, str] = {}
     own = {out.name, KEY_FILE, LABEL_FILE, *(f"{name}.csv" for name in COLUMNS)}
     entries = [entry for entry in tree_entries(folder) if Path(entry.name).name not in own]
     for entry in tqdm(entries, desc="Reading headers", unit="file", disable=not progress):
@@ -103,23 +92,25 @@ def build_manifest(
                 raise DicomError("is an archive", file=file.name, remedy="Unpack it, so that its files can be found")
             row = _row(file, key, known.get(entry.name, {}), allow_non_xa)
         except DicomError as error:
-            refused.append(Refusal(entry.name, f"{error.field}: {error.problem}" if error.field else error.problem))
+            refused[entry.name] = f"{error.field}: {error.problem}" if error.field else error.problem
             continue
         row["path"] = file.resolve().relative_to(out.parent.resolve()).as_posix()
         first = rows.setdefault(str(row["run_id"]), row)
         if first is not row:
-            refused.append(Refusal(entry.name, f"the same object as {first['path']}"))
+            refused[entry.name] = f"the same object as {first['path']}"
     if not rows:
-        problem = f"{len(refused)} files and no angiogram among them" + (f"; {refused[0]}" if refused else "")
+        first_of = "".join(f"; {name}: {reason}" for name, reason in list(refused.items())[:1])
+        problem = f"{len(refused)} files and no angiogram among them{first_of}"
         raise ManifestError(problem, file=folder.name, remedy="Give the folder that holds the XA cine runs")
     table = pd.DataFrame(list(rows.values())).reindex(columns=list(COLUMNS["data_manifest"]))
     manifest = checked_table(table, "data_manifest").sort_values(["patient_id", "run_id"], ignore_index=True)
     check_intervals(manifest)
-    sheet = read_qca(qca, set(manifest.patient_id), key) if qca else None
-    if sheet is not None:
-        save_table(checked_table(sheet.lesions, "lesions"), out.parent / "lesions.csv")
+    notes: list[str] = []
+    if qca:
+        lesions, notes = read_qca(qca, set(manifest.patient_id), key)
+        save_table(checked_table(lesions, "lesions"), out.parent / "lesions.csv")
     save_table(manifest, out)
-    return BuildReport(manifest, refused, sheet.notes if sheet else [])
+    return BuildReport(manifest, refused, notes)
 
 
 def _row(file: Path, key: bytes, label: Mapping[str, Any], allow_non_xa: bool) -> dict[str, object]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,23 +21,7 @@ _HARMLESS = re.compile(r"[\d.,%<>+\- ]{0,8}")
 _MAX_ID = 16
 
 
-@dataclass(frozen=True)
-class QcaSheet:
-    """What became of a sheet.
-
-    Attributes
-    ----------
-    lesions : DataFrame
-        ``patient_id, artery, segment, percent_stenosis``; patients by pseudonym.
-    notes : list of str
-        What is missing although nothing is wrong.
-    """
-
-    lesions: pd.DataFrame
-    notes: list[str]
-
-
-def read_qca(path: Path, patients: Collection[str], key: bytes) -> QcaSheet:
+def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.DataFrame, list[str]]:
     """Read a sheet with one row a lesion: ``patient, segment, percent_stenosis``, and ``artery`` if it likes.
 
     ``patient`` is the Patient ID of the DICOM files (0010,0020), ``segment`` a number of the 29-segment model,
@@ -49,6 +32,11 @@ def read_qca(path: Path, patients: Collection[str], key: bytes) -> QcaSheet:
     ----------
     patients : pseudonyms of the patients who have runs
     key : secret of the pseudonyms
+
+    Returns
+    -------
+    lesions, notes
+        ``patient_id`` (pseudonym), ``artery, segment, percent_stenosis``; what is missing although nothing is wrong.
 
     Raises
     ------
@@ -68,7 +56,7 @@ def read_qca(path: Path, patients: Collection[str], key: bytes) -> QcaSheet:
     if 0 < percent.max() <= 1:
         problem = "no value is larger than 1, so these are fractions"
         raise ManifestError(problem, file=path.name, field=str(percent.name), remedy="Write percent: 70, not 0.7")
-    return QcaSheet(lesions, _notes(lesions, patients))
+    return lesions, _notes(lesions, patients)
 
 
 class _Row(NamedTuple):

@@ -62,14 +62,9 @@ def inner_split(
     Parameters
     ----------
     folds : DataFrame
-        From `patient_folds` of the same ``severity``.
+        From `patient_folds` of the same ``severity``; the result has its ``patient_id``, and ``part``.
     share : float, 0-1
         Of the training patients that go to the inner part, every severity alike; at least one.
-
-    Returns
-    -------
-    DataFrame
-        ``patient_id`` and ``part``, in the order of ``folds``.
 
     Raises
     ------

@@ -71,9 +71,10 @@ def study_files(source: Path, key: bytes, *, progress: bool = True) -> Iterator[
                 yield StudyFile(file.label, file.name, None, "", "the same object as a file before it")
             else:
                 seen.add(str(file.cine.run_id))
-                pixels += file.cine.frames.size if _is_single(file.cine) else 0
-                if _is_single(file.cine) and pixels <= MAX_PIXELS:
-                    singles.setdefault(_series(file.cine), []).append(file)
+                series = _series(file.cine)
+                pixels += file.cine.frames.size if series else 0
+                if series and pixels <= MAX_PIXELS:
+                    singles.setdefault(series, []).append(file)
                 else:
                     yield _cleaned(file)
     for files in singles.values():
@@ -92,12 +93,10 @@ def _open(found: FoundFile, key: bytes) -> StudyFile:
     return StudyFile(label, found.name, cine, file_digest(found.path), "")
 
 
-def _is_single(cine: Cine) -> bool:
-    return cine.n_frames == 1 and cine.series_id is not None and cine.instance_number is not None
-
-
 def _series(cine: Cine) -> tuple[object, ...]:
-    """What single frames share that belong to one run."""
+    """What single frames share that belong to one run; empty for a run, and for a frame without a place."""
+    if cine.n_frames > 1 or cine.series_id is None or cine.instance_number is None:
+        return ()
     return (cine.patient_id, cine.series_id, cine.rows, cine.columns, cine.primary_angle, cine.secondary_angle)
 
 
@@ -109,7 +108,7 @@ def _joined(files: list[StudyFile]) -> StudyFile:
     cines = [file.cine for file in ordered if file.cine is not None]
     digest = hashlib.sha256("".join(file.sha256 for file in ordered).encode()).hexdigest()
     frames, count = np.concatenate([cine.frames for cine in cines]), len(cines)
-    whole = replace(cines[0], n_frames=count, run_id=cines[0].series_id, frames=frames, indices=tuple(range(count)))
+    whole = replace(cines[0], n_frames=count, run_id=cines[0].series_id, frames=frames)
     name = f"{ordered[0].name} and {count - 1} more of its series"
     note = f"Put together from {count} files of one frame each, in the order of their instance numbers."
     return StudyFile(ordered[0].label, name, whole, digest, "", (note,))

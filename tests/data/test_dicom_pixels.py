@@ -10,23 +10,13 @@ import pytest
 from dicom_variants import write_variant
 from mutations import mutated
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless
 
 from cag.data.dicom import read_cine, read_frames
 from cag.data.dicom_pixels import declared
 from cag.settings import DicomError
 
 Change = Callable[..., Path]
-
-
-@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
-def test_lossless_syntaxes_give_the_same_frames(
-    change: Change, run: tuple[Path, np.ndarray], key: bytes, syntax: UID
-) -> None:
-    path, frames = run
-    change(path, lambda ds: ds.compress(syntax, generate_instance_uid=False))
-    np.testing.assert_array_equal(read_cine(path, key=key).frames, frames)
-    np.testing.assert_array_equal(read_frames(path, [4, 1]), frames[[4, 1]])
 
 
 def store(change: Change, path: Path, values: np.ndarray, bits: int, signed: bool = False, **tags: object) -> Path:
@@ -86,11 +76,6 @@ def test_damaged_files_are_read_or_refused_by_name(tmp_path: Path, key: bytes, n
             assert str(error).startswith("damaged.dcm") and "\n" not in str(error)
             outcomes.add("refused")
     assert outcomes == {"read", "refused"}, "the damage is neither always fatal nor never felt"
-
-
-def test_damage_depends_on_its_seed(run: tuple[Path, np.ndarray]) -> None:
-    whole = run[0].read_bytes()
-    assert mutated(whole, 3) == mutated(whole, 3) != mutated(whole, 4)
 
 
 def test_a_codestream_of_another_size_is_refused(change: Change, run: tuple[Path, np.ndarray], key: bytes) -> None:

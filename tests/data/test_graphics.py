@@ -30,13 +30,10 @@ def test_text_is_found_and_filled(rng: np.random.Generator) -> None:
     assert found[drawn].mean() > 0.95 and not found[~drawn].any()
     filled = without_graphics(frames, found)
     assert filled[:, drawn].max() < 200 and not burned_in(filled).any()
+    assert burned_in(written(np.zeros_like(frames))[0])[drawn].mean() > 0.95, "on black"
+    assert not burned_in(frames[: MIN_FRAMES - 1]).any(), "short runs are not looked at"
     far = ~found & (np.arange(256)[:, None] > 60)
     np.testing.assert_array_equal(filled[:, far], frames[:, far])
-
-
-def test_text_on_black_is_found(rng: np.random.Generator) -> None:
-    frames, drawn = written(np.zeros((12, 256, 256), np.uint8))
-    assert burned_in(frames)[drawn].mean() > 0.95
 
 
 def test_what_is_no_text_is_left_alone(rng: np.random.Generator) -> None:
@@ -50,11 +47,6 @@ def test_what_is_no_text_is_left_alone(rng: np.random.Generator) -> None:
         moving[t, 100 : 100 + 3, 4 * t : 4 * t + 60] = 255
     moving[:, :, 60:] = frames[:, :, 60:]
     assert burned_in(moving).sum() < 150, "what moves stands nowhere for long"
-
-
-def test_short_runs_are_not_looked_at(rng: np.random.Generator) -> None:
-    frames, _ = written(noise(rng))
-    assert not burned_in(frames[: MIN_FRAMES - 1]).any()
 
 
 def test_a_picture_that_is_all_graphics_becomes_black() -> None:

@@ -42,15 +42,13 @@ def base(path: Path, **options: object) -> Dataset:
     return pydicom.dcmread(path)
 
 
-def deep(bits: int, **tags: object) -> Callable[[Dataset], None]:
+def deep(bits: int, **values: object) -> Callable[[Dataset], None]:
     """An edit that stores more bits a pixel."""
 
     def edit(dataset: Dataset) -> None:
-        for tag in ("WindowCenter", "WindowWidth"):
-            dataset.pop(tag, None)
+        tags("WindowCenter", "WindowWidth")(dataset)
         dataset.set_pixel_data(disk(bits), "MONOCHROME2", bits)
-        for tag, value in tags.items():
-            setattr(dataset, tag, value)
+        tags(**values)(dataset)
 
     return edit
 
@@ -69,11 +67,7 @@ def tags(*removed: str, **values: object) -> Callable[[Dataset], None]:
 
 def compress(syntax: object) -> Callable[[Dataset], None]:
     """An edit that compresses the pixels without loss."""
-
-    def edit(dataset: Dataset) -> None:
-        dataset.compress(syntax, generate_instance_uid=False)
-
-    return edit
+    return lambda dataset: dataset.compress(syntax, generate_instance_uid=False)
 
 
 def voi_table(dataset: Dataset) -> None:
@@ -85,6 +79,13 @@ def voi_table(dataset: Dataset) -> None:
     dataset.VOILUTSequence = [item]
 
 
+def rectangle(dataset: Dataset, left: int, right: int, upper: int, lower: int) -> None:
+    """A rectangular display shutter."""
+    dataset.ShutterShape = "RECTANGULAR"
+    dataset.ShutterLeftVerticalEdge, dataset.ShutterRightVerticalEdge = left, right
+    dataset.ShutterUpperHorizontalEdge, dataset.ShutterLowerHorizontalEdge = upper, lower
+
+
 def enhanced(dataset: Dataset) -> None:
     """Enhanced XA: 12 bits in 16, angles and window in functional groups, a shutter, no Cine Rate."""
     deep(12)(dataset)
@@ -92,9 +93,7 @@ def enhanced(dataset: Dataset) -> None:
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = ENHANCED_XA
     window, shutter = Dataset(), Dataset()
     window.WindowCenter, window.WindowWidth = 2048, 4096
-    shutter.ShutterShape = "RECTANGULAR"
-    shutter.ShutterLeftVerticalEdge, shutter.ShutterRightVerticalEdge = 5, 60
-    shutter.ShutterUpperHorizontalEdge, shutter.ShutterLowerHorizontalEdge = 3, 46
+    rectangle(shutter, 5, 60, 3, 46)
     shared = Dataset()
     shared.FrameVOILUTSequence, shared.FrameDisplayShutterSequence = [window], [shutter]
     dataset.SharedFunctionalGroupsSequence = [shared]
@@ -116,32 +115,24 @@ def rotating(dataset: Dataset) -> None:
     dataset.PerFrameFunctionalGroupsSequence = turns
 
 
+def overlay(dataset: Dataset, **more: tuple[str, object]) -> None:
+    """The tags of an overlay, and further ones by their hexadecimal element numbers."""
+    shape = {"_0010": ("US", ROWS), "_0011": ("US", COLUMNS), "_0040": ("CS", "G"), "_0050": ("SS", [1, 1])}
+    for element, (vr, value) in {**shape, **more}.items():
+        dataset.add_new(0x60000000 + int(element[1:], 16), vr, value)
+
+
 def overlay_bits(dataset: Dataset) -> None:
     """Text in the unused high bits of 10-bit pixels, as old machines wrote overlays (retired in the standard)."""
     deep(10)(dataset)
-    stored = disk(10) | (TEXT.astype(np.uint16) << 15)
-    dataset.PixelData = stored.tobytes()
-    dataset[0x6000, 0x0010] = _element(0x60000010, "US", ROWS)
-    dataset[0x6000, 0x0011] = _element(0x60000011, "US", COLUMNS)
-    dataset[0x6000, 0x0040] = _element(0x60000040, "CS", "G")
-    dataset[0x6000, 0x0050] = _element(0x60000050, "SS", [1, 1])
-    dataset[0x6000, 0x0100] = _element(0x60000100, "US", 16)
-    dataset[0x6000, 0x0102] = _element(0x60000102, "US", 15)
+    dataset.PixelData = (disk(10) | (TEXT.astype(np.uint16) << 15)).tobytes()
+    overlay(dataset, _0100=("US", 16), _0102=("US", 15))
 
 
 def overlay_plane(dataset: Dataset) -> None:
     """Text in an overlay of its own, beside the pixels."""
     packed = np.packbits(TEXT.ravel(), bitorder="little").tobytes()
-    for tag, vr, value in (
-        (0x60000010, "US", ROWS),
-        (0x60000011, "US", COLUMNS),
-        (0x60000040, "CS", "G"),
-        (0x60000050, "SS", [1, 1]),
-        (0x60000100, "US", 1),
-        (0x60000102, "US", 0),
-        (0x60003000, "OW", packed),
-    ):
-        dataset[tag] = _element(tag, vr, value)
+    overlay(dataset, _0100=("US", 1), _0102=("US", 0), _3000=("OW", packed))
 
 
 def burned_in(dataset: Dataset) -> None:
@@ -150,12 +141,6 @@ def burned_in(dataset: Dataset) -> None:
     frames[:, TEXT] = 255
     dataset.PixelData = frames.tobytes()
     dataset.BurnedInAnnotation = "YES"
-
-
-def _element(tag: int, vr: str, value: object) -> object:
-    from pydicom.dataelem import DataElement
-
-    return DataElement(tag, vr, value)
 
 
 _NO_RATE = ("CineRate", "FrameTime", "RecommendedDisplayFrameRate", "FrameIncrementPointer")
@@ -177,13 +162,7 @@ VARIANTS: dict[str, Callable[[Dataset], None]] = {
     "no_cine_rate": tags("CineRate", "RecommendedDisplayFrameRate"),
     "no_rate": tags(*_NO_RATE),
     "no_angles": tags(*_ANGLES),
-    "shutter_rectangle": tags(
-        ShutterShape="RECTANGULAR",
-        ShutterLeftVerticalEdge=9,
-        ShutterRightVerticalEdge=56,
-        ShutterUpperHorizontalEdge=5,
-        ShutterLowerHorizontalEdge=44,
-    ),
+    "shutter_rectangle": lambda ds: rectangle(ds, 9, 56, 5, 44),
     "shutter_circle": tags(ShutterShape="CIRCULAR", CenterOfCircularShutter=[24, 32], RadiusOfCircularShutter=20),
     "shutter_polygon": tags(ShutterShape="POLYGONAL", VerticesOfThePolygonalShutter=[1, 1, 1, 64, 48, 32]),
     "overlay_bits": overlay_bits,

@@ -102,7 +102,7 @@ def read(folder: Path, parts: tuple[str, ...] = PARTS) -> PublicCohort:
     ]
     found = PublicCohort.of_rows(rows, boxes, folder, counts)
     repeated = _group_counts(groups, [run_id.split("_")[1] for run_id in files])
-    return PublicCohort(found.tables, folder, {**found.counts, **repeated})
+    return PublicCohort(found.tables, {**found.counts, **repeated})
 
 
 def _existing(path: Path) -> Path:

@@ -22,14 +22,12 @@ class PublicCohort:
     Attributes
     ----------
     tables : CohortTables
-    folder : Path
-        Folder the manifest's paths start from.
+        The manifest's paths start from the set's folder.
     counts : mapping of str to int
         How often each known quirk of the set was met, by what was done about it.
     """
 
     tables: CohortTables
-    folder: Path
     counts: Mapping[str, int]
 
     @classmethod
@@ -51,7 +49,7 @@ class PublicCohort:
             raise unreadable(folder, "holds no annotated image or video")
         manifest = pd.DataFrame(rows).reindex(columns=list(dict.fromkeys([*COLUMNS["data_manifest"], *rows[0]])))
         table, box_counts = _usable(pd.DataFrame(boxes), manifest) if boxes else (None, {})
-        return cls(CohortTables.checked(manifest, boxes=table), folder, {**counts, **box_counts})
+        return cls(CohortTables.checked(manifest, boxes=table), {**counts, **box_counts})
 
 
 def image_row(folder: Path, path: Path, *, run_id: str, patient_id: str, source: str) -> dict[str, object]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,6 @@ RECORD = "source.json"
 MAX_BYTES = 2**35
 #: Bytes written at a time (at most so many are lost when a connection breaks), and seconds without an answer.
 _CHUNK, _PATIENCE = 2**16, 60
-_DEPTH = 4
 
 
 @dataclass(frozen=True)
@@ -112,20 +110,16 @@ def fetch(name: str, out: Path, *, archive: Path | None = None, progress: bool =
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot be made ({error.strerror})", field="--out", remedy="Choose another") from None
-        packed = _given(archive, source) if archive else _download(source, out, progress=progress)
+        packed = archive or _download(source, out, progress=progress)
+        if not packed.is_file() or not is_archive(packed):
+            remedy = f"Give the archive that {source.page} offers"
+            raise InputError("is no zip or tar archive", file=packed.name, remedy=remedy)
+        if source.sha256 not in (None, found := file_digest(packed)):
+            problem = f"SHA-256 is {found} instead of {source.sha256}"
+            remedy = f"Download it again, or look at {source.page} what changed there"
+            raise InputError(problem, file=packed.name, remedy=remedy)
         _unpack(packed, folder, source)
     return folder, read_public(folder)
-
-
-def _given(archive: Path, source: PublicSource) -> Path:
-    if not archive.is_file() or not is_archive(archive):
-        remedy = f"Give the archive that {source.page} offers"
-        raise InputError("is no zip or tar archive", file=archive.name, remedy=remedy)
-    found = file_digest(archive)
-    if source.sha256 not in (None, found):
-        remedy = f"Download it again from {source.page}"
-        raise InputError(f"SHA-256 is {found} instead of {source.sha256}", file=archive.name, remedy=remedy)
-    return archive
 
 
 def _download(source: PublicSource, out: Path, *, progress: bool) -> Path:
@@ -141,11 +135,6 @@ def _download(source: PublicSource, out: Path, *, progress: bool) -> Path:
         remedy = f"Run it again to go on, or download it from {source.page} and give the file with --archive"
         raise InputError(problem, field="fetch", remedy=remedy) from None
     tag.unlink(missing_ok=True)
-    if source.sha256 not in (None, file_digest(part)):
-        part.unlink()
-        problem = f"what {source.url} sends has not the digest {source.sha256}"
-        remedy = f"Try again; if it stays so, download it from {source.page} and look what changed there"
-        raise InputError(problem, field="fetch", remedy=remedy)
     return part.replace(archive)
 
 
@@ -185,7 +174,8 @@ def _unpack(packed: Path, folder: Path, source: PublicSource) -> None:
         for inner in [path for path in whole.rglob("*") if path.is_file() and is_archive(path)]:
             unpack(inner, inner.parent, scratch)
             inner.unlink()
-        root = next(filter(is_public, _folders(whole, _DEPTH)), None)
+        below = sorted((path for path in whole.rglob("*") if path.is_dir()), key=lambda path: len(path.parts))
+        root = next(filter(is_public, [whole, *below]), None)
         if root is None:
             remedy = "Look at the set's page, unpack it yourself and give the notebook its folder"
             raise InputError("does not hold the set's known layout", file=packed.name, remedy=remedy)
@@ -193,11 +183,3 @@ def _unpack(packed: Path, folder: Path, source: PublicSource) -> None:
         (root / RECORD).write_text(json.dumps(record, indent=1))
         shutil.rmtree(folder, ignore_errors=True)
         root.replace(folder)
-
-
-def _folders(folder: Path, depth: int) -> Iterator[Path]:
-    """Folders from above to below, breadth first."""
-    level = [folder]
-    for _ in range(depth + 1):
-        yield from level
-        level = [below for above in level for below in sorted(above.iterdir()) if below.is_dir()]
