@@ -58,12 +58,12 @@ def reading(rng: np.random.Generator) -> StudyReading:
 
 
 def cine(rng: np.random.Generator, run: str, length: int, **known: object) -> Cine:
-    header = {"n_frames": length, "rows": SIZE, "columns": SIZE, "is_xa": True, "bits_stored": 8, "plane": ""}
-    header |= {"transfer_syntax": "", "patient_id": "P1", "study_id": "S1", "run_id": run, "series_id": None}
+    header = {"n_frames": length, "rows": SIZE, "columns": SIZE, "plane": ""}
+    header |= {"patient_id": "P1", "study_id": "S1", "run_id": run, "series_id": None}
     header |= {"instance_number": None, "says_burned_in": False}
     header |= {"fps": None, "primary_angle": None, "secondary_angle": None} | known
     frames = rng.integers(0, 256, (length, 24, 24), dtype=np.uint8)
-    return Cine(**header, frames=frames, indices=tuple(range(length)))  # type: ignore[arg-type]
+    return Cine(**header, frames=frames)  # type: ignore[arg-type]
 
 
 def used(rng: np.random.Generator) -> RunReading:

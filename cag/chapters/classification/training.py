@@ -19,7 +19,6 @@ from torch import Tensor
 from cag.anatomy import severity_category
 from cag.chapters.classification.samples import classification_samples
 from cag.chapters.classification.settings import CellSettings, ClassificationSettings, grid, trunk_digest
-from cag.chapters.stages import record_stage
 from cag.chapters.store import RunFolder, Store, run_task, run_tasks, task_folder
 from cag.data.cohort import Cohort
 from cag.data.frames import load_frames
@@ -45,7 +44,6 @@ def run_grid(cohort: Cohort, settings: ClassificationSettings, store: Store) -> 
         A row for each frame, cell and arm; see ``select_epochs``.
     """
     folders = run_tasks(KIND, train_cell, grid(settings), cohort, store)
-    record_stage(store, KIND, settings, cohort)
     return store.publish(KIND, chosen_epochs(folders))
 
 
