@@ -38,7 +38,7 @@ COUNTED = (
     *("cag.data.splits", "cag.data.severity", "cag.data.frames"),
 )
 #: Of these, what only keeps and sends work.
-NOT_COUNTED = ("cag.chapters.store", "cag.chapters.cluster", "cag.chapters.mapped", "cag.chapters.bundle")
+NOT_COUNTED = ("cag.chapters.store", "cag.chapters.mapped", "cag.chapters.bundle")
 
 _MARKER = "complete.json"
 #: Seconds between looks at the work that another process is doing.
@@ -73,11 +73,6 @@ class Store:
         """Where unfinished work lies, out of sight of those who look for results."""
         return self.root / ".working"
 
-    def folder(self, kind: str, settings: Settings, cohort_digest: str) -> RunFolder:  # TRANSITION: old key
-        parts = f"{settings.digest()}:{cohort_digest}:{trunk_digest(settings)}"
-        key = hashlib.sha256(parts.encode()).hexdigest()[:16]
-        return RunFolder(self.root / kind / key, self)
-
     def table(self, name: str) -> Path:
         """Path of a published table, ``<root>/<name>.parquet``."""
         self._used.append(name)
@@ -94,7 +89,7 @@ class RunFolder:
     """One piece of work on disk: tables, weights, settings; ``store`` is where further work is found or done."""
 
     path: Path
-    store: Store = None  # type: ignore[assignment]  # TRANSITION
+    store: Store
 
     @property
     def complete(self) -> bool:
@@ -104,7 +99,7 @@ class RunFolder:
     @property
     def seconds(self) -> float:
         """Seconds that the work took."""
-        return float(self.load_json("complete").get("seconds", "nan"))
+        return float(self.load_json("complete")["seconds"])
 
     def save_table(self, name: str, table: pd.DataFrame) -> None:
         """Store a table as Parquet."""
@@ -131,19 +126,6 @@ class RunFolder:
     def load_weights(self, name: str) -> dict[str, Tensor]:
         """Load a stored state dictionary onto the CPU."""
         return self._load(f"{name}.safetensors", load_file)
-
-    def has(self, name: str) -> bool:  # TRANSITION
-        return (self.path / name).exists()
-
-    def save_seconds(self, seconds: float) -> None:  # TRANSITION
-        self.save_json("took", {"seconds": round(seconds, 2)})
-
-    def finish(self, settings: Settings) -> None:  # TRANSITION
-        self.save_json("settings", settings.model_dump(mode="json"))
-        self.save_json("complete", {"files": sorted(p.name for p in self.path.iterdir())})
-
-    def clear(self) -> None:  # TRANSITION
-        shutil.rmtree(self.path, ignore_errors=True)
 
     def _load(self, name: str, read: Callable[[Path], Any]) -> Any:
         try:

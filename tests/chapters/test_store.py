@@ -15,8 +15,10 @@ import pytest
 import torch
 
 from cag.chapters import store as module
-from cag.chapters.store import RunFolder, Store, code_digest, fill, run_tasks, task_folder
+from cag.chapters.store import RunFolder, Store, fill, run_tasks, task_folder
+from cag.data import fingerprint
 from cag.data.cohort import Cohort
+from cag.data.fingerprint import code_digest
 from cag.settings import InputError, Settings, write_atomically
 
 
@@ -161,28 +163,27 @@ def loss(x):
     ],
 )
 def test_an_edited_loss_gives_a_new_key_an_edited_docstring_does_not(monkeypatch, old, new, same):
-    original, digests = module._source, []
+    original, digests = fingerprint._source, []
     for text in (TASK, TASK.replace(old, new)):
-        monkeypatch.setattr(module, "_source", lambda name, text=text: text if name == "task" else original(name))
+        monkeypatch.setattr(fingerprint, "_source", lambda name, text=text: text if name == "task" else original(name))
         code_digest.cache_clear()
-        digests.append(code_digest("task"))
+        digests.append(code_digest("task", module.COUNTED, module.NOT_COUNTED))
     code_digest.cache_clear()
     assert TASK.replace(old, new) != TASK and (digests[0] == digests[1]) == same
 
 
 def test_code_that_a_task_reaches_counts_and_figures_and_pages_do_not(monkeypatch: pytest.MonkeyPatch):
-    original, edited = module._source, ""
+    original, edited = fingerprint._source, ""
 
     def source(name: str) -> str:
         text = original(name)
         return f"{text}\nedited = 1\n" if name == edited else text
 
-    monkeypatch.setattr(module, "_source", source)
-    task = "cag.chapters.classification.training"
-    digests = {}
+    monkeypatch.setattr(fingerprint, "_source", source)
+    task, digests = "cag.chapters.classification.training", {}
     for edited in ("", "cag.networks.classifier", "cag.data.splits", "cag.book.page", "cag.data.dicom"):
         code_digest.cache_clear()
-        digests[edited] = code_digest(task)
+        digests[edited] = code_digest(task, module.COUNTED, module.NOT_COUNTED)
     code_digest.cache_clear()
     assert digests["cag.book.page"] == digests["cag.data.dicom"] == digests[""]
     assert len({digests[""], digests["cag.networks.classifier"], digests["cag.data.splits"]}) == 3
