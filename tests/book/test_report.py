@@ -167,6 +167,7 @@ def test_networks_no_better_than_chance_say_so_first_and_call_nobody(reading: St
     first, second = re.findall(r'<p class="warning">(.*?)</p>', page)
     assert "no better than chance" in first and "medical device" in second
     assert page.count("no better than chance") == 1 and "stenosis of 25 % or more</td>" not in page
+    assert "it is called diseased" not in page
     assert chance.patients.called.isna().all() and chance.arteries.called.isna().all()
     assert results_table(chance).Result.tolist() == ["not read", "no call", "no call (LCA not read)"]
     assert report_json(chance)["patients"][0]["called"] is None  # type: ignore[index]

@@ -264,7 +264,7 @@ def test_the_threshold_named_is_the_one_that_calls(
     said = decision_rule(own)
     assert "P0003 is called diseased from 0.77 on" in said and "0.79 serves patients whom no network" in said
     assert "0.7" not in known_sentence(own)
-    assert decision_rule(reading) == models.operating.rule
+    assert decision_rule(replace(reading, models=other)) == other.operating.rule
 
 
 def test_triage_is_scored_on_patients_it_has_not_seen(store: Store, cohort: Cohort) -> None:

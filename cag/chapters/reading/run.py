@@ -32,49 +32,21 @@ SHOWN_SIDE = 192
 
 @dataclass(frozen=True)
 class RunReading:
-    """What was found in one run.
+    """What was found in one run."""
 
-    Attributes
-    ----------
-    cine : Cine
-        Header and pseudonyms of the run, and its frames, small.
-    finding : FrameFinding
-        Contrast probability of every frame, interval, chosen frames.
-    frames : UInt8[k, h, w]
-        The chosen frames.
-    images : DataFrame
-        A row a chosen frame: ``frame, p_contrast``, and where classified ``score, p_redundant``, ``p3_0 .. p3_2``.
-    boxes : DataFrame
-        See ``find_boxes``.
-    artery : Artery or None
-    p_right : float
-        Probability that the run shows the right artery; NaN where it was given or not asked.
-    view : str
-        A standard view, or ``NO_STANDARD_VIEW``.
-    reason : str
-        Why the run does not take part in the result; empty where it does.
-    heatmaps : UInt8[k, s, s] or None
-    number : int
-        Place among the study's runs, from 1.
-    file : str
-        Pseudonym of the file's name.
-    notes : tuple of str
-        What else a reader must know, such as text found in the picture.
-    """
-
-    cine: Cine
-    finding: FrameFinding
-    frames: UInt8[np.ndarray, "k h w"]
-    images: pd.DataFrame
-    boxes: pd.DataFrame
+    cine: Cine  #: Header and pseudonyms of the run, and its frames, small.
+    finding: FrameFinding  #: Contrast probability of every frame, interval, chosen frames.
+    frames: UInt8[np.ndarray, "k h w"]  #: The chosen frames.
+    images: pd.DataFrame  #: A row a chosen frame: ``frame, p_contrast``, and where classified those of ``classify``.
+    boxes: pd.DataFrame  #: See ``find_boxes``.
     artery: Artery | None = None
-    p_right: float = float("nan")
+    p_right: float = float("nan")  #: Probability of the right artery; NaN where the artery was given or not asked.
     view: str = NO_STANDARD_VIEW
-    reason: str = ""
-    heatmaps: UInt8[np.ndarray, "k s s"] | None = None
-    number: int = 0
-    file: str = ""
-    notes: tuple[str, ...] = ()
+    reason: str = ""  #: Why the run does not take part in the result; empty where it does.
+    heatmaps: UInt8[np.ndarray, "k s s"] | None = None  #: See ``classify``.
+    number: int = 0  #: Place among the study's runs, from 1.
+    file: str = ""  #: Pseudonym of the file's name.
+    notes: tuple[str, ...] = ()  #: What else a reader must know, such as text found in the picture.
 
 
 def read_run(cine: Cine, models: ReadingModels, *, fold: int | None = None, artery: Artery | None = None) -> RunReading:
@@ -94,11 +66,11 @@ def read_run(cine: Cine, models: ReadingModels, *, fold: int | None = None, arte
     view = view_from_angles(cine.primary_angle, cine.secondary_angle, run.artery)
     maps = TrunkMaps(chosen, models.device)
     run = replace(run, view=view, boxes=find_boxes(maps, finding.candidates, models, fold))
-    if view == NO_STANDARD_VIEW:
-        return replace(run, reason=_no_view(cine, run.artery))
     classified = classify(maps, view, models, fold)
     if classified is None:
-        return replace(run, reason=f"No classifier was trained for {VIEWS[view].model}.")
+        untrained = view != NO_STANDARD_VIEW
+        reason = f"No classifier was trained for {VIEWS[view].model}." if untrained else _no_view(cine, run.artery)
+        return replace(run, reason=reason)
     return replace(run, images=images.join(classified[0]), heatmaps=classified[1])
 
 
@@ -142,6 +114,8 @@ def classify(
         ``score`` (a stenosis of 25 % or more), ``p_redundant`` (no contrast) and ``p3_0 .. p3_2`` (three categories,
         where trained), 0 to 1; class activation, 0-255. Means of the classifiers.
     """
+    if view == NO_STANDARD_VIEW:
+        return None
     name, size = VIEWS[view].model, models.image_size
     two, three = (models.classifiers(count, name, fold) for count in (2, 3))
     if not two:

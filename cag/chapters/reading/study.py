@@ -18,28 +18,13 @@ from cag.settings import ROOT, InputError, StudySettings
 
 
 class ReadingSettings(StudySettings):
-    """What notebook 07 is told.
+    """What notebook 07 is told; folders from the project's root."""
 
-    Attributes
-    ----------
-    study : str
-        Folder with one or more patients' DICOM files at any depth, from the project's root; empty for
-        the first simulated patient whom the frame selector has not seen.
-    models : str
-        Results folder of a study that was run, or its bundle, from the project's root; empty for this profile's own.
-    artery : {'LCA', 'RCA'} or None
-        Injected artery of every run, where it is known; None lets the networks tell.
-    file_names : bool
-        Show files by their names, which may hold identifiers, instead of pseudonyms.
-    chain_frames : int
-        Frames of each run in the comparison of the chain with its links; 0 leaves it out.
-    """
-
-    study: str = ""
-    models: str = ""
-    artery: Artery | None = None
-    file_names: bool = False
-    chain_frames: int = Field(default=2, ge=0, le=5)
+    study: str = ""  #: Folder with patients' DICOM files; empty for the first whom the frame selector has not seen.
+    models: str = ""  #: Results folder of a study that was run, or its bundle; empty for this profile's own.
+    artery: Artery | None = None  #: Injected artery of every run, where it is known; None lets the networks tell.
+    file_names: bool = False  #: Show files by their names, which may hold identifiers, instead of pseudonyms.
+    chain_frames: int = Field(default=2, ge=0, le=5)  #: Of each run in the comparison of links; 0 leaves it out.
 
     @property
     def models_path(self) -> Path:
@@ -49,24 +34,12 @@ class ReadingSettings(StudySettings):
 
 @dataclass(frozen=True)
 class StudyReading:
-    """What was found in a study.
-
-    Attributes
-    ----------
-    runs : list of RunReading
-    refused : list of StudyFile
-        Files that are no run, with the reason.
-    files : dict
-        Pseudonym -> file name; for the reader alone, never for a report.
-    known : mapping of patient_id to Known or None
-        Whether the networks' own cohort has this patient.
-    models : ReadingModels
-    """
+    """What was found in a study."""
 
     runs: list[RunReading]
-    refused: list[StudyFile]
-    files: dict[str, str]
-    known: dict[str, Known | None]
+    refused: list[StudyFile]  #: Files that are no run, with the reason.
+    files: dict[str, str]  #: Pseudonym -> file name; for the reader alone, never for a report.
+    known: dict[str, Known | None]  #: Each patient, and whether the networks' own cohort has them.
     models: ReadingModels
 
     @property

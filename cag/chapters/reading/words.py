@@ -60,8 +60,13 @@ def measured(models: ReadingModels) -> str:
 
 
 def decision_rule(reading: StudyReading) -> str:
-    """How a patient of this study is called, by which threshold, and why it is not that of other patients."""
+    """How a patient of this study is called, by which threshold, and why it is not that of other patients.
+
+    Empty where nobody is called.
+    """
     operating = reading.models.operating
+    if not operating.patient.better_than_chance:
+        return ""
     own = {known.patient_id: operating.of(known.fold) for known in reading.known.values() if known is not None}
     if not own:
         return operating.rule
@@ -88,7 +93,7 @@ def known_sentence(reading: StudyReading) -> str:
 def statements(reading: StudyReading) -> list[str]:
     """Everything a reader must know beside the numbers, the most important first."""
     models = reading.models
-    rule = f"{decision_rule(reading)} {measured(models)}"
+    rule = f"{decision_rule(reading)} {measured(models)}".strip()
     said = [NOT_A_DEVICE, no_better_than_chance(models), trained_on(models), rule, known_sentence(reading)]
     return [text for text in said if text]
 
