@@ -24,7 +24,7 @@ from cag.chapters.reading.models import ReadingModels
 from cag.chapters.reading.run import RunReading
 from cag.chapters.reading.study import StudyReading
 from cag.chapters.reading.words import results_table, runs_table, statements
-from cag.chapters.store import RunFolder
+from cag.chapters.store import RunFolder, Store
 from cag.data.dicom import Cine
 from cag.data.study import StudyFile
 from cag.metrics.intervals import Estimate
@@ -40,7 +40,7 @@ def networks(youden: float = 0.2) -> ReadingModels:
     settings = {"folds": 2, "seed": 0, "weights": "random", "trainable": "head", "image_size": 256}
     told = {"cohort": "simulated patients", "cohort_digest": "0" * 16, "patients": 24, "runs": 168}
     origin = {"profile": "demo", "version": "0.1.0", "trunk": ""}
-    part = Part(RunFolder(Path("none")), settings, {"operating": operating}, **told, **origin)
+    part = Part(RunFolder(Path("none"), Store(Path("none"))), settings, {"operating": operating}, **told, **origin)
     models = ReadingModels({"classification": part}, None, None, "cpu")  # type: ignore[arg-type]
     models.__dict__["cells"] = {"rca": SimpleNamespace(image_size=256)}
     return models

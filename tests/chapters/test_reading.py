@@ -29,7 +29,7 @@ from cag.chapters.classification.operating import export_classifiers
 from cag.chapters.classification.training import ClassificationSettings, run_grid
 from cag.chapters.frames.selection import run_frame_selection
 from cag.chapters.frames.settings import FrameSelectionSettings, features_of
-from cag.chapters.localization.comparison import localize
+from cag.chapters.localization.comparison import export_detectors, localize
 from cag.chapters.localization.settings import LocalizationSettings
 from cag.chapters.mapped import open_scheduler
 from cag.chapters.reading.chain import LINKS, ChainSettings, chain_table, compare_links
@@ -125,13 +125,7 @@ def store(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Store:
     export_classifiers(cohort, classification, store, predictions, reference_standard(cohort, classification))
     quick = {"folds": 2, "epochs": 1, "arms": ("clean",), "augmented_copies": 0, "channels": 8}
     localization = LocalizationSettings.checked({**COMMON, **quick})
-    found = localize(cohort, localization, store)
-    cells = {f"detector_{own.fold}": own for own, _ in found.detectors()}
-    points = found.operating.query("arm == 'clean' and method == 'fpn'").set_index("fold").threshold
-    facts = {"cells": {name: own.model_dump(mode="json") for name, own in cells.items()}}
-    facts |= {"thresholds": {name: float(points[own.fold]) for name, own in cells.items()}}
-    weights = {f"detector_{own.fold}": folder.load_weights("detector") for own, folder in found.detectors()}
-    export_part(store, "localization", settings=localization, cohort=cohort, weights=weights, facts=facts)
+    export_detectors(localize(cohort, localization, store), cohort, localization, store)
     with pytest.raises(InputError, match=r"triage.*notebook 07"):
         load_models(store.root)
     settings = TriageSettings(features=features_of(selection, trained=False), folds=2)
