@@ -14,9 +14,9 @@ from cag.book.execute import CHAPTERS as SECTIONS
 from cag.settings import ROOT
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LONGEST_CELL = 25
+LONGEST_CELL = 32
 #: Statements of a function that a notebook defines where it is the point, such as a loss.
-LONGEST_FUNCTION = 4
+LONGEST_FUNCTION = 5
 
 #: In JupyterLab only: neither executed by the study nor a page of the book.
 PLAYGROUND = "00_playground"

@@ -35,6 +35,11 @@ def source(page: str) -> str:
     return (BOOK / f"{page}.md").read_text()
 
 
+def code(notebook: Path) -> str:
+    """The code of a notebook, whose calls of ``page`` make labels."""
+    return "\n".join(cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code")
+
+
 def pages() -> list[str]:
     """Every page that is written by hand, and every chapter."""
     written = [path.relative_to(BOOK).with_suffix("").as_posix() for path in BOOK.rglob("*.md")]
@@ -43,9 +48,11 @@ def pages() -> list[str]:
 
 
 PAGES = pages()
+SHOWN = re.compile(r'page\.(?:figure|table)\(\s*"([\w-]+)"')
 LABELS = {
     label for page in PAGES for label in re.findall(r"^(?::name: |\((?=[\w-]+\)=))([\w-]+)", source(page), re.MULTILINE)
 }
+LABELS |= {label for path in (ROOT / "notebooks").glob("*.ipynb") for label in SHOWN.findall(code(path))}
 
 
 def document(target: str, page: str) -> str:
