@@ -65,7 +65,7 @@ class View:
     primary, secondary : float
         Nominal C-arm angles in degrees, LAO+ and CRA+ (DICOM PS3.3 C.8.7.5).
     segments : tuple of int
-        Segments whose worst severity labels an image of this view (PROTOCOL section 1).
+        Segments whose worst severity labels an image of this view (book/study/methods).
     model : str
         The classifier that reads this view: one for each LCA view, one for the RCA.
     """

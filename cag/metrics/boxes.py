@@ -28,7 +28,7 @@ def enlarge(boxes: Float[np.ndarray, "n 4"], minimum: float, rule: Rule = "clean
     """Grow each side that is shorter than the minimum to it.
 
     ``clean`` grows symmetrically, so that the center stays; ``as_published`` keeps the top-left
-    corner, so that the center moves to the lower right (PROTOCOL section 2). Boxes are not cut off
+    corner, so that the center moves to the lower right (book/scrutiny/arms). Boxes are not cut off
     at the border of the image.
 
     Parameters

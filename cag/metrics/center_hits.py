@@ -1,7 +1,7 @@
 """Center-hit scoring of heatmaps: a peak that lies in a lesion's box, widened a little, has found it.
 
 Boxes overlap or not by how a reader drew them; whether the spot is right does not depend on that. It serves
-where methods without boxes are compared (SIMULATOR section 6), beside the box metrics, never in their place.
+where methods without boxes are compared, beside the box metrics, never in their place.
 """
 
 from __future__ import annotations

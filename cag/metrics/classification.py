@@ -70,7 +70,7 @@ def scored(
     ``clean`` drops P(redundant) and renormalizes the rest; an image whose real categories have all
     underflowed to zero says nothing about them and gets 1/k each. ``as_published`` takes the argmax
     over all outputs, so that an image with contrast called redundant is wrong, and 1 - P(normal)
-    as score, so that P(redundant) counts as disease (PROTOCOL section 2). Equal probabilities go
+    as score, so that P(redundant) counts as disease (book/scrutiny/arms). Equal probabilities go
     to the lower category.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Image statistics by which simulated frames are compared with real ones (SIMULATOR section 6)."""
+"""Image statistics by which simulated frames are compared with real ones."""
 
 from __future__ import annotations
 
