@@ -1,21 +1,15 @@
 """Keep the built book whole on its own: it asks no other host for anything, also when opened from a folder.
 
-Plotly's library is copied from the installed package and loaded only by pages that show a plotly
-graph. The live-code scripts of sphinx-thebe, which would fetch theirs from a server, are dropped.
+The live-code scripts of sphinx-thebe, which would fetch theirs from a server, are dropped.
 """
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Any
 
-import plotly
 from docutils import nodes
 from sphinx.application import Sphinx
 
-PLOTLY = "plotly.min.js"
-_GRAPH_MARK = "plotly-graph-div"
 _THEBE_MARK = "thebe"
 
 
@@ -31,8 +25,6 @@ def prepare_page(app: Sphinx, pagename: str, template: str, context: dict[str, A
         context["body"] = context["body"].replace(
             '<div role="list" class="citation-list">', '<div class="citation-list">'
         )
-    if _GRAPH_MARK in context.get("body", ""):
-        app.add_js_file(PLOTLY)
     context["script_files"] = [script for script in context["script_files"] if not is_thebe(script)]
     context["css_files"] = [style for style in context["css_files"] if not is_thebe(style)]
 
@@ -44,16 +36,8 @@ def drop_thebe_settings(app: Sphinx, doctree: nodes.document, docname: str) -> N
             node.parent.remove(node)
 
 
-def copy_plotly(app: Sphinx, error: Exception | None) -> None:
-    """Copy plotly's own library beside the pages."""
-    if error is None and app.builder.format == "html":
-        source = Path(plotly.__file__).parent / "package_data" / PLOTLY
-        shutil.copyfile(source, Path(app.outdir) / "_static" / PLOTLY)
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect to the build, after every extension that adds scripts."""
     app.connect("html-page-context", prepare_page, priority=900)
     app.connect("doctree-resolved", drop_thebe_settings, priority=900)
-    app.connect("build-finished", copy_plotly)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

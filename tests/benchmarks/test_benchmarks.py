@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import estimates, gpu, kill_study, peers, scaling
-from cag.chapters.store import RunFolder
+from cag.chapters.store import RunFolder, Store
 from cag.settings import Settings
 
 
@@ -73,10 +73,11 @@ def test_memory_that_a_stage_takes_is_seen():
 
 
 def test_the_harness_sees_torn_and_changed_folders(tmp_path: Path):
-    folder = RunFolder(tmp_path / "kind" / "key")
+    folder = RunFolder(tmp_path / "kind" / "key", Store(tmp_path))
     folder.save_table("result", pd.DataFrame({"x": [1]}))
     assert kill_study.finished(tmp_path) == {}, "not finished yet"
-    folder.finish(Example())
+    folder.save_json("settings", {"epochs": 1})
+    folder.save_json("complete", {"seconds": 1.0})
     files = kill_study.finished(tmp_path)
     assert len(files) == 3 and kill_study.torn(files) == 0
     (folder.path / "result.parquet").write_bytes(b"PAR1")

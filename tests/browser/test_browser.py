@@ -141,22 +141,6 @@ def test_search_finds_from_the_folder(page: Page) -> None:
     assert not found
 
 
-def test_plotly_is_loaded_where_there_is_a_graph_and_nowhere_else(page: Page) -> None:
-    for name in PAGES:
-        source = (HTML / name).read_text(encoding="utf-8")
-        assert ("plotly.min.js" in source) == ("plotly-graph-div" in source), name
-
-
-def test_interactive_graphs_are_drawn(page: Page) -> None:
-    for name in PAGES:
-        graphs = (HTML / name).read_text(encoding="utf-8").count('class="plotly-graph-div"')
-        if graphs:
-            page.goto(uri(name))
-            page.wait_for_selector(".plotly-graph-div .main-svg", state="attached")
-            drawn = page.evaluate("document.querySelectorAll('.plotly-graph-div:has(.main-svg)').length")
-            assert drawn == graphs
-
-
 #: Sphinx writes a signature of several lines as a list without terms.
 SIGNATURES = {"exclude": [["dt.sig dl"]]}
 #: Listings of a module's names: tens of thousands of elements, all of one kind, for which axe needs minutes a page.

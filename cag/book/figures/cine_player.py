@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import HTML, display
+from IPython.display import HTML
 from jaxtyping import Float, Int, UInt8
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
@@ -63,11 +63,6 @@ def player_values(
         **{"count": len(frames), "index": index.tolist(), "pictures": [picture(frame) for frame in small]},
         **{"probability": list(probability), "truth": truth, "found": found, "chosen": list(chosen)},
     }
-
-
-def show_interactive(player: HTML) -> None:
-    """Show a player below a cell."""
-    display(player)
 
 
 def picture(pixels: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 4"]) -> str:
