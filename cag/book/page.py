@@ -107,7 +107,7 @@ class Page:
         _show(f"````{{table}} {caption}\n:name: {name}\n\n{text}\n````\n", f"<p>{_inline(caption)}</p>{grid}")
 
     def keep(self, **values: Estimate | float | str) -> None:
-        """Keep values for other pages, which quote them as ``name``, and estimates with their intervals as ``name_text``."""
+        """Keep values for other pages: as ``name``, and estimates with their intervals as ``name_text`` too."""
         for name, value in values.items():
             estimate = isinstance(value, Estimate)
             glue(name, float(value.value) if isinstance(value, Estimate) else value, display=False)
