@@ -215,7 +215,7 @@ def test_downloads_and_citations_stand_under_figures_and_tables(page: Page, name
     targets = [target for target in dead if "#" not in target]
     rows = [target for target in targets if "/exhibits/rows/" in target]
     assert len(targets) - len(rows) == sum(len(entry["files"]) for entry in own)
-    named = {table for entry in own for table in entry["prediction_tables"]}
+    named = {table for entry in own for table in entry["rows"]}
     assert {Path(target).name for target in rows} <= named
     for target in targets:
         assert Path(unquote(urlparse(target).path)).exists(), target
