@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import estimates, gpu, kill_study, peers, scaling
+from benchmarks import estimates, gpu, kill_study, scaling
 from cag.chapters.store import RunFolder, Store
 from cag.settings import Settings
 
@@ -32,23 +31,6 @@ def test_the_card_s_table_has_every_number_asked_for():
 def test_hours_of_the_published_grid_by_hand():
     # 32,200 frames, 6,440 a view, 4,830 of them trained on, 200 epochs, 80 trainings: 77.28 million images.
     assert gpu.grid_hours(77_280_000 / 3600) == pytest.approx(1)
-
-
-@pytest.mark.filterwarnings("ignore")  # those of the peers are theirs
-def test_three_ways_give_the_same_number_of_frames_and_a_ratio_to_this_study(tmp_path: Path, write_run: Callable):
-    for name in ("a", "b"):
-        write_run(tmp_path / f"{name}.dcm", n_frames=4, size=(48, 48))
-    files = sorted(tmp_path.glob("*.dcm"))
-    for name in ("this study", "torchvision and a DataLoader"):
-        epochs = peers.WAYS[name](files, 4, 32, 3)
-        batches = list(next(epochs))
-        assert sum(len(rows) for rows in batches) == 8 and batches[0].shape[1:] == (1, 32, 32)
-        assert float(batches[0].min()) >= -1.01 and float(batches[0].max()) <= 1.01
-    table = peers.compare_batches(files, 4, 32, 3)
-    assert table.later_ratio[0] == 1 and (table.first_epoch > 0).all()
-    decoding = peers.compare_decoding(files, rounds=1)
-    assert decoding.files.sum() == 2
-    np.testing.assert_allclose(decoding.ratio, decoding.own_s / decoding.pydicom_s)
 
 
 def test_each_axis_is_moved_alone():
