@@ -43,15 +43,23 @@ def _border(metric: str) -> Claim:
     return {"source": "Results: frame selection", "metric": metric}
 
 
+#: What redundancy training raises in the paper's own Table 3: measure, its name, categories, artery. The text says
+#: accuracy, F1 and kappa without exception; for three categories, and the accuracy of the RCA, the table says otherwise.
+_RAISED = (
+    *(("auc", "AUC", k, artery) for artery in ("LCA", "RCA") for k in ("2-CAT", "3-CAT")),
+    *(("f1_weighted", "weighted F1", "2-CAT", artery) for artery in ("LCA", "RCA")),
+    *(("kappa", "kappa", "2-CAT", artery) for artery in ("LCA", "RCA")),
+    ("accuracy", "accuracy", "2-CAT", "LCA"),
+)
+#: The statements of the paper that compare two of its own numbers, each once.
 DIRECTIONS: tuple[Direction, ...] = (
     *(
         Direction(
-            f"Redundancy training raises the AUC of {k} for the {artery}",
-            _system(artery, f"{k}, redundancy", "auc"),
-            _system(artery, f"{k}, no redundancy", "auc"),
+            f"Redundancy training raises the {words} of {k} for the {artery}",
+            _system(artery, f"{k}, redundancy", metric),
+            _system(artery, f"{k}, no redundancy", metric),
         )
-        for artery in ("LCA", "RCA")
-        for k in ("2-CAT", "3-CAT")
+        for metric, words, k, artery in _RAISED
     ),
     *(
         Direction(
@@ -61,18 +69,18 @@ DIRECTIONS: tuple[Direction, ...] = (
         )
         for artery in ("LCA", "RCA")
     ),
+    Direction(
+        "The RCA is graded better than the LCA (AUC of 2-CAT, with redundancy training)",
+        _system("RCA", "2-CAT, redundancy", "auc"),
+        _system("LCA", "2-CAT, redundancy", "auc"),
+    ),
     *(
         Direction(
-            f"The FPN finds more lesions than the CAM in the {artery} ({words})",
-            _boxes(artery, "FPN, IoU>0.5", metric),
-            _boxes(artery, "CAM, IoU>0.2", metric),
+            f"The FPN finds more lesions than the CAM in the {artery} (Sens_s)",
+            _boxes(artery, "FPN, IoU>0.5", "sens_s"),
+            _boxes(artery, "CAM, IoU>0.2", "sens_s"),
         )
         for artery in ("LCA", "RCA")
-        for metric, words in (
-            ("global_sensitivity", "global sensitivity"),
-            ("sens_s", "Sens_s"),
-            ("spec_s", "Spec_s"),
-        )
     ),
     *(
         Direction(

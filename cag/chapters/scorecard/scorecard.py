@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from cag.chapters.scorecard.verdicts import judge
 from cag.chapters.store import Store
-from cag.metrics.intervals import Estimate
+from cag.metrics.intervals import wilson
 from cag.settings import StudySettings
 
 CLAIMS = Path(__file__).with_name("paper_claims.csv")
@@ -44,28 +45,81 @@ def claims() -> pd.DataFrame:
     return pd.read_csv(CLAIMS)
 
 
-def scorecard(store: Store, differences: Mapping[str, Estimate]) -> pd.DataFrame:
-    """The published numbers with this run's values and verdicts.
-
-    Parameters
-    ----------
-    differences : mapping of statement to Estimate
-        What the paper says in words, measured in this run; see ``scorecard_directions.paired_directions``.
+def scorecard(store: Store) -> pd.DataFrame:
+    """The published numbers with this run's values (as-published arm) and verdicts.
 
     Returns
     -------
     DataFrame
-        The columns of ``claims`` and ``own, own_low, own_high, verdict, reason``; for ``verdict`` see
-        ``scorecard_verdicts``. ``reason`` says what the verdict rests on, or why there is nothing to compare.
+        The columns of ``claims`` and ``own, own_low, own_high, untested, skilled, verdict, reason``; see
+        ``verdicts.judge``. ``reason`` says what the verdict rests on, or why there is nothing to compare.
     """
-    lookups = _lookups(store)
+    lookups, untested = _lookups(store), _untested(store)
     rows = []
     for row in claims().fillna({"subset": "", "condition": ""}).to_dict("records"):
         claim = {str(name): value for name, value in row.items()}
-        lookup = lookups.get(str(claim["source"]))
-        own, why = lookup(claim) if lookup else (None, _not_ours(str(claim["source"])))
-        rows.append(claim | _own(own) | {"reason": why})
-    return judge(pd.DataFrame(rows), differences)
+        source = str(claim["source"])
+        lookup = lookups.get(source)
+        own, why = lookup(claim) if lookup else (None, _not_ours(source))
+        rows.append(claim | _own(own, str(claim["metric"])) | {"untested": untested.get(source, ""), "reason": why})
+    card = pd.DataFrame(rows)
+    return judge(card.assign(skilled=_skilled(card, store)))
+
+
+#: Place in the paper -> the part of the bundle whose networks its counterpart comes from.
+_TRAINED_BY = {
+    "Results: frame selection": "frames",
+    "Table 3": "classification",
+    "Results: artery and patient level": "classification",
+    "Table 4": "localization",
+}
+
+
+def _untested(store: Store) -> dict[str, str]:
+    """Why a place in the paper is not tested by this run: its networks were not trained as published."""
+    found = {}
+    for source, part in _TRAINED_BY.items():
+        record = store.root / "bundle" / part / "part.json"
+        if not record.exists():
+            found[source] = "how the networks of this run were trained is not on record"
+        elif json.loads(record.read_text())["settings"]["trainable"] != "all":
+            found[source] = "published with every layer trained; this run trains heads on a trunk that stays as it was"
+    return found
+
+
+def _skilled(card: pd.DataFrame, store: Store) -> pd.Series:
+    """Whether this run does better than a caller that sees no image, row by row.
+
+    Grading: the lower end of the AUC's interval is above one half. Frames: better than the constant interval.
+    Boxes: better than the place prior under the same rule. False where that was not measured.
+    """
+    area = card[card["metric"].eq("auc")].set_index(["source", "subset", "condition"])["own_low"]
+    keys = pd.MultiIndex.from_frame(card[["source", "subset", "condition"]])
+    graded = pd.Series(area.reindex(keys).to_numpy() > 0.5, index=card.index)
+    plain = _beside_plain(card, store)
+    return graded.where(card["source"].isin(["Table 3", "Results: artery and patient level"]), plain)
+
+
+def _beside_plain(card: pd.DataFrame, store: Store) -> pd.Series:
+    frames, boxes = (_read(store, name) for name in ("frame_selection_metrics", "localization_metrics"))
+    better = []
+    for row in card.itertuples():
+        if row.source == "Results: frame selection":
+            plain, _ = _one(frames, "", method="prior", metric=_FRAME_METRICS[str(row.metric)])
+        elif row.source == "Table 4":
+            plain, _ = _one(boxes, "", artery=row.subset, method="prior", arm="as_published", metric=row.metric)
+        else:
+            plain = None
+        less_is_better = "error" in str(row.metric) or row.metric == "mse"
+        ahead = plain is not None and (
+            row.own_high < plain["value"] if less_is_better else row.own_low > plain["value"]
+        )
+        better.append(bool(ahead))
+    return pd.Series(better, index=card.index)
+
+
+def _read(store: Store, name: str) -> pd.DataFrame:
+    return pd.read_parquet(store.table(name)) if store.table(name).exists() else pd.DataFrame()
 
 
 Lookup = Callable[[dict[str, object]], tuple["pd.Series | None", str]]
@@ -74,7 +128,7 @@ Lookup = Callable[[dict[str, object]], tuple["pd.Series | None", str]]
 def _lookups(store: Store) -> dict[str, Lookup]:
     """For each source of claims, how its counterpart is found in this run's tables."""
     tables = {
-        name: pd.read_parquet(store.table(name)) if store.table(name).exists() else pd.DataFrame()
+        name: _read(store, name)
         for name in (
             "cohort_severity",
             "frame_selection_metrics",
@@ -139,9 +193,16 @@ def _one(table: pd.DataFrame, why: str, **conditions: object) -> tuple[pd.Series
     return chosen.iloc[0], why
 
 
-def _own(own: pd.Series | None) -> dict[str, float]:
-    names = {"own": "value", "own_low": "low", "own_high": "high"}
-    return {name: float("nan") if own is None else float(own[column]) for name, column in names.items()}
+def _own(own: pd.Series | None, metric: str) -> dict[str, float]:
+    """Value and interval; Wilson's where a share is all or none, of which no resample can differ."""
+    if own is None:
+        return dict.fromkeys(("own", "own_low", "own_high"), float("nan"))
+    value, low, high = (float(own[name]) for name in ("value", "low", "high"))
+    if low == high == value and value in (0.0, 1.0) and metric in ("sensitivity", "accuracy", "global_sensitivity"):
+        patients = int(own.get("n_groups", 0))
+        exact = wilson(round(value * patients), patients)
+        low, high = exact.low, exact.high
+    return {"own": value, "own_low": low, "own_high": high}
 
 
 def _not_ours(source: str) -> str:

@@ -1,52 +1,62 @@
-"""What may be said of each published number: reproduced in size, in direction, not, or not comparable and why."""
+"""What may be said of each published number, by margins named beforehand, and of each statement in words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from cag.chapters.scorecard.directions import DIRECTIONS, Direction
+from cag.chapters.scorecard.directions import DIRECTIONS, Claim
 from cag.metrics.intervals import Estimate
 
-#: Verdicts from the strongest to the weakest.
-VERDICTS = ("in size", "in direction", "not reproduced", "not comparable")
+#: Verdicts from the strongest to the weakest, then where there is none.
+VERDICTS = ("reproduced", "compatible", "not reproduced", "not tested", "not comparable")
 
-#: What a measure shows without any skill, where it has such a value.
-NO_SKILL = {"auc": 0.5, "kappa": 0.0}
+#: How far from the published number the whole interval may reach: shares; frames; pixels of a 512 px frame.
+SHARE = 0.05
+MARGINS = {"kappa": 0.10, "mean_error_begin": 1.0, "mean_error_end": 1.0, "mse": 10.0}
 
-#: An interval of a share wider than this holds so much that a number inside it says little.
-WIDE = 0.3
+#: Error rate of all statements together (Holm 1979, Scand J Statist 6:65).
+ALPHA = 0.05
 
 #: How a statement of the paper fares here.
-SAME, UNCLEAR, OTHER, NONE = "yes", "not told apart", "no", "not measured"
+SAME, UNCLEAR, OTHER, NONE, UNTESTED = "yes", "not told apart", "no", "not measured", "not tested"
 
 
-def judge(card: pd.DataFrame, differences: Mapping[str, Estimate]) -> pd.DataFrame:
-    """Add a ``verdict`` to each published number.
+def judge(card: pd.DataFrame) -> pd.DataFrame:
+    """Add a ``verdict`` to each published number, and what it rests on to ``reason``.
 
-    ``in size``: it lies inside this run's 95 % interval. ``in direction``: it does not, but every
-    comparison that the paper draws with it goes the same way here, with the whole interval; where the
-    paper draws none, both numbers are on the same side of what no skill would give. ``not
-    reproduced``: neither. ``not comparable``: this run has no number or no interval beside it.
+    ``not comparable``: no counterpart here, or none with an interval. ``not tested``: the run does not exercise the
+    published method (``untested`` says why). ``reproduced``: the whole 95 % interval lies within the margin of the
+    published number, and the run does better than a trivial caller. ``compatible``: interval and margin overlap.
+    ``not reproduced``: they do not.
 
     Parameters
     ----------
     card : DataFrame
-        ``source, subset, condition, metric, value, own, own_low, own_high, reason``.
-    differences : mapping of statement to Estimate
-        See ``scorecard_directions.paired_directions``.
-
-    Returns
-    -------
-    DataFrame
-        With ``verdict``, and what it rests on in ``reason``.
+        ``metric, value, own, own_low, own_high, untested, skilled, reason``; ``skilled`` is whether the run is better
+        than a caller that sees no image.
     """
-    ways = _ways(card, differences)
-    judged = [_judge_row(card.iloc[place], ways.get(place, [])) for place in range(len(card))]
+    judged = [_judge_row(row) for _, row in card.iterrows()]
     verdicts, reasons = zip(*judged, strict=True)
     return card.assign(verdict=verdicts, reason=reasons)
+
+
+def _judge_row(row: pd.Series) -> tuple[str, str]:
+    if pd.isna(row["own_low"]) or pd.isna(row["own_high"]):
+        return "not comparable", row["reason"]
+    if row["untested"]:
+        return "not tested", row["untested"]
+    margin = MARGINS.get(str(row["metric"]), SHARE)
+    least, most = row["value"] - margin, row["value"] + margin
+    if row["own_high"] < least or row["own_low"] > most:
+        return "not reproduced", f"{row['reason']}; more than {margin:g} away with the whole interval"
+    if row["own_low"] < least or row["own_high"] > most:
+        return "compatible", f"{row['reason']}; the interval reaches beyond {margin:g}"
+    if not row["skilled"]:
+        return "compatible", f"{row['reason']}; no better than a caller that sees no image"
+    return "reproduced", row["reason"]
 
 
 def directions(card: pd.DataFrame, differences: Mapping[str, Estimate]) -> pd.DataFrame:
@@ -55,17 +65,42 @@ def directions(card: pd.DataFrame, differences: Mapping[str, Estimate]) -> pd.Da
     Returns
     -------
     DataFrame
-        ``statement, paper, value, low, high, reproduced``: differences first minus second, this run's on the same
-        resampled patients; ``yes`` or ``no`` where the whole interval is on one side of zero, ``not told apart``
-        where it holds zero, ``not measured``.
+        ``statement, paper, value, low, high, p_holm, reproduced``: differences first minus second, this run's on the
+        same resampled patients; ``yes`` or ``no`` where the p-value, adjusted for all tested statements, is below
+        ``ALPHA``; ``not told apart``; ``not tested``; ``not measured``.
     """
     rows = []
-    for direction, a, b, verdict in _compared(card, differences):
+    for direction in DIRECTIONS:
+        a, b = _find(card, direction.first), _find(card, direction.second)
         own = differences.get(direction.statement)
-        paper = _number(card, a, "value") - _number(card, b, "value")
-        numbers = (np.nan,) * 3 if own is None else (own.value, own.low, own.high)
-        rows.append((direction.statement, paper, *numbers, verdict))
-    return pd.DataFrame(rows, columns=["statement", "paper", "value", "low", "high", "reproduced"])
+        values = (np.nan,) * 4 if own is None else (own.value, own.low, own.high, own.p_value)
+        untested = bool(a["untested"] or b["untested"])
+        paper = float(a["value"]) - float(b["value"])
+        rows.append((direction.statement, paper, *values, direction.higher_is_better, untested))
+    names = ["statement", "paper", "value", "low", "high", "p_value", "higher", "untested"]
+    table = pd.DataFrame(rows, columns=names)
+    table["p_holm"] = holm(table["p_value"].where(~table["untested"]).to_numpy(float))
+    table["reproduced"] = [_way(row) for _, row in table.iterrows()]
+    return table.drop(columns=["p_value", "higher", "untested"])
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Holm's adjusted p-values of the tests that were made; NaN where there was none."""
+    adjusted, made = np.full(len(p_values), np.nan), np.flatnonzero(np.isfinite(p_values))
+    order = made[np.argsort(p_values[made], kind="stable")]
+    steps = p_values[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
+def _way(row: pd.Series) -> str:
+    if pd.isna(row["low"]):
+        return NONE
+    if row["untested"]:
+        return UNTESTED
+    if not row["p_holm"] < ALPHA:
+        return UNCLEAR
+    return SAME if (row["value"] > 0) == row["higher"] else OTHER
 
 
 def summary(card: pd.DataFrame) -> pd.DataFrame:
@@ -77,52 +112,7 @@ def summary(card: pd.DataFrame) -> pd.DataFrame:
     return counts.rename_axis(None, axis="columns").rename_axis("source").reset_index()
 
 
-def _compared(card: pd.DataFrame, differences: Mapping[str, Estimate]) -> Iterator[tuple[Direction, int, int, str]]:
-    """Each statement with its two rows, and whether this run's difference has the paper's direction."""
-    for direction in DIRECTIONS:
-        a, b = _find(card, direction.first), _find(card, direction.second)
-        yield direction, a, b, _way(differences.get(direction.statement), direction.higher_is_better)
-
-
-def _way(own: Estimate | None, higher_is_better: bool) -> str:
-    if own is None or np.isnan(own.low):
-        return NONE
-    if own.low <= 0 <= own.high:
-        return UNCLEAR
-    return SAME if (own.value > 0) == higher_is_better else OTHER
-
-
-def _ways(card: pd.DataFrame, differences: Mapping[str, Estimate]) -> dict[int, list[str]]:
-    """Of each row, how the comparisons it takes part in came out."""
-    found: dict[int, list[str]] = {}
-    for _, a, b, way in _compared(card, differences):
-        for row in (a, b):
-            found.setdefault(row, []).append(way)
-    return found
-
-
-def _judge_row(row: pd.Series, ways: list[str]) -> tuple[str, str]:
-    if pd.isna(row["own_low"]) or pd.isna(row["own_high"]):
-        return "not comparable", row["reason"]
-    if row["own_low"] <= row["value"] <= row["own_high"]:
-        wide = row["own_high"] - row["own_low"] > WIDE and row["value"] <= 1
-        return "in size", f"{row['reason']}; the interval is wide and says little" if wide else row["reason"]
-    if ways:
-        same = all(way == SAME for way in ways)
-        other = "a comparison with it goes another way" if OTHER in ways else "a comparison with it is not told apart"
-        told = "the paper's comparisons with it go the same way" if same else other
-        return "in direction" if same else "not reproduced", f"{row['reason']}; {told}"
-    none = NO_SKILL.get(str(row["metric"]))
-    if none is not None and (row["value"] > none) == (row["own_low"] > none):
-        return "in direction", f"{row['reason']}; both better than no skill"
-    return "not reproduced", row["reason"]
-
-
-def _number(card: pd.DataFrame, place: int, column: str) -> float:
-    return float(card[column].to_numpy()[place])
-
-
-def _find(card: pd.DataFrame, conditions: Mapping[str, str]) -> int:
-    """Place of the one row that meets the conditions."""
+def _find(card: pd.DataFrame, conditions: Claim) -> pd.Series:
+    """The one row that meets the conditions."""
     meets = np.logical_and.reduce([card[column].eq(value).to_numpy() for column, value in conditions.items()])
-    return int(np.flatnonzero(meets)[0])
+    return card.iloc[int(np.flatnonzero(meets)[0])]
