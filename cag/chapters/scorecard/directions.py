@@ -43,8 +43,8 @@ def _border(metric: str) -> Claim:
     return {"source": "Results: frame selection", "metric": metric}
 
 
-#: What redundancy training raises in the paper's own Table 3: measure, its name, categories, artery. The text says
-#: accuracy, F1 and kappa without exception; for three categories, and the accuracy of the RCA, the table says otherwise.
+#: What redundancy training raises in the paper's own Table 3: measure, its name, categories, artery. The others fall
+#: there (kappa and accuracy of three categories, accuracy of the RCA), so that they are no statement of the paper.
 _RAISED = (
     *(("auc", "AUC", k, artery) for artery in ("LCA", "RCA") for k in ("2-CAT", "3-CAT")),
     *(("f1_weighted", "weighted F1", "2-CAT", artery) for artery in ("LCA", "RCA")),
