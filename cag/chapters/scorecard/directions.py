@@ -44,10 +44,11 @@ def _border(metric: str) -> Claim:
 
 
 #: What redundancy training raises in the paper's own Table 3: measure, its name, categories, artery. The others fall
-#: there (kappa and accuracy of three categories, accuracy of the RCA), so that they are no statement of the paper.
+#: there, so that they are no statement of the paper.
 _RAISED = (
     *(("auc", "AUC", k, artery) for artery in ("LCA", "RCA") for k in ("2-CAT", "3-CAT")),
     *(("f1_weighted", "weighted F1", "2-CAT", artery) for artery in ("LCA", "RCA")),
+    ("f1_weighted", "weighted F1", "3-CAT", "LCA"),
     *(("kappa", "kappa", "2-CAT", artery) for artery in ("LCA", "RCA")),
     ("accuracy", "accuracy", "2-CAT", "LCA"),
 )
