@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +61,6 @@ class Store:
     root: Path
     device: str = "auto"
     scheduler: str = ""
-    _used: list[str] = field(default_factory=list, compare=False, repr=False)
-
-    @property
-    def used(self) -> tuple[str, ...]:
-        """Names of the published tables written or read so far, each once, in order."""
-        return tuple(name for name in dict.fromkeys(self._used) if (self.root / f"{name}.parquet").exists())
 
     @property
     def working(self) -> Path:
@@ -75,7 +69,6 @@ class Store:
 
     def table(self, name: str) -> Path:
         """Path of a published table, ``<root>/<name>.parquet``."""
-        self._used.append(name)
         return self.root / f"{name}.parquet"
 
     def publish(self, name: str, table: pd.DataFrame) -> pd.DataFrame:

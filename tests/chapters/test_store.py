@@ -189,12 +189,6 @@ def test_code_that_a_task_reaches_counts_and_figures_and_pages_do_not(monkeypatc
     assert len({digests[""], digests["cag.networks.classifier"], digests["cag.data.splits"]}) == 3
 
 
-def test_tables_that_were_asked_for_and_are_not_there_are_not_used(store: Store):
-    store.table("missing")
-    store.publish("there", pd.DataFrame({"x": [1]}))
-    assert store.used == ("there",)
-
-
 def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path: Path):
     path = tmp_path / "table.csv"
     write_atomically(path, lambda p: p.write_text("whole"))
