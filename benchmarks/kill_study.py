@@ -69,12 +69,8 @@ def start(results: Path, manifest: Path) -> subprocess.Popen[bytes]:
 
 
 def finished(results: Path) -> dict[Path, int]:
-    """Files of the tasks' complete folders with the time they were written.
-
-    ``models`` holds copies of some tasks' networks, which every run puts there again: no work of its own.
-    """
-    markers = results.glob("*/*/complete.json")
-    folders = [marker.parent for marker in markers if not {".working", "models"} & set(marker.parts)]
+    """Files of the tasks' complete folders with the time they were written."""
+    folders = [marker.parent for marker in results.glob("[!.]*/*/complete.json")]
     return {path: path.stat().st_mtime_ns for folder in folders for path in folder.iterdir()}
 
 

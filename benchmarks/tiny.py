@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from cag.chapters.classification.levels import reference_standard
+from cag.chapters.classification.operating import export_classifiers
 from cag.chapters.classification.training import ClassificationSettings, run_grid
 from cag.chapters.frames.selection import run_frame_selection
 from cag.chapters.frames.settings import FrameSelectionSettings
@@ -34,7 +36,8 @@ def run_tiny_study(results: Path, manifest: Path) -> None:
     """Frame selection, classification and localization, each from the store where it is there."""
     cohort, store = open_cohort(manifest), Store(results)
     run_frame_selection(cohort, frame_selection(), store)
-    run_grid(cohort, classification(), store)
+    predictions = run_grid(cohort, classification(), store)
+    export_classifiers(cohort, classification(), store, predictions, reference_standard(cohort, classification()))
     localize(cohort, localization(), store)
 
 

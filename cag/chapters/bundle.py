@@ -9,6 +9,9 @@ the settings name it (``weights``, ``seed``, ``backbone``). Facts of each part:
 * ``localization``: ``cells``, weights file -> settings of the clean arm's detector of a fold; ``thresholds``, the same
   files -> score from which its boxes count.
 * ``triage``: none. Weights ``triage``.
+
+Table ``runs`` of each part names the runs of its cohort, by which a patient is recognized: ``run_id, patient_id,
+source, sha256``.
 """
 
 from __future__ import annotations
@@ -20,13 +23,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from torch import Tensor
 
-from cag.chapters.store import RunFolder, Store
+from cag.chapters.store import RunFolder, Store, move_into_place, trunk_digest
 from cag.data.cohort import Cohort
-from cag.networks.weights import OWN_WEIGHTS, weights_digest
-from cag.settings import InputError, Settings, writing
+from cag.settings import InputError, Settings
 
 #: Part -> what it holds, and the notebook that exports it.
 PARTS = {
@@ -56,11 +57,6 @@ class Part:
     version: str
     trunk: str
 
-    @property
-    def trained_runs(self) -> pd.DataFrame:
-        """Runs of its cohort, by which a patient is recognized: ``run_id, patient_id, source, sha256``."""
-        return self.folder.load_table("runs")
-
 
 def export_part(
     store: Store,
@@ -70,24 +66,29 @@ def export_part(
     cohort: Cohort,
     weights: Mapping[str, Mapping[str, Tensor]],
     facts: Mapping[str, Any],
-    tables: Mapping[str, pd.DataFrame] | None = None,
 ) -> Path:
-    """Write a part of the profile's bundle, in place of an earlier one; ``weights`` and ``tables`` by file name."""
+    """Write a part of the profile's bundle, in place of an earlier one; ``weights`` by file name."""
     draft, place = RunFolder(store.working / f"bundle-{name}", store), store.root / "bundle" / name
     shutil.rmtree(draft.path, ignore_errors=True)
     for file, state in weights.items():
         draft.save_weights(file, state)
     runs = cohort.manifest.reindex(columns=["run_id", "patient_id", "source", "sha256"])
-    for file, table in {**(tables or {}), "runs": runs}.items():
-        draft.save_table(file, table)
+    draft.save_table("runs", runs)
     values = settings.model_dump(mode="json")
-    record: dict[str, Any] = {"settings": values, "facts": dict(facts), "cohort": cohort.simulated_or_real}
-    record |= {"cohort_digest": cohort.digest(), "patients": int(runs.patient_id.nunique()), "runs": len(runs)}
-    draft.save_json("part", record | {"profile": store.root.name, "version": version("cag"), "trunk": _trunk(values)})
-    with writing(name):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(place, ignore_errors=True)
-        return draft.path.replace(place)
+    record = {
+        "settings": values,
+        "facts": dict(facts),
+        "cohort": cohort.simulated_or_real,
+        "cohort_digest": cohort.digest(),
+        "patients": runs["patient_id"].nunique(),
+        "runs": len(runs),
+        "profile": store.root.name,
+        "version": version("cag"),
+        "trunk": _frozen_trunk(values),
+    }
+    draft.save_json("part", record)
+    move_into_place(draft, place)
+    return place
 
 
 def load_part(folder: Path, name: str) -> Part:
@@ -98,24 +99,18 @@ def load_part(folder: Path, name: str) -> Part:
     InputError
         If it is not there, with the notebook that exports it, or the frozen trunk is not that of the project now.
     """
-    if not folder.is_dir():
-        remedy = "Run `make study`, or name the results folder of a study that was run"
-        raise InputError("is not a results folder", file=folder.name, remedy=remedy)
-    root, (what, notebook) = folder / "bundle" if (folder / "bundle").is_dir() else folder, PARTS[name]
+    what, notebook = PARTS[name]
+    root = folder / "bundle" if (folder / "bundle").is_dir() else folder
     own = RunFolder(root / name, Store(root))
     if not (own.path / "part.json").is_file():
         remedy = f"Execute notebook {notebook} with this profile first, or name another results folder"
         raise InputError(f"holds no trained {what}", file=folder.name, remedy=remedy)
     part = Part(own, **own.load_json("part"))
-    if part.trunk != _trunk(part.settings):
-        remedy = f"Execute notebook {notebook} with this profile again"
-        raise InputError(
-            f"was trained on other {part.settings['weights']} weights", file=folder.name, field=what, remedy=remedy
-        )
+    if part.trunk != _frozen_trunk(part.settings):
+        problem, remedy = "was trained on other weights", f"Execute notebook {notebook} with this profile again"
+        raise InputError(f"{problem} ({part.settings['weights']})", file=folder.name, field=what, remedy=remedy)
     return part
 
 
-def _trunk(settings: Mapping[str, Any]) -> str:
-    """Digest of the study's own weights, as they are now, where a frozen trunk starts from them; else empty."""
-    frozen = settings.get("trainable") == "head" and settings["weights"] in OWN_WEIGHTS
-    return weights_digest(settings["weights"], settings["backbone"]) if frozen else ""
+def _frozen_trunk(settings: Mapping[str, Any]) -> str:
+    return trunk_digest(settings) if settings.get("trainable") == "head" else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from copy import copy
 from typing import Any
 
 import torch
@@ -44,12 +45,11 @@ def map_tasks(
     InputError
         If no scheduler answers, its workers died again and again, or a task refuses its input.
     """
-    remedy = "Start it again, or choose another with --scheduler, and run the same command: finished work is kept"
     try:
         with Client(scheduler, timeout=PATIENCE, set_as_default=False) as client:
             workers = client.scheduler_info(n_workers=-1)["workers"].values()
             resources = {"GPU": 1} if any("GPU" in worker.get("resources", {}) for worker in workers) else None
-            held = client.submit(_same, cohort, key=f"cohort-{cohort.digest()}")  # travels once, and again where lost
+            held = client.submit(copy, cohort, key=f"cohort-{cohort.digest()}")  # travels once, and again where lost
             futures = client.map(do, tasks, cohort=held, retries=RETRIES, resources=resources, pure=False)
             for _, refused in as_completed(futures, with_results=True, loop=client.loop):
                 if refused is not None:
@@ -58,15 +58,12 @@ def map_tasks(
     except KilledWorker:
         remedy = "Give each worker more memory, or start fewer on a machine, and run again"
         raise InputError("its workers died again and again", field=scheduler, remedy=remedy) from None
+    except InputError:
+        raise
     except (OSError, ValueError, CancelledError) as error:
-        if isinstance(error, InputError):
-            raise
+        remedy = "Start it again, or choose another with --scheduler, and run the same command: finished work is kept"
         problem = f"the Dask scheduler does not answer, or is gone ({type(error).__name__})"
         raise InputError(problem, field=scheduler, remedy=remedy) from None
-
-
-def _same(cohort: Cohort) -> Cohort:
-    return cohort
 
 
 @contextlib.contextmanager
@@ -90,9 +87,9 @@ def open_scheduler(where: str) -> Iterator[str]:
     elif kind == "local" and rest.isdigit() and int(rest) > 0:
         threads = str(max(1, cores() // int(rest)))
         environment = {name: threads for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-        options = {"env": environment, "resources": {"GPU": 1} if torch.cuda.is_available() else {}}
+        cards = {"GPU": 1} if torch.cuda.is_available() else {}
         shape = {"n_workers": int(rest), "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
-        with LocalCluster(**shape, **options, host="127.0.0.1", silence_logs=50) as cluster:
+        with LocalCluster(**shape, env=environment, resources=cards, host="127.0.0.1", silence_logs=50) as cluster:
             yield cluster.scheduler_address
     else:
         remedy = "Write tcp://HOST:PORT, or local:4 for four worker processes on this machine"

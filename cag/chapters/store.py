@@ -6,19 +6,18 @@ moved into place when it is whole, so a process killed at any moment leaves the 
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -40,7 +39,6 @@ COUNTED = (
 #: Of these, what only keeps and sends work.
 NOT_COUNTED = ("cag.chapters.store", "cag.chapters.mapped", "cag.chapters.bundle")
 
-_MARKER = "complete.json"
 #: Seconds between looks at the work that another process is doing.
 PAUSE = 0.5
 
@@ -64,7 +62,7 @@ class Store:
 
     @property
     def working(self) -> Path:
-        """Where unfinished work lies, out of sight of those who look for results."""
+        """Where unfinished work and locks lie, out of sight of those who look for results."""
         return self.root / ".working"
 
     def table(self, name: str) -> Path:
@@ -73,7 +71,7 @@ class Store:
 
     def publish(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
         """Store a table at the top of the profile, where figures, pages and readers find it."""
-        write_atomically(self.table(name), lambda p: table.to_parquet(p, index=False))
+        RunFolder(self.root, self).save_table(name, table)
         return table
 
 
@@ -87,12 +85,7 @@ class RunFolder:
     @property
     def complete(self) -> bool:
         """Whether the work was finished and everything it stores is there."""
-        return (self.path / _MARKER).exists()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds that the work took."""
-        return float(self.load_json("complete")["seconds"])
+        return (self.path / "complete.json").exists()
 
     def save_table(self, name: str, table: pd.DataFrame) -> None:
         """Store a table as Parquet."""
@@ -129,9 +122,7 @@ class RunFolder:
             raise InputError(problem, file=f"{self.path.name}/{name}", remedy=remedy) from error
 
 
-def run_tasks(
-    kind: str, work: Work, settings: Sequence[Settings], cohort: Cohort, store: Store, *, progress: bool = True
-) -> list[RunFolder]:
+def run_tasks(kind: str, work: Work, settings: Sequence[Settings], cohort: Cohort, store: Store) -> list[RunFolder]:
     """Do what is not stored yet, in order, and return the folder of each task.
 
     Several processes may work at one store: each takes what the others have not taken.
@@ -152,24 +143,23 @@ def run_tasks(
         If a task refuses its input, the results cannot be written, or the cluster is gone.
     """
     folders = [task_folder(kind, work, own, cohort, store) for own in settings]
-    waiting = [number for number, folder in enumerate(folders) if not folder.complete]
-    with tqdm(total=len(waiting), desc=kind, unit="task", disable=not progress or not waiting) as bar:
+    waiting = [(work, own, folder) for own, folder in zip(settings, folders, strict=True) if not folder.complete]
+    with tqdm(total=len(waiting), desc=kind, unit="task", disable=len(waiting) < 2) as bar:
         if store.scheduler and waiting:
             from cag.chapters.mapped import map_tasks  # a study of one process needs no cluster
 
-            tasks = [(work, settings[n], folders[n]) for n in waiting]
-            map_tasks(_fill_there, tasks, cohort, store.scheduler, bar.update)
+            map_tasks(_fill_there, waiting, cohort, store.scheduler, bar.update)
             if not all(folder.complete for folder in folders):
                 remedy = "Put the project's folder on a disk that all machines see at the same place"
                 raise InputError("a worker does not see the results folder", file=store.root.name, remedy=remedy)
             return folders
         while waiting:
             taken = []
-            for number in waiting:
-                if fill(work, cohort, settings[number], folders[number]):
+            for task in waiting:
+                if fill(cohort, *task):
                     bar.update()
                 else:
-                    taken.append(number)
+                    taken.append(task)
             if len(taken) == len(waiting):
                 bar.set_postfix_str("another process is at the rest")
                 time.sleep(PAUSE)
@@ -179,90 +169,72 @@ def run_tasks(
 
 def run_task(kind: str, work: Work, settings: Settings, cohort: Cohort, store: Store) -> RunFolder:
     """One task, done in this process where it is not stored yet: for work that other tasks build on."""
-    here = Store(store.root, store.device)
-    return run_tasks(kind, work, [settings], cohort, here, progress=False)[0]
+    return run_tasks(kind, work, [settings], cohort, replace(store, scheduler=""))[0]
 
 
-def task_folder(kind: str, work: Work, settings: Settings, cohort: Cohort | str, store: Store) -> RunFolder:
-    """The folder of a task by its cohort or the cohort's digest, ``<root>/<kind>/<key>``, done or not."""
-    digest = cohort if isinstance(cohort, str) else cohort.digest()
+def task_folder(kind: str, work: Work, settings: Settings, cohort: Cohort, store: Store) -> RunFolder:
+    """The folder of a task, ``<root>/<kind>/<key>``, done or not."""
     code = code_digest(work.__module__, COUNTED, NOT_COUNTED)
-    parts = (settings.digest(), digest, trunk_digest(settings), code)
+    parts = (settings.digest(), cohort.digest(), trunk_digest(settings.model_dump(mode="json")), code)
     key = hashlib.sha256(":".join(parts).encode()).hexdigest()[:16]
     return RunFolder(store.root / kind / key, store)
 
 
-def fill(work: Work, cohort: Cohort, settings: Settings, folder: RunFolder) -> bool:
+def fill(cohort: Cohort, work: Work, settings: Settings, folder: RunFolder) -> bool:
     """Do a task in a folder of its own and move it into place; False while another process is at it.
+
+    The lock goes with the process that holds it, however that ends.
 
     Raises
     ------
     InputError
         If the task refuses its input or the results folder cannot be written.
     """
-    name = f"{folder.path.parent.name}-{folder.path.name}"
-    draft = RunFolder(folder.store.working / name, folder.store)
-    with _lock(folder.store.working / f"{name}.lock") as mine:
-        if not mine:
-            return False
+    draft = RunFolder(folder.store.working / f"{folder.path.parent.name}-{folder.path.name}", folder.store)
+    with ExitStack() as held:
+        with writing(draft.path.name):
+            draft.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                held.enter_context(FileLock(f"{draft.path}.lock", blocking=False))
+            except Timeout:
+                return False
         if folder.complete:
             return True
         shutil.rmtree(draft.path, ignore_errors=True)  # what a killed process left
-        try:
-            start = time.monotonic()
-            work(cohort, settings, draft)
-            draft.save_json("settings", settings.model_dump(mode="json"))
-            draft.save_json("complete", {"seconds": round(time.monotonic() - start, 2)})
-            with writing(folder.path.name):
-                folder.path.parent.mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(folder.path, ignore_errors=True)
-                draft.path.replace(folder.path)
-        finally:
-            shutil.rmtree(draft.path, ignore_errors=True)
+        held.callback(shutil.rmtree, draft.path, ignore_errors=True)
+        start = time.monotonic()
+        work(cohort, settings, draft)
+        draft.save_json("settings", settings.model_dump(mode="json"))
+        draft.save_json("complete", {"seconds": round(time.monotonic() - start, 2)})
+        move_into_place(draft, folder.path)
     return True
+
+
+def move_into_place(draft: RunFolder, path: Path) -> None:
+    """Put a whole folder in the place of an earlier one."""
+    with writing(path.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
+        draft.path.replace(path)
 
 
 def _fill_there(task: tuple[Work, Settings, RunFolder], *, cohort: Cohort) -> InputError | None:
     """Do a task on a worker's machine; what it refuses is returned."""
-    work, settings, folder = task
     try:
-        while not fill(work, cohort, settings, folder):  # another worker, taken for dead, may still be at it
+        while not fill(cohort, *task):  # another worker, taken for dead, may still be at it
             time.sleep(PAUSE)
     except InputError as error:
         return error
     return None
 
 
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[bool]:
-    """Hold a lock that the system lets go when the process ends, however it ends; False if another holds it."""
-    with writing(path.name):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        # The holder before may have removed the file after it was opened here: then this lock guards nothing.
-        if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def trunk_digest(settings: Settings) -> str:
+def trunk_digest(settings: Mapping[str, Any]) -> str:
     """What identifies the study's own weights where settings, or settings within them, start from them; else empty."""
+    starts = set()
 
-    def starts(values: object) -> set[tuple[str, str]]:
-        inner = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
-        found = {start for value in inner for start in starts(value)}
-        if isinstance(values, dict) and values.get("weights") in OWN_WEIGHTS:
-            found.add((values["weights"], values.get("backbone", "inception_v3")))
-        return found
+    def note(values: dict[str, Any]) -> None:
+        if values.get("weights") in OWN_WEIGHTS:
+            starts.add((values["weights"], values.get("backbone", "inception_v3")))
 
-    return "".join(weights_digest(*start) for start in sorted(starts(settings.model_dump(mode="json"))))
+    json.loads(json.dumps(settings), object_hook=note)
+    return "".join(weights_digest(*start) for start in sorted(starts))

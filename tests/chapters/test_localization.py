@@ -227,7 +227,7 @@ def test_borrowed_classifiers_explain_a_cohort_without_views(store: Store) -> No
     heat = found.heat(found.frames.images.image_id.iloc[0])
     assert heat is not None and heat.shape == (64, 64)
     assert heat.min() >= 0 and heat.max() <= 1
-    with pytest.raises(InputError, match="nothing: is not a results folder"):
+    with pytest.raises(InputError, match="nothing: holds no trained classifiers"):
         localize(squares(views=False), SETTINGS.model_copy(update=changes | {"cam_profile": "nothing"}), own)
 
 

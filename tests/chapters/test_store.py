@@ -19,7 +19,7 @@ from cag.chapters.store import RunFolder, Store, fill, run_tasks, task_folder
 from cag.data import fingerprint
 from cag.data.cohort import Cohort
 from cag.data.fingerprint import code_digest
-from cag.settings import InputError, Settings, write_atomically
+from cag.settings import InputError, Settings
 
 
 class Example(Settings):
@@ -46,6 +46,10 @@ def fail(cohort: Cohort, settings: Example, folder: RunFolder) -> None:
     raise ZeroDivisionError
 
 
+def drafts(store: Store) -> list[Path]:
+    return [path for path in store.working.iterdir() if path.suffix != ".lock"]
+
+
 def test_tables_weights_and_json_come_back_as_stored(store: Store):
     folder, table = RunFolder(store.root / "run", store), pd.DataFrame({"run_id": ["a", "b"], "score": [0.25, 0.5]})
     folder.save_table("scores", table)
@@ -67,11 +71,12 @@ def test_finished_work_is_found_again_and_broken_work_is_done_again(store: Store
 
     settings = [Example(number=n) for n in (1, 2, 3)]
     with pytest.raises(RuntimeError, match="killed"):
-        run_tasks("square", work, settings, cohort, store, progress=False)
-    folders = run_tasks("square", work, settings, cohort, store, progress=False)
+        run_tasks("square", work, settings, cohort, store)
+    folders = run_tasks("square", work, settings, cohort, store)
     assert calls == [1, 2, 2, 3]
     assert [folder.load_table("result")["number"][0] for folder in folders] == [1, 2, 3]
-    assert folders[0].load_json("settings") == {"number": 1} and 0 <= folders[0].seconds < 5
+    assert folders[0].load_json("settings") == {"number": 1}
+    assert 0 <= folders[0].load_json("complete")["seconds"] < 5
     assert run_tasks("square", work, [], cohort, store) == []
 
 
@@ -79,11 +84,11 @@ def test_a_folder_appears_whole_and_replaces_a_broken_one(store: Store, cohort: 
     folder = task_folder("kind", keep, Example(), cohort, store)
     folder.save_json("old", {})
     with pytest.raises(ZeroDivisionError):
-        fill(fail, cohort, Example(), folder)
-    assert not folder.complete and not list(store.working.iterdir())
-    assert fill(keep, cohort, Example(), folder) and folder.complete
-    assert not (folder.path / "old.json").exists() and not list(store.working.iterdir())
-    assert fill(fail, cohort, Example(), folder), "it is there already"
+        fill(cohort, fail, Example(), folder)
+    assert not folder.complete and not drafts(store)
+    assert fill(cohort, keep, Example(), folder) and folder.complete
+    assert not (folder.path / "old.json").exists() and not drafts(store)
+    assert fill(cohort, fail, Example(), folder), "it is there already"
 
 
 HOLDER = """
@@ -96,7 +101,7 @@ def work(cohort, settings, draft):
     draft.save_json("half", {})
     print("begun", flush=True)
     sys.stdin.readline()
-fill(work, None, Settings(), RunFolder(Path(sys.argv[2]), store))
+fill(None, work, Settings(), RunFolder(Path(sys.argv[2]), store))
 """
 
 
@@ -107,7 +112,7 @@ def test_another_process_at_it_is_left_alone_and_one_killed_is_replaced(store: S
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdin is not None and other.stdout is not None
         assert other.stdout.readline() == "begun\n"
-        assert not fill(keep, cohort, Example(), folder)
+        assert not fill(cohort, keep, Example(), folder)
         if killed:
             os.kill(other.pid, signal.SIGKILL)
         else:
@@ -115,9 +120,9 @@ def test_another_process_at_it_is_left_alone_and_one_killed_is_replaced(store: S
             other.stdin.flush()
         other.wait(timeout=20)
     assert folder.complete != killed
-    assert fill(keep, cohort, Example(), folder)
+    assert fill(cohort, keep, Example(), folder)
     assert (folder.path / "result.parquet").exists() == killed
-    assert not list(store.working.iterdir())
+    assert not drafts(store)
 
 
 def test_settings_cohort_and_weights_decide_the_key(store: Store, cohort: Cohort, monkeypatch: pytest.MonkeyPatch):
@@ -189,19 +194,6 @@ def test_code_that_a_task_reaches_counts_and_figures_and_pages_do_not(monkeypatc
     assert len({digests[""], digests["cag.networks.classifier"], digests["cag.data.splits"]}) == 3
 
 
-def test_a_write_that_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path: Path):
-    path = tmp_path / "table.csv"
-    write_atomically(path, lambda p: p.write_text("whole"))
-
-    def breaks_off(temporary):
-        temporary.write_text("ha")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(path, breaks_off)
-    assert path.read_text() == "whole" and [p.name for p in tmp_path.iterdir()] == ["table.csv"]
-
-
 @pytest.mark.parametrize("load", ["load_table", "load_json", "load_weights"])
 def test_a_torn_file_is_refused_with_the_remedy(store: Store, load: str):
     folder = RunFolder(store.root, store)
@@ -236,11 +228,10 @@ def test_a_write_that_the_system_stops_half_way_is_a_sentence_and_leaves_the_old
     assert before == {path.name: path.read_bytes() for path in folder.path.iterdir()}
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT, errno.ENOSPC])
-def test_a_folder_that_may_not_be_written_is_a_sentence(store: Store, monkeypatch, number: int):
+def test_a_folder_that_may_not_be_written_is_a_sentence(store: Store, monkeypatch: pytest.MonkeyPatch):
     def refused(*_, **__):
-        raise OSError(number, os.strerror(number))
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(Path, "open", refused)
-    with pytest.raises(InputError, match=rf"notes.json: cannot be written \({os.strerror(number)}\)"):
+    with pytest.raises(InputError, match=r"notes.json: cannot be written \(Read-only file system\)"):
         RunFolder(store.root, store).save_json("notes", {})

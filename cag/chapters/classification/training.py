@@ -187,8 +187,8 @@ def new_classifier(cell: CellSettings, trunk: Trunk | None = None) -> StenosisCl
         return StenosisClassifier(trunk, outputs, head=cell.head, trainable=cell.trainable)
 
 
-def cell_folder(cell: CellSettings, cohort: Cohort | str, store: Store) -> RunFolder:
-    """The folder of a cell by its cohort or the cohort's digest, whether it was trained or not."""
+def cell_folder(cell: CellSettings, cohort: Cohort, store: Store) -> RunFolder:
+    """The folder of a cell, whether it was trained or not."""
     return task_folder(KIND, train_cell, cell, cohort, store)
 
 

@@ -82,7 +82,8 @@ class ReadingModels:
         Simulated patients are recognized by their names, which are no secret, others by the bytes of a file;
         ``run_id`` is the pseudonym of the run by ``key``.
         """
-        runs, facts = self.parts["classification"].trained_runs, self.parts["classification"].facts
+        part = self.parts["classification"]
+        runs, facts = part.folder.load_table("runs"), part.facts
         simulated = runs[runs.source == "simulated"]
         pairs = zip(simulated.patient_id, simulated.run_id, strict=True)
         named = [pseudonym(str(derived_uid("run", own, own, run)), "run", key) == run_id for own, run in pairs]
