@@ -36,9 +36,13 @@ def aggregate(
     Raises
     ------
     InputError
-        A missing column or value, or a score outside 0 to 1.
+        A score that is missing or outside 0 to 1.
     """
-    _check(images, how)
+    wrong = ~images["score"].between(0, 1)
+    if wrong.any():
+        raise InputError(
+            f"{wrong.sum()} scores lie outside 0 to 1, first {images['score'][wrong].iloc[0]}", field="score"
+        )
     parts = images[["patient_id", "artery", "score", "target"]].assign(n_images=1)
     arteries = _combine(parts, ["patient_id", "artery"], how)
     return arteries if level == "artery" else _combine(arteries, ["patient_id"], how)
@@ -49,16 +53,3 @@ def _combine(parts: pd.DataFrame, keys: list[str], how: How) -> pd.DataFrame:
     score = 1 - groups["healthy"].prod() if how == "noisy_or" else groups["score"].agg(how)
     whole = {"score": score, "target": groups["target"].max(), "n_images": groups["n_images"].sum()}
     return pd.DataFrame(whole).reset_index()
-
-
-def _check(images: pd.DataFrame, how: str) -> None:
-    if how not in HOWS:
-        raise InputError(f"{how!r} is no way to combine scores", field="how", remedy=f"Use one of {', '.join(HOWS)}")
-    for column in ("patient_id", "artery", "score", "target"):
-        if column not in images:
-            raise InputError("the table of images lacks this column", field=column)
-        if images[column].isna().any():
-            raise InputError(f"{int(images[column].isna().sum())} images have no value", field=column)
-    outside = images["score"][(images["score"] < 0) | (images["score"] > 1)]
-    if len(outside):
-        raise InputError(f"{len(outside)} scores lie outside 0 to 1, first {outside.iloc[0]}", field="score")

@@ -44,7 +44,7 @@ def enlarge(boxes: Float[np.ndarray, "n 4"], minimum: float, rule: Rule = "clean
 
 
 def check_boxes(images: pd.DataFrame, detections: pd.DataFrame, truth: pd.DataFrame) -> None:
-    """Refuse what no metric can use, naming the first offender and how many there are.
+    """Refuse what no metric can use, naming the first image concerned and how many boxes there are.
 
     A detection without area is a false positive, not an error: networks produce them.
 
@@ -54,17 +54,15 @@ def check_boxes(images: pd.DataFrame, detections: pd.DataFrame, truth: pd.DataFr
         Repeated images; a box of an image that is not listed; a missing coordinate or score;
         corners in the wrong order; a true box without area.
     """
-    _refuse(images["image_id"].duplicated(), images, "images are listed more than once")
+    _refuse(images, images["image_id"].duplicated(), "images are listed more than once")
+    _refuse(detections, detections["score"].isna(), "detections have no score")
+    _refuse(truth, truth["x2"].eq(truth["x1"]) | truth["y2"].eq(truth["y1"]), "true boxes have no area")
     for name, table in (("detections", detections), ("truth", truth)):
-        _refuse(~table["image_id"].isin(images["image_id"]), table, f"boxes of {name} belong to no listed image")
-        _refuse(table[CORNERS].isna().any(axis=1), table, f"boxes of {name} lack a coordinate")
-        inverted = (table["x2"] < table["x1"]) | (table["y2"] < table["y1"])
-        _refuse(inverted, table, f"boxes of {name} have their corners in the wrong order")
-    _refuse(detections["score"].isna(), detections, "detections have no score")
-    _refuse((truth["x2"] == truth["x1"]) | (truth["y2"] == truth["y1"]), truth, "true boxes have no area")
+        _refuse(table, ~table["image_id"].isin(images["image_id"]), f"boxes of {name} belong to no listed image")
+        ordered = (table["x1"] <= table["x2"]) & (table["y1"] <= table["y2"])
+        _refuse(table, ~ordered, f"boxes of {name} lack a coordinate, or have their corners in the wrong order")
 
 
-def _refuse(wrong: pd.Series, table: pd.DataFrame, problem: str) -> None:
+def _refuse(table: pd.DataFrame, wrong: pd.Series, problem: str) -> None:
     if wrong.any():
-        first = table.loc[wrong.to_numpy(), "image_id"].iloc[0]
-        raise InputError(f"{int(wrong.sum())} {problem}, first in image {first!r}", field="boxes")
+        raise InputError(f"{wrong.sum()} {problem}, first in image {table['image_id'][wrong].iloc[0]!r}", field="boxes")

@@ -50,13 +50,12 @@ def calibration(
     x = logit(np.clip(score, CLIP, 1 - CLIP))
     both = ((weights @ positive) > 0) & ((weights @ ~positive) > 0)
     overlap = _overlapping(positive, x, weights)
-    ones = np.ones_like(x)
-    slope = _logistic(np.column_stack([ones, x]), np.zeros_like(x), positive, weights, overlap)
-    intercept = _logistic(ones[:, None], x, positive, weights, both)
+    line = np.column_stack([np.ones_like(x), x])
+    excess = weights @ (np.eye(BINS)[_bin(score)] * (positive - score)[:, None])
     return {
-        "calibration_slope": slope[:, 1],
-        "calibration_intercept": intercept[:, 0],
-        "ece": _expected_calibration_error(positive, score, weights),
+        "calibration_slope": _logistic(line, np.zeros_like(x), positive, weights, overlap)[:, 1],
+        "calibration_intercept": _logistic(line[:, :1], x, positive, weights, both)[:, 0],
+        "ece": ratio(np.abs(excess).sum(1), weights.sum(1)),
     }
 
 
@@ -67,7 +66,6 @@ def reliability_table(
     *,
     n: int,
     rng: np.random.Generator,
-    bins: int = BINS,
 ) -> pd.DataFrame:
     """Observed against predicted in bins of equal width, with intervals from resampling groups (patients).
 
@@ -76,17 +74,16 @@ def reliability_table(
     DataFrame
         ``bin_low, bin_high, n, mean_score, observed, low, high``, one row a bin that is not empty.
     """
-    place = _bin(score, bins)
+    place = _bin(score)
+    inside = {str(number): place == number for number in np.unique(place)}
 
     def observed(weights: Float[np.ndarray, "b n"]) -> dict[str, Float[np.ndarray, " b"]]:
-        inside = {index: weights[:, place == index] for index in np.unique(place)}
-        return {str(index): ratio(own @ positive[place == index], own.sum(1)) for index, own in inside.items()}
+        return {name: ratio(weights[:, own] @ positive[own], weights[:, own].sum(1)) for name, own in inside.items()}
 
     rows = []
     for name, share in bootstrap_many(observed, groups, n=n, rng=rng).items():
-        inside = place == int(name)
-        low, high = int(name) / bins, (int(name) + 1) / bins
-        rows.append((low, high, inside.sum(), score[inside].mean(), share.value, share.low, share.high))
+        low, own = int(name) / BINS, inside[name]
+        rows.append((low, (int(name) + 1) / BINS, own.sum(), score[own].mean(), share.value, share.low, share.high))
     return pd.DataFrame(rows, columns=["bin_low", "bin_high", "n", "mean_score", "observed", "low", "high"])
 
 
@@ -124,16 +121,8 @@ def _logits(probabilities: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]
     return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
 
 
-def _bin(score: Float[np.ndarray, " n"], bins: int) -> Int[np.ndarray, " n"]:
-    return np.minimum((score * bins).astype(int), bins - 1)
-
-
-def _expected_calibration_error(
-    positive: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b n"]
-) -> Float[np.ndarray, " b"]:
-    inside = np.eye(BINS)[_bin(score, BINS)]
-    excess = weights @ (inside * (positive - score)[:, None])
-    return ratio(np.abs(excess).sum(1), weights.sum(1))
+def _bin(score: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    return np.minimum((score * BINS).astype(int), BINS - 1)
 
 
 def _overlapping(
@@ -141,10 +130,10 @@ def _overlapping(
 ) -> Bool[np.ndarray, " b"]:
     """Whether some negative scores above some positive and the reverse, among rows that carry weight."""
 
-    def extreme(rows: Bool[np.ndarray, " n"], sign: int) -> Float[np.ndarray, " b"]:
-        return np.where((weights > 0) & rows, sign * x, -np.inf).max(1, initial=-np.inf)
+    def highest(rows: Bool[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " b"]:
+        return np.where((weights > 0) & rows, values, -np.inf).max(1, initial=-np.inf)
 
-    return (extreme(~positive, 1) > -extreme(positive, -1)) & (extreme(positive, 1) > -extreme(~positive, -1))
+    return (highest(~positive, x) > -highest(positive, -x)) & (highest(positive, x) > -highest(~positive, -x))
 
 
 def _logistic(
@@ -157,12 +146,10 @@ def _logistic(
     """Maximum-likelihood logistic regression for each weighting; NaN where there is no finite one."""
     m = design.shape[1]
     result = np.full((len(weights), m), np.nan)
-    if not solvable.any():
-        return result
-    weights = weights[solvable]
-    beta = _newton(design, offset, positive, weights.mean(0, keepdims=True), np.zeros((1, m)), 60)
-    start = np.repeat(beta if np.isfinite(beta).all() else np.zeros((1, m)), len(weights), axis=0)
-    result[solvable] = _newton(design, offset, positive, weights, start, 60)
+    if solvable.any():
+        own = weights[solvable]
+        start = _newton(design, offset, positive, own.mean(0, keepdims=True), np.zeros((1, m)))
+        result[solvable] = _newton(design, offset, positive, own, np.repeat(np.nan_to_num(start), len(own), axis=0))
     return result
 
 
@@ -172,17 +159,15 @@ def _newton(
     positive: Bool[np.ndarray, " n"],
     weights: Float[np.ndarray, "b n"],
     beta: Float[np.ndarray, "b m"],
-    steps: int,
 ) -> Float[np.ndarray, "b m"]:
-    """Newton steps, at most 4 long; NaN where they have not settled."""
-    n, m = design.shape
-    products = (design[:, :, None] * design[:, None, :]).reshape(n, m * m)
+    """At most 60 Newton steps, each at most 4 long; NaN where they have not settled."""
+    products = np.einsum("ni,nj->nij", design, design).reshape(len(design), -1)
     step = np.full_like(beta, np.inf)
-    for _ in range(steps):
+    for _ in range(60):
         chance = expit(beta @ design.T + offset)
         gradient = (weights * (positive - chance)) @ design
-        curvature = ((weights * chance * (1 - chance)) @ products).reshape(-1, m, m) + 1e-12 * np.eye(m)
-        step = np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
+        curvature = ((weights * chance * (1 - chance)) @ products).reshape(-1, *[design.shape[1]] * 2)
+        step = np.linalg.solve(curvature + 1e-12 * np.eye(design.shape[1]), gradient[:, :, None])[:, :, 0]
         step *= np.minimum(1, 4 / np.maximum(np.abs(step).max(1, keepdims=True), 1e-300))
         beta = beta + step
         if np.abs(step).max() < 1e-9:

@@ -59,10 +59,7 @@ def center_hits(
     heat : array [n, g, g], 0-1
         Cells that tile ``size`` x ``size`` pixels.
     boxes : array [n, k, 4]
-        ``x1, y1, x2, y2`` in pixels; rows of NaN stand for no box.
-    size : int
-    reach : float, px
-        How far outside its box a peak may lie.
+        ``x1, y1, x2, y2`` in pixels; rows of NaN stand for no box. A peak may lie ``reach`` px outside its box.
     """
     highest = ndimage.maximum_filter(heat, size=(1, NEIGHBORHOOD, NEIGHBORHOOD), mode="constant")
     image, row, column = np.nonzero((heat == highest) & (heat > LEAST_SCORE))

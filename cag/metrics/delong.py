@@ -13,19 +13,19 @@ from cag.settings import InputError
 def auc_covariance(
     positive: Bool[np.ndarray, " n"],
     scores: Float[np.ndarray, "m n"],
-    groups: Shaped[np.ndarray, " n"] | None = None,
+    groups: Shaped[np.ndarray, " n"],
 ) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "m m"]]:
     """ROC areas of several scores of the same samples, and their covariance.
 
-    Without ``groups`` the samples are independent (DeLong et al. 1988, Biometrics 44:837, by the
-    midranks of Sun and Xu 2014); with them, samples of a group are correlated (Obuchowski 1997,
-    Biometrics 53:567), as frames of a patient are.
+    Samples of a group are correlated (Obuchowski 1997, Biometrics 53:567), as frames of a patient are.
+    Groups of one sample are DeLong's independent ones (DeLong et al. 1988, Biometrics 44:837, by the
+    midranks of Sun and Xu 2014).
 
     Parameters
     ----------
     positive : array [n] of bool
     scores : array [m, n]
-    groups : array [n] of ids, optional
+    groups : array [n] of ids
 
     Returns
     -------
@@ -46,7 +46,7 @@ def auc_covariance(
     areas = higher.mean(1)
     excess = np.zeros_like(scores)
     excess[:, positive], excess[:, ~positive] = higher - areas[:, None], lower - areas[:, None]
-    codes = np.arange(len(positive)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    codes = np.unique(groups, return_inverse=True)[1]
     above, below = (np.stack([np.bincount(codes, row * part) for row in excess]) for part in (positive, ~positive))
     with_positive, with_negative = len(np.unique(codes[positive])), len(np.unique(codes[~positive]))
     if min(with_positive, with_negative) < 2:
@@ -62,10 +62,9 @@ def delong_test(
     positive: Bool[np.ndarray, " n"],
     first: Float[np.ndarray, " n"],
     second: Float[np.ndarray, " n"],
-    groups: Shaped[np.ndarray, " n"] | None = None,
-    level: float = 0.95,
+    groups: Shaped[np.ndarray, " n"],
 ) -> Estimate:
-    """First ROC area minus the second, with a normal interval and two-sided p-value.
+    """First ROC area minus the second, with a normal 95 % interval and two-sided p-value.
 
     The p-value is 1 for two scores that order the samples alike (no difference, no variance).
     """
@@ -73,12 +72,12 @@ def delong_test(
     difference = float(areas[0] - areas[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     error = np.sqrt(max(variance, 0.0)) if np.isfinite(variance) else float("nan")
-    half = norm.ppf((1 + level) / 2) * error
+    half = norm.ppf(0.975) * error
     if error < 1e-12:
         p_value = 1.0 if abs(difference) < 1e-12 else float("nan")
     else:
         p_value = float(2 * norm.sf(abs(difference) / error))
-    return Estimate(difference, difference - half, difference + half, _n_groups(positive, groups), p_value)
+    return Estimate(difference, difference - half, difference + half, len(np.unique(groups)), p_value)
 
 
 def _placements(
@@ -90,7 +89,3 @@ def _placements(
     higher = (ranks[:, positive] - rankdata(scores[:, positive], axis=1)) / n_negative
     lower = 1 - (ranks[:, ~positive] - rankdata(scores[:, ~positive], axis=1)) / n_positive
     return higher, lower
-
-
-def _n_groups(positive: Bool[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"] | None) -> int:
-    return len(positive) if groups is None else len(np.unique(groups))

@@ -13,17 +13,6 @@ from cag.settings import InputError
 ACCEPTED_FRAMES = 3
 ERROR_FRAMES = 10
 
-#: Why a metric is NaN, by the ending of its name.
-UNDEFINED: dict[str, str] = {
-    "abstention_sensitivity": "no run without contrast",
-    "begin_error_sd": "fewer than two runs with contrast",
-    "end_error_sd": "fewer than two uncensored runs with contrast",
-    "end_error": "no uncensored run with contrast",
-    "acceptance_rate_end": "no uncensored run with contrast",
-    "error_rate_end": "no uncensored run with contrast",
-}
-NO_CONTRAST = "no run with contrast"
-
 
 def run_errors(runs: pd.DataFrame) -> pd.DataFrame:
     """Errors of each run.
@@ -57,8 +46,7 @@ def run_errors(runs: pd.DataFrame) -> pd.DataFrame:
     found_begin, found_end = _interval(runs, "pred", n_frames)
     contrast, answered = np.isfinite(begin), np.isfinite(found_begin)
     missed = contrast & ~answered
-    begin_shift = found_begin - begin
-    end_shift = np.where(censored, np.nan, found_end - end)
+    begin_shift, end_shift = found_begin - begin, np.where(censored, np.nan, found_end - end)
     overlap = np.maximum(0, np.minimum(end, found_end) - np.maximum(begin, found_begin) + 1)
     union = (end - begin + 1) + (found_end - found_begin + 1) - overlap
     return runs.assign(
@@ -91,79 +79,39 @@ def metrics(
         NaN where there is no such run.
     """
     weights = np.ones((1, len(errors))) if weights is None else weights
+    missed, contrast, answered = (errors[name].to_numpy(dtype=bool) for name in ("missed", "contrast", "answered"))
+    sides = {side: _numbers(errors, f"{side}_error") for side in ("begin", "end")}
     result: dict[str, Float[np.ndarray, " b"]] = {}
-    for side in ("begin", "end"):
-        result[f"{side}_error"], result[f"{side}_error_sd"] = _mean_and_sd(_numbers(errors, f"{side}_error"), weights)
-    for name, verdict in (("acceptance_rate", accepted), ("error_rate", erroneous)):
-        counts = {side: _tally(verdict(errors, side), weights) for side in ("begin", "end")}
-        result[name] = ratio(counts["begin"][0] + counts["end"][0], counts["begin"][1] + counts["end"][1])
-        result |= {f"{name}_{side}": ratio(*count) for side, count in counts.items()}
+    for side, error in sides.items():
+        result[f"{side}_error"], result[f"{side}_error_sd"] = _mean_and_sd(error, weights)
+    known = {side: weights @ np.isfinite(error) for side, error in sides.items()}
+    verdicts = {
+        "acceptance_rate": lambda error: (error <= ACCEPTED_FRAMES) & ~missed,
+        "error_rate": lambda error: (error >= ERROR_FRAMES) | (missed & np.isfinite(error)),
+    }
+    for name, verdict in verdicts.items():
+        met = {side: weights @ verdict(error) for side, error in sides.items()}
+        result[name] = ratio(met["begin"] + met["end"], known["begin"] + known["end"])
+        result |= {f"{name}_{side}": ratio(met[side], known[side]) for side in sides}
     result["interval_iou"] = _mean_and_sd(_numbers(errors, "interval_iou"), weights)[0]
-    contrast, answered = errors["contrast"].to_numpy(), errors["answered"].to_numpy()
     result["abstention_sensitivity"] = ratio(weights @ (~contrast & ~answered), weights @ ~contrast)
     result["abstention_specificity"] = ratio(weights @ (contrast & answered), weights @ contrast)
     return result
 
 
-def counts(errors: pd.DataFrame) -> dict[str, int]:
-    """How many runs there are of each kind: what a table of errors must say beside its numbers."""
-    contrast = errors["contrast"]
-    return {
-        "n_runs": len(errors),
-        "n_contrast": int(contrast.sum()),
-        "n_missed": int(errors["missed"].sum()),
-        "n_end_censored": int((contrast & errors["end_censored"].fillna(False).astype(bool)).sum()),
-        "n_without_contrast": int((~contrast).sum()),
-        "n_false_intervals": int((~contrast & errors["answered"]).sum()),
-    }
-
-
-def acceptance_curve(errors: pd.DataFrame, tolerances: Shaped[np.ndarray, " t"]) -> pd.DataFrame:
-    """Share of errors within each tolerance; missed runs are within none.
-
-    Returns
-    -------
-    DataFrame
-        ``tolerance`` (frames), ``begin, end, pooled`` (shares, NaN without such runs).
-    """
-    one = np.ones((1, len(errors)))
-    rows = []
-    for tolerance in tolerances:
-        begin, end = (_tally(accepted(errors, side, float(tolerance)), one) for side in ("begin", "end"))
-        pooled = ratio(begin[0] + end[0], begin[1] + end[1])
-        rows.append((tolerance, ratio(*begin)[0], ratio(*end)[0], pooled[0]))
-    return pd.DataFrame(rows, columns=["tolerance", "begin", "end", "pooled"])
-
-
-def accepted(errors: pd.DataFrame, side: str, tolerance: float = ACCEPTED_FRAMES) -> Float[np.ndarray, " n"]:
-    """1 where the begin or end is found within the tolerance, 0 where not, NaN where there is none to find."""
-    error = _numbers(errors, f"{side}_error")
-    return np.where(np.isnan(error), np.nan, (error <= tolerance) & ~errors["missed"].to_numpy())
-
-
-def erroneous(errors: pd.DataFrame, side: str, limit: float = ERROR_FRAMES) -> Float[np.ndarray, " n"]:
-    """1 where the begin or end is off by the limit or more or missed, 0 where not, NaN where there is none to find."""
-    error = _numbers(errors, f"{side}_error")
-    return np.where(np.isnan(error), np.nan, (error >= limit) | errors["missed"].to_numpy())
-
-
-def why_undefined(metric: str) -> str:
-    """Why that metric is NaN."""
-    return UNDEFINED.get(metric, NO_CONTRAST)
-
-
-def _tally(
-    verdict: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b n"]
-) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
-    return weights @ np.nan_to_num(verdict), weights @ np.isfinite(verdict)
+def acceptance_curve(errors: pd.DataFrame, tolerances: Shaped[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
+    """Share of begin and end errors, taken together, within each tolerance in frames; missed runs are within none."""
+    error = errors[["begin_error", "end_error"]].to_numpy(dtype=float)
+    off = np.where(errors[["missed"]], np.inf, error)[np.isfinite(error)]
+    return ratio((off <= tolerances[:, None]).sum(axis=1), np.array(len(off)))
 
 
 def _mean_and_sd(
     values: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b n"]
 ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
-    known, total = np.nan_to_num(values), weights @ np.isfinite(values)
-    center = known[np.isfinite(values)].mean() if np.isfinite(values).any() else 0.0
-    off = np.where(np.isfinite(values), known - center, 0.0)
+    known = np.isfinite(values)
+    total, center = weights @ known, values[known].mean() if known.any() else 0.0
+    off = np.where(known, values - center, 0.0)
     mean_off = ratio(weights @ off, total)
     spread = weights @ off**2 - total * np.nan_to_num(mean_off) ** 2
     return center + mean_off, np.sqrt(np.maximum(ratio(spread, np.where(total > 1, total - 1, 0)), 0))

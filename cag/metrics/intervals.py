@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,7 @@ from scipy.stats import binomtest
 
 from cag.settings import InputError
 
-#: A metric as the bootstrap wants it: weights [b, n] of the rows -> one value a weighting [b].
-Metric = Callable[[Float[np.ndarray, "b n"]], Float[np.ndarray, " b"]]
-#: Several metrics of the same rows at once.
+#: Metrics as the bootstrap wants them: weights [b, n] of the rows -> {name: one value a weighting [b]}.
 Metrics = Callable[[Float[np.ndarray, "b n"]], Mapping[str, Float[np.ndarray, " b"]]]
 
 _CELLS_AT_ONCE = 2**22
@@ -60,29 +58,16 @@ def interval_text(estimate: Estimate, digits: int = 2) -> str:
     return f"{value} (no interval)" if math.isnan(estimate.low) else f"{value} ({low} to {high})"
 
 
-def resample_counts(n_groups: int, n: int, rng: np.random.Generator) -> Float[np.ndarray, "n g"]:
-    """How often each group is drawn in each of ``n`` resamples with replacement; rows sum to ``n_groups``."""
-    if n_groups == 0:
-        return np.zeros((n, 0))
-    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n).astype(float)
-
-
 def resample_weights(groups: Shaped[np.ndarray, " n"], n: int, rng: np.random.Generator) -> Float[np.ndarray, "r n"]:
     """Weights of the rows in ``n`` resamples of their groups: for bands around curves and for strata of rows."""
     names, codes = _codes(groups)
-    return resample_counts(len(names), n, rng)[:, codes]
+    return _counts(len(names), n, rng)[:, codes]
 
 
 def bootstrap_many(
-    metrics: Metrics,
-    groups: Shaped[np.ndarray, " n"],
-    *,
-    n: int,
-    rng: np.random.Generator,
-    level: float = 0.95,
-    values: Mapping[str, float] | None = None,
+    metrics: Metrics, groups: Shaped[np.ndarray, " n"], *, n: int, rng: np.random.Generator
 ) -> dict[str, Estimate]:
-    """Percentile bootstrap intervals of several metrics, resampling groups (patients) with replacement.
+    """95 % percentile bootstrap intervals of several metrics, resampling groups (patients) with replacement.
 
     Parameters
     ----------
@@ -92,38 +77,15 @@ def bootstrap_many(
         The patient of each row. The interval does not depend on the order of the rows.
     n : int
         Resamples, 2,000 or more for a published number.
-    rng : numpy Generator
-    level : float
-        Coverage, 0 to 1.
-    values : mapping of name to float, optional
-        The metrics on all rows where another implementation (scikit-learn) computes them.
 
     Raises
     ------
     InputError
-        A group id is missing, ``n`` is below 1 or ``level`` not between 0 and 1.
+        A group id is missing, or ``n`` is below 1.
     """
-    _check(n, level)
     names, codes = _codes(groups)
-    whole = {name: float(value[0]) for name, value in metrics(np.ones((1, len(codes)))).items()} | dict(values or {})
-    counts = resample_counts(len(names), n, rng)
-    parts = [metrics(weights) for weights in _weights(counts, codes)]
-    return {
-        name: _estimate(value, np.concatenate([part[name] for part in parts]), len(names), level)
-        for name, value in whole.items()
-    }
-
-
-def bootstrap(
-    metric: Metric,
-    groups: Shaped[np.ndarray, " n"],
-    *,
-    n: int,
-    rng: np.random.Generator,
-    level: float = 0.95,
-) -> Estimate:
-    """Percentile bootstrap interval of one metric; see ``bootstrap_many``."""
-    return bootstrap_many(lambda weights: {"": metric(weights)}, groups, n=n, rng=rng, level=level)[""]
+    drawn = _drawn(metrics, codes, _counts(len(names), n, rng))
+    return {name: _estimate(values, len(names)) for name, values in drawn.items()}
 
 
 def paired_difference(
@@ -134,7 +96,6 @@ def paired_difference(
     *,
     n: int,
     rng: np.random.Generator,
-    level: float = 0.95,
 ) -> dict[str, Estimate]:
     """First minus second, for every metric that both have, with both computed on the same resampled patients.
 
@@ -152,33 +113,18 @@ def paired_difference(
     InputError
         As ``bootstrap_many``.
     """
-    _check(n, level)
     names, codes = _codes(np.concatenate([np.asarray(first_groups, object), np.asarray(second_groups, object)]))
-    counts = resample_counts(len(names), n, rng)
-    sides = []
-    for metrics, own in ((first, codes[: len(first_groups)]), (second, codes[len(first_groups) :])):
-        parts = [metrics(np.ones((1, len(own)))), *(metrics(weights) for weights in _weights(counts, own))]
-        sides.append({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-    differences = {name: sides[0][name] - sides[1][name] for name in sides[0] if name in sides[1]}
-    return {
-        name: _estimate(float(values[0]), values[1:], len(names), level, difference=True)
-        for name, values in differences.items()
-    }
+    counts, size = _counts(len(names), n, rng), len(first_groups)
+    one, other = _drawn(first, codes[:size], counts), _drawn(second, codes[size:], counts)
+    return {name: _estimate(one[name] - other[name], len(names), difference=True) for name in one if name in other}
 
 
-def wilson(successes: int, trials: int, level: float = 0.95) -> Estimate:
-    """Wilson's score interval of a proportion of independent trials (scipy); NaN without trials."""
+def wilson(successes: int, trials: int) -> Estimate:
+    """Wilson's 95 % score interval of a proportion of independent trials (scipy); NaN without trials."""
     if trials == 0:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
-    interval = binomtest(successes, trials).proportion_ci(level, method="wilson")
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
     return Estimate(successes / trials, float(interval.low), float(interval.high), trials)
-
-
-def _check(n: int, level: float) -> None:
-    if n < 1:
-        raise InputError(f"{n} resamples cannot make an interval", field="n", remedy="Ask for 1 or more")
-    if not 0 < level < 1:
-        raise InputError(f"{level} is not a coverage between 0 and 1", field="level")
 
 
 def _codes(groups: Shaped[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
@@ -187,19 +133,32 @@ def _codes(groups: Shaped[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
     return np.unique(groups, return_inverse=True)
 
 
-def _weights(counts: Float[np.ndarray, "r g"], codes: Shaped[np.ndarray, " n"]) -> Iterator[Float[np.ndarray, "b n"]]:
-    """Row weights of the resamples, a block at a time so that memory stays bounded."""
+def _counts(n_groups: int, n: int, rng: np.random.Generator) -> Float[np.ndarray, "n g"]:
+    """How often each group is drawn in each of ``n`` resamples with replacement; rows sum to ``n_groups``."""
+    if n < 1:
+        raise InputError(f"{n} resamples cannot make an interval", field="n", remedy="Ask for 1 or more")
+    if n_groups == 0:
+        return np.zeros((n, 0))
+    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n).astype(float)
+
+
+def _drawn(
+    metrics: Metrics, codes: Shaped[np.ndarray, " n"], counts: Float[np.ndarray, "r g"]
+) -> dict[str, Float[np.ndarray, " r1"]]:
+    """Each metric on all rows, then in every resample, a block at a time so that memory stays bounded."""
     block = max(1, _CELLS_AT_ONCE // max(1, len(codes)))
-    for start in range(0, len(counts), block):
-        yield counts[start : start + block][:, codes]
+    parts = [metrics(np.ones((1, len(codes))))]
+    parts += [metrics(counts[start : start + block][:, codes]) for start in range(0, len(counts), block)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _estimate(value: float, drawn: np.ndarray, n_groups: int, level: float, difference: bool = False) -> Estimate:
+def _estimate(values: Float[np.ndarray, " r1"], n_groups: int, difference: bool = False) -> Estimate:
+    value, drawn = float(values[0]), values[1:]
     defined = drawn[np.isfinite(drawn)]
     undefined = len(drawn) - len(defined)
     if n_groups < 2 or not np.isfinite(value) or not len(defined):
         return Estimate(value, float("nan"), float("nan"), n_groups, undefined=undefined)
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(defined, [0.025, 0.975])
     p_value = float("nan")
     if difference:
         smaller = min((defined <= 0).sum(), (defined >= 0).sum())

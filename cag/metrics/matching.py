@@ -26,18 +26,15 @@ class Matches:
         As given, sorted by ``image_id``; weights of the metrics are over these rows.
     detections : DataFrame
         By falling score: the given columns and ``image`` (row of ``images``), ``truth`` (row of
-        ``truth``, -1 for none), ``hit`` (bool), ``iou`` (with its lesion; for a miss, the largest
-        with any lesion).
+        ``truth``, -1 for none), ``hit`` (bool).
     truth : DataFrame
-        The given columns and ``image``, ``found`` (bool), ``found_score``, ``found_iou``,
-        ``distance`` (pixels between centers; all NaN where not found), ``diagonal`` (of the image, pixels).
-    iou_threshold : float
+        The given columns and ``image``, ``found`` (bool), ``distance`` (pixels between centers, NaN
+        where not found), ``diagonal`` (of the image, pixels).
     """
 
     images: pd.DataFrame
     detections: pd.DataFrame
     truth: pd.DataFrame
-    iou_threshold: float
 
 
 def match_detections(
@@ -48,7 +45,6 @@ def match_detections(
     iou_threshold: float = 0.5,
     box_minimum: float = 0.0,
     rule: Rule = "clean",
-    max_detections: int = MAX_DETECTIONS,
 ) -> Matches:
     """Match greedily, best score first, as COCO does.
 
@@ -61,7 +57,7 @@ def match_detections(
     images : DataFrame
         ``image_id, patient_id, width, height`` and any other; images without boxes count too.
     detections : DataFrame
-        ``image_id, x1, y1, x2, y2, score``.
+        ``image_id, x1, y1, x2, y2, score``; of each image the ``MAX_DETECTIONS`` highest scores are kept.
     truth : DataFrame
         ``image_id, x1, y1, x2, y2`` and any other (``segment``, ``percent_stenosis``).
     iou_threshold : float, 0 to 1
@@ -69,8 +65,6 @@ def match_detections(
         Sides shorter than that many pixels are enlarged first, in truth and detections alike.
     rule : {'clean', 'as_published'}
         How boxes are enlarged, see ``enlarge``.
-    max_detections : int
-        Of each image only the highest scores are kept.
 
     Raises
     ------
@@ -79,14 +73,17 @@ def match_detections(
     """
     check_boxes(images, detections, truth)
     images = images.sort_values("image_id", ignore_index=True)
-    found = _prepare(detections, images, box_minimum, rule)
+    found, lesions = (_prepare(table, images, box_minimum, rule) for table in (detections, truth))
     found = found.sort_values(["score", "image", *CORNERS], ascending=[False] + [True] * 5, ignore_index=True)
-    found = found[found.groupby("image").cumcount() < max_detections].reset_index(drop=True)
-    lesions = _prepare(truth, images, box_minimum, rule)
+    found = found[found.groupby("image").cumcount() < MAX_DETECTIONS].reset_index(drop=True)
     lesions = lesions.sort_values(["image", *CORNERS], kind="stable", ignore_index=True)
-    partner, overlap = _match_all(found, lesions, iou_threshold)
-    found = found.assign(truth=partner, hit=partner >= 0, iou=overlap)
-    return Matches(images, found, _describe_truth(lesions, found, images), iou_threshold)
+    partner = _partners(found, lesions, iou_threshold)
+    hit, distance = partner >= 0, np.full(len(lesions), np.nan)
+    apart = centers(corners(found))[hit] - centers(corners(lesions))[partner[hit]]
+    distance[partner[hit]] = np.linalg.norm(apart, axis=1)
+    diagonal = np.hypot(images["width"].to_numpy(dtype=float), images["height"].to_numpy(dtype=float))
+    lesions = lesions.assign(found=np.isfinite(distance), distance=distance, diagonal=diagonal[lesions["image"]])
+    return Matches(images, found.assign(truth=partner, hit=hit), lesions)
 
 
 def match_image(iou: Float[np.ndarray, "d t"], threshold: float) -> Int[np.ndarray, " d"]:
@@ -113,34 +110,13 @@ def _prepare(table: pd.DataFrame, images: pd.DataFrame, minimum: float, rule: Ru
     return table.assign(image=place, **dict(zip(CORNERS, boxes.T, strict=True)))
 
 
-def _match_all(
-    found: pd.DataFrame, lesions: pd.DataFrame, threshold: float
-) -> tuple[Int[np.ndarray, " d"], Float[np.ndarray, " d"]]:
-    partner, overlap = np.full(len(found), -1), np.zeros(len(found))
+def _partners(found: pd.DataFrame, lesions: pd.DataFrame, threshold: float) -> Int[np.ndarray, " d"]:
+    """Row of the lesion of each detection, -1 for none."""
+    partner, of_image = np.full(len(found), -1), lesions.groupby("image").indices
     found_boxes, lesion_boxes = corners(found), corners(lesions)
-    of_image = lesions.groupby("image").indices
     for image, rows in found.groupby("image").indices.items():
-        if image not in of_image:
-            continue
-        own = of_image[image]
-        iou = pairwise_iou(found_boxes[rows], lesion_boxes[own])
-        match = match_image(iou, threshold)
-        partner[rows] = np.where(match >= 0, own[match], -1)
-        overlap[rows] = np.where(match >= 0, iou[np.arange(len(rows)), match], iou.max(1))
-    return partner, overlap
-
-
-def _describe_truth(lesions: pd.DataFrame, found: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
-    hits = found[found["hit"]]
-    rows = hits["truth"].to_numpy()
-    score, overlap, distance = (np.full(len(lesions), np.nan) for _ in range(3))
-    score[rows], overlap[rows] = hits["score"], hits["iou"]
-    distance[rows] = np.linalg.norm(centers(corners(hits)) - centers(corners(lesions))[rows], axis=1)
-    diagonal = np.hypot(images["width"].to_numpy(dtype=float), images["height"].to_numpy(dtype=float))
-    return lesions.assign(
-        found=np.isfinite(overlap),
-        found_score=score,
-        found_iou=overlap,
-        distance=distance,
-        diagonal=diagonal[lesions["image"].to_numpy()],
-    )
+        if image in of_image:
+            own = of_image[image]
+            match = match_image(pairwise_iou(found_boxes[rows], lesion_boxes[own]), threshold)
+            partner[rows] = np.where(match >= 0, own[match], -1)
+    return partner

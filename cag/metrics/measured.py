@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,26 +14,11 @@ from cag.metrics.intervals import Metrics
 from cag.settings import InputError
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Rows of predictions with the metrics that are to be computed of them.
-
-    Attributes
-    ----------
-    metrics : callable
-        ``weights [b, n] -> {name: [b]}``.
-    groups : array [n]
-        Patient of each row.
-    values : mapping, optional
-        The metrics on all rows where scikit-learn computes them.
-    undefined : callable
-        Why a metric is NaN, by its name.
-    """
+class Measured(NamedTuple):
+    """Metrics of rows of predictions, ``weights [b, n] -> {name: [b]}``, and the patient of each row."""
 
     metrics: Metrics
     groups: Shaped[np.ndarray, " n"]
-    undefined: Callable[[str], str]
-    values: Mapping[str, float] | None = None
 
 
 def of_classification(predictions: pd.DataFrame, rule: classification.Rule = "clean") -> Measured:
@@ -50,10 +34,9 @@ def of_classification(predictions: pd.DataFrame, rule: classification.Rule = "cl
     InputError
         Mixed numbers of categories, or outputs that are no probabilities.
     """
-    outputs, target = outputs_of(predictions, rule), predictions["target"].to_numpy(dtype=int)
-    many = partial(classification.metrics, target, outputs)
-    values = classification.values(target, outputs)
-    return Measured(many, predictions["patient_id"].to_numpy(), classification.UNDEFINED.__getitem__, values)
+    target = predictions["target"].to_numpy(dtype=int)
+    many = partial(classification.metrics, target, outputs_of(predictions, rule))
+    return Measured(many, predictions["patient_id"].to_numpy())
 
 
 def outputs_of(predictions: pd.DataFrame, rule: classification.Rule = "clean") -> classification.Scored:
@@ -79,12 +62,10 @@ def of_scores(table: pd.DataFrame, threshold: float | Float[np.ndarray, " n"] = 
     """
     score, target = table["score"].to_numpy(dtype=float), (table["target"].to_numpy() > 0).astype(int)
     outputs = classification.Scored(np.column_stack([1 - score, score]), score, (score >= threshold).astype(int))
-    many = partial(classification.metrics, target, outputs)
-    values = classification.values(target, outputs)
-    return Measured(many, table["patient_id"].to_numpy(), classification.UNDEFINED.__getitem__, values)
+    return Measured(partial(classification.metrics, target, outputs), table["patient_id"].to_numpy())
 
 
 def of_frame_selection(runs: pd.DataFrame) -> Measured:
     """Frame selection metrics of rows of ``frame_selection_runs``; see ``frame_selection``."""
     many = partial(frame_selection.metrics, frame_selection.run_errors(runs))
-    return Measured(many, runs["patient_id"].to_numpy(), frame_selection.why_undefined)
+    return Measured(many, runs["patient_id"].to_numpy())

@@ -15,17 +15,10 @@ from cag.metrics.boxes import Rule, centers, check_boxes, corners, enlarge
 from cag.metrics.matching import pairwise_iou
 from cag.metrics.weighted import ratio
 
-#: Why a metric is NaN, by its name.
-UNDEFINED: dict[str, str] = {
-    "global_sensitivity": "no image with a lesion",
-    "sens_s": "no lesion",
-    "spec_s": "no detection",
-    "mse": "no detection in an image with a lesion",
-    "mse_sd": "no detection in an image with a lesion",
-}
-
-_COLUMNS = ["any_lesion", "any_found", "lesions", "found", "detections", "overlapping"]
-_COLUMNS += ["measured", "distance", "square"]
+_COLUMNS = [
+    *("any_lesion", "any_found", "lesions", "found", "detections", "overlapping"),
+    *("measured", "distance", "square"),
+]
 
 
 def image_counts(
@@ -37,7 +30,7 @@ def image_counts(
     box_minimum: float = 0.0,
     rule: Rule = "as_published",
 ) -> pd.DataFrame:
-    """The sums of each image that the published numbers are ratios of.
+    """The sums of each image that the published numbers are ratios of, one row an image, sorted by ``image_id``.
 
     Parameters
     ----------
@@ -51,28 +44,19 @@ def image_counts(
     rule : {'as_published', 'clean'}
         How boxes are enlarged: off-center (the top-left corner stays), or symmetrically.
 
-    Returns
-    -------
-    DataFrame
-        ``image_id, patient_id`` and the sums, one row an image, sorted by ``image_id``.
-
     Raises
     ------
     InputError
         Boxes that cannot be used, see ``boxes.check_boxes``.
     """
     check_boxes(images, detections, truth)
-    images = images.sort_values("image_id", ignore_index=True)
-    found, lesions = detections.groupby("image_id").indices, truth.groupby("image_id").indices
-    found_boxes = enlarge(corners(detections), box_minimum, rule)
-    lesion_boxes = enlarge(corners(truth), box_minimum, rule)
-    nothing = np.array([], dtype=int)
+    found, lesions = (enlarge(corners(table), box_minimum, rule) for table in (detections, truth))
+    of_found, of_lesions = (table.groupby("image_id").indices for table in (detections, truth))
     rows = [
-        _image_sums(found_boxes[found.get(name, nothing)], lesion_boxes[lesions.get(name, nothing)], iou_threshold)
-        for name in images["image_id"]
+        _image_sums(found[of_found.get(name, [])], lesions[of_lesions.get(name, [])], iou_threshold)
+        for name in images["image_id"].sort_values()
     ]
-    sums = pd.DataFrame(np.reshape(rows, (len(images), len(_COLUMNS))), columns=_COLUMNS)
-    return pd.concat([images[["image_id", "patient_id"]], sums], axis=1)
+    return pd.DataFrame(np.reshape(rows, (len(images), len(_COLUMNS))), columns=_COLUMNS)
 
 
 def metrics(
@@ -89,7 +73,7 @@ def metrics(
     Returns
     -------
     dict of arrays [b]
-        NaN where undefined, for the reason in ``UNDEFINED``.
+        NaN where undefined.
     """
     weights = np.ones((1, len(counts))) if weights is None else weights
     sums = dict(zip(_COLUMNS, (weights @ counts[_COLUMNS].to_numpy(dtype=float)).T, strict=True))

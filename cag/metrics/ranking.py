@@ -23,21 +23,10 @@ _RECALLS = np.linspace(0.0, 1.0, 101)
 
 
 def average_precision(matches: Matches, weights: Float[np.ndarray, "b n"] | None = None) -> Float[np.ndarray, " b"]:
-    """COCO's average precision at the IoU of the matches: interpolated precision at 101 recalls.
+    """COCO's average precision at the IoU of the matches: interpolated precision at 101 recalls; NaN without a lesion.
 
     Equal to pycocotools at that IoU (``precision[..., all areas, 100 detections]``), and fast enough
-    for thousands of weightings.
-
-    Parameters
-    ----------
-    matches : Matches
-    weights : array [b, n], optional
-        Over ``matches.images``.
-
-    Returns
-    -------
-    array [b]
-        NaN without a lesion.
+    for thousands of weightings of the images.
     """
     weights = np.ones((1, len(matches.images))) if weights is None else weights
     found, alarms = _cumulative(matches, matches.detections, weights)
@@ -92,31 +81,11 @@ def froc_sensitivity(
     return ratio(np.take_along_axis(found, steps, axis=1), _lesions(matches, weights)[:, None])
 
 
-def froc_curve(matches: Matches) -> pd.DataFrame:
-    """The free-response curve at every distinct score, highest first.
-
-    Returns
-    -------
-    DataFrame
-        ``score, false_positives`` (an image), ``sensitivity``.
-    """
-    detections = _by_threshold(matches)
-    hits = detections["hit"].to_numpy()
-    curve = pd.DataFrame(
-        {
-            "score": detections["score"],
-            "false_positives": ratio((~hits).cumsum(), np.array(len(matches.images))),
-            "sensitivity": ratio(hits.cumsum(), np.array(len(matches.truth))),
-        }
-    )
-    return curve.drop_duplicates("score", keep="last", ignore_index=True)
-
-
 def score_at_rate(matches: Matches, rate: float) -> float:
     """The lowest score threshold that keeps within so many false positives an image; infinite where none does."""
-    curve = froc_curve(matches)
-    within = curve.loc[curve["false_positives"] <= rate, "score"]
-    return float(within.min()) if len(within) else float("inf")
+    detections = _by_threshold(matches)
+    false = (~detections["hit"]).cumsum().groupby(detections["score"]).max()
+    return float(min(false.index[false / len(matches.images) <= rate], default=np.inf))
 
 
 def _by_threshold(matches: Matches) -> pd.DataFrame:

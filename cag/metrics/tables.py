@@ -1,8 +1,4 @@
-"""Metric tables with intervals, from tables of predictions: every number of the study is computed from those rows.
-
-A prediction table becomes something ``Measured``; the functions here turn that into rows, whatever
-the experiment.
-"""
+"""Metric tables with intervals, from tables of predictions: every number of the study is computed from those rows."""
 
 from __future__ import annotations
 
@@ -16,30 +12,27 @@ from jaxtyping import Float
 
 from cag.metrics import classification
 from cag.metrics.intervals import Estimate, bootstrap_many, interval_text, paired_difference
-from cag.metrics.measured import Measured, outputs_of
+from cag.metrics.measured import Measured, of_classification
 from cag.metrics.weighted import ratio
 
 #: A metric of a table: rows, weights [b, n] -> [b].
 TableMetric = Callable[[pd.DataFrame, Float[np.ndarray, "b n"]], Float[np.ndarray, " b"]]
 
 
-def interval_table(
-    measured: Measured, *, n: int, rng: np.random.Generator, level: float = 0.95, **constants: object
-) -> pd.DataFrame:
-    """One row a metric.
+def interval_table(measured: Measured, *, n: int, rng: np.random.Generator, **constants: object) -> pd.DataFrame:
+    """One row a metric, its interval from ``n`` resamples of the patients.
 
     Returns
     -------
     DataFrame
-        ``<constants>, n_rows, metric, value, low, high, n_groups, p_value, undefined`` (resamples left
-        out), ``reason`` (why the value is NaN; empty where it is not).
+        ``<constants>, n_rows, metric`` and the fields of ``Estimate``.
     """
-    estimates = bootstrap_many(measured.metrics, measured.groups, n=n, rng=rng, level=level, values=measured.values)
-    return _rows(estimates, measured, constants | {"n_rows": len(measured.groups)})
+    estimates = bootstrap_many(*measured, n=n, rng=rng)
+    return estimate_rows(estimates, **constants, n_rows=len(measured.groups))
 
 
 def difference_table(
-    first: Measured, second: Measured, *, n: int, rng: np.random.Generator, level: float = 0.95, **constants: object
+    first: Measured, second: Measured, *, n: int, rng: np.random.Generator, **constants: object
 ) -> pd.DataFrame:
     """First minus second on the same resampled patients (two arms, with and without redundancy, two methods).
 
@@ -48,8 +41,12 @@ def difference_table(
     DataFrame
         As ``interval_table``, with ``p_value``; metrics that both have.
     """
-    estimates = paired_difference(first.metrics, first.groups, second.metrics, second.groups, n=n, rng=rng, level=level)
-    return _rows(estimates, first, constants)
+    return estimate_rows(paired_difference(*first, *second, n=n, rng=rng), **constants)
+
+
+def estimate_rows(estimates: Mapping[str, Estimate], **constants: object) -> pd.DataFrame:
+    """A row a metric: ``<constants>, metric`` and the fields of ``Estimate``."""
+    return pd.DataFrame([{**constants, "metric": name, **asdict(value)} for name, value in estimates.items()])
 
 
 def stratified_table(
@@ -58,8 +55,7 @@ def stratified_table(
     *,
     by: Sequence[str],
     n: int,
-    rng: np.random.Generator,
-    level: float = 0.95,
+    rng: np.random.Generator | int,
 ) -> pd.DataFrame:
     """``interval_table`` of each stratum of a prediction table (arm, artery, view, sex, severity band, ...).
 
@@ -67,29 +63,30 @@ def stratified_table(
     ----------
     measure : callable
         ``of_classification``, ``of_frame_selection``, ... with its other arguments bound.
+    rng : Generator or int
+        A seed resamples each stratum anew, so that none depends on another.
     """
-    parts = [interval_table(measure(rows), n=n, rng=rng, level=level, **key) for key, rows in strata(table, by)]
+    parts = [
+        interval_table(measure(rows), n=n, rng=np.random.default_rng(rng), **key) for key, rows in strata(table, by)
+    ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def fold_table(
-    predictions: pd.DataFrame, rule: classification.Rule = "clean", *, by: Sequence[str] = ()
-) -> pd.DataFrame:
+def fold_table(predictions: pd.DataFrame, rule: classification.Rule = "clean") -> pd.DataFrame:
     """Mean and standard deviation (n - 1) over folds of the image-level metrics, as the paper gives them.
 
     Returns
     -------
     DataFrame
-        ``<by>, metric, mean, sd, n_folds``; folds in which a metric is undefined are left out of it.
+        ``metric, mean, sd, n_folds``; folds in which a metric is undefined are left out of it.
     """
-    rows = []
-    for key, part in strata(predictions, [*by, "fold"]):
-        values = classification.values(part["target"].to_numpy(dtype=int), outputs_of(part, rule))
-        rows += [{**key, "metric": name, "value": value} for name, value in values.items()]
-    if not rows:
-        return pd.DataFrame(columns=[*by, "metric", "mean", "sd", "n_folds"])
-    grouped = pd.DataFrame(rows).groupby([*by, "metric"], sort=False, observed=True, dropna=False)["value"]
-    return grouped.agg(mean="mean", sd="std", n_folds="count").reset_index()
+    values = []
+    for _, rows in predictions.groupby("fold"):
+        metrics = of_classification(rows, rule).metrics(np.ones((1, len(rows))))
+        values.append({name: value[0] for name, value in metrics.items()})
+    folds = pd.DataFrame(values)
+    table = pd.DataFrame({"mean": folds.mean(), "sd": folds.std(), "n_folds": folds.count()})
+    return table.rename_axis("metric").reset_index()
 
 
 def bootstrap_table(
@@ -98,34 +95,25 @@ def bootstrap_table(
     *,
     n: int,
     rng: np.random.Generator,
-    group: str = "patient_id",
     by: Sequence[str] = (),
-    level: float = 0.95,
 ) -> pd.DataFrame:
-    """Any metrics of a table with intervals, one row a metric and stratum.
+    """Any metrics of a table with intervals, one row a metric and stratum, as ``stratified_table``.
 
     Parameters
     ----------
     table : DataFrame
-        One row a sample.
+        One row a sample, with its ``patient_id``.
     metrics : mapping of name to callable
         ``metric(rows, weights [b, n]) -> [b]``.
-    by : sequence of columns
-        Strata, each resampled on its own.
-
-    Returns
-    -------
-    DataFrame
-        As ``interval_table``.
     """
 
     def measure(rows: pd.DataFrame) -> Measured:
         def many(weights: Float[np.ndarray, "b n"]) -> dict[str, Float[np.ndarray, " b"]]:
             return {name: metric(rows, weights) for name, metric in metrics.items()}
 
-        return Measured(many, rows[group].to_numpy(), lambda name: "not defined for these rows")
+        return Measured(many, rows["patient_id"].to_numpy())
 
-    return stratified_table(table, measure, by=by, n=n, rng=rng, level=level)
+    return stratified_table(table, measure, by=by, n=n, rng=rng)
 
 
 def weighted_mean(column: str) -> TableMetric:
@@ -148,17 +136,6 @@ def strata(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, A
         yield dict(zip(by, key, strict=True)), rows.reset_index(drop=True)
 
 
-def seeded_table(
-    table: pd.DataFrame, measure: Callable[[pd.DataFrame], Measured], by: Sequence[str], *, bootstrap: int, seed: int
-) -> pd.DataFrame:
-    """``interval_table`` of each stratum, each resampled from the seed anew, so that none depends on another."""
-    tables = [
-        interval_table(measure(rows), n=bootstrap, rng=np.random.default_rng(seed)).assign(**key)
-        for key, rows in strata(table, by)
-    ]
-    return pd.concat(tables, ignore_index=True)
-
-
 def estimate(table: pd.DataFrame, **conditions: object) -> Estimate:
     """The one row of a table of metrics that meets the conditions, as an estimate.
 
@@ -172,8 +149,7 @@ def estimate(table: pd.DataFrame, **conditions: object) -> Estimate:
         chosen = chosen[chosen[column] == value]
     if len(chosen) != 1:
         raise KeyError(f"{len(chosen)} rows meet {conditions}")
-    row = chosen.iloc[0]
-    return Estimate(**{name: row[name] for name in ("value", "low", "high", "n_groups")})
+    return Estimate(*chosen.iloc[0][["value", "low", "high", "n_groups"]])
 
 
 def readable(table: pd.DataFrame, keys: Sequence[str], digits: int = 2) -> pd.DataFrame:
@@ -187,14 +163,6 @@ def readable(table: pd.DataFrame, keys: Sequence[str], digits: int = 2) -> pd.Da
     order = pd.MultiIndex.from_frame(shown[list(keys)].drop_duplicates())
     wide = wide.reindex(order if len(keys) > 1 else order.get_level_values(0))
     return wide[list(dict.fromkeys(table["metric"]))].reset_index().rename_axis(columns=None)
-
-
-def _rows(estimates: Mapping[str, Estimate], measured: Measured, constants: Mapping[str, object]) -> pd.DataFrame:
-    rows = []
-    for name, estimate in estimates.items():
-        reason = measured.undefined(name) if np.isnan(estimate.value) else ""
-        rows.append({**constants, "metric": name, **asdict(estimate), "reason": reason})
-    return pd.DataFrame(rows)
 
 
 def _key_text(column: pd.Series) -> pd.Series:

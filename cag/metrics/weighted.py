@@ -30,7 +30,7 @@ def confusion(
 
 
 def confusion_metrics(table: Float[np.ndarray, "b k k1"]) -> dict[str, Float[np.ndarray, " b"]]:
-    """What a cross-tabulation says, by the names and definitions of ``classification.values``."""
+    """What a cross-tabulation says; the names are explained in ``classification.metrics``."""
     k = table.shape[1]
     total, support, called = table.sum((1, 2)), table.sum(2), table.sum(1)
     right = np.diagonal(table, axis1=1, axis2=2)

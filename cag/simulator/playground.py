@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from pydantic import Field
 
 from cag.anatomy import SEGMENTS, artery_of_segment, view_from_angles
-from cag.metrics.lumen import lumen_widths
+from cag.metrics.vessels import lumen_widths
 from cag.settings import Settings, SettingsError
 from cag.simulator.phantom.background import Background
 from cag.simulator.phantom.cohort import CohortPlan

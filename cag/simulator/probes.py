@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 
-from cag.metrics.realism import ridges
+from cag.metrics.vessels import ridges
 from cag.networks.probe import ProbeNetwork
 from cag.networks.training import Batches, FitSettings, fit, predict
 from cag.networks.transforms import augment, scale

@@ -10,7 +10,7 @@ from cag.chapters.classification import analysis, tables
 from cag.chapters.classification.levels import reference_standard
 from cag.metrics.calibration import CLIP
 from cag.metrics.measured import of_classification
-from cag.metrics.tables import estimate, seeded_table
+from cag.metrics.tables import estimate, stratified_table
 from cag.settings import SettingsError
 
 
@@ -91,7 +91,7 @@ def test_the_temperature_of_the_inner_part_mends_the_outer_part():
     after = analysis.tempered(predictions)
     assert after["temperature"].unique() == pytest.approx(3, abs=0.5)
     measures = [
-        seeded_table(tables.labeled_frames(rows), of_classification, (), bootstrap=5, seed=0)
+        stratified_table(tables.labeled_frames(rows), of_classification, by=(), n=5, rng=0)
         for rows in (predictions, after)
     ]
     before, mended = (table.set_index("metric")["value"] for table in measures)

@@ -45,12 +45,11 @@ def test_usable_boxes_pass_also_outside_the_image_and_without_area():
 @pytest.mark.parametrize(
     ("images", "detections", "truth", "message"),
     [
-        (pd.concat([IMAGES, IMAGES]), DETECTIONS, TRUTH, "2 images are listed more than once"),
+        (pd.concat([IMAGES, IMAGES]), DETECTIONS, TRUTH, "2 images are listed more than once, first in image 'a'"),
         (IMAGES, DETECTIONS.assign(image_id="c"), TRUTH, "detections belong to no listed image, first in image 'c'"),
         (IMAGES, DETECTIONS, TRUTH.assign(image_id="c"), "truth belong to no listed image"),
-        (IMAGES, DETECTIONS.assign(y1=np.nan), TRUTH, "detections lack a coordinate"),
-        (IMAGES, DETECTIONS, TRUTH.assign(y1=np.nan), "truth lack a coordinate"),
-        (IMAGES, DETECTIONS.assign(x2=9.0), TRUTH, "detections have their corners in the wrong order"),
+        (IMAGES, DETECTIONS.assign(y1=np.nan), TRUTH, "1 boxes of detections lack a coordinate"),
+        (IMAGES, DETECTIONS, TRUTH.assign(x2=9.0), "truth lack a coordinate, or have their corners in the wrong order"),
         (IMAGES, DETECTIONS.assign(score=np.nan), TRUTH, "1 detections have no score"),
         (IMAGES, DETECTIONS, TRUTH.assign(x2=10.0), "1 true boxes have no area"),
     ],

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from cag.metrics.localization import metrics, recall_by
 from cag.metrics.matching import match_detections, match_image
-from cag.settings import InputError
 
 # Images a and b have lesions, c and d none; d has no detection either. Diagonals are 5 (3 x 4 pixels scaled by 100).
 IMAGES = pd.DataFrame({"image_id": list("abcd"), "patient_id": ["P1", "P1", "P2", "P3"], "width": 300, "height": 400})
@@ -48,9 +47,7 @@ def value(result):
 def test_matches_by_hand():
     matches = match_detections(IMAGES, DETECTIONS, TRUTH)
     assert matches.detections["hit"].tolist() == [True, False, False, False, False, True]
-    assert matches.detections["iou"].tolist() == pytest.approx([100 / 120, 1, 0, 0.25, 0, 1])
     assert matches.truth["found"].tolist() == [True, True, False]
-    assert matches.truth["found_score"].tolist() == pytest.approx([0.9, 0.3, np.nan], nan_ok=True)
     assert matches.truth["distance"].tolist() == pytest.approx([1, 0, np.nan], nan_ok=True)
     assert (matches.truth["diagonal"] == 500).all()
 
@@ -70,22 +67,17 @@ def test_metrics_by_hand():
     )
 
 
-def test_a_score_threshold_drops_detections():
-    matches = match_detections(IMAGES, DETECTIONS, TRUTH)
-    result = value(metrics(matches, score_threshold=0.7))
-    assert result["recall"] == pytest.approx(1 / 3) and result["precision"] == pytest.approx(1 / 3)
-    kept = DETECTIONS[DETECTIONS["score"] >= 0.7]
-    assert result == pytest.approx(value(metrics(match_detections(IMAGES, kept, TRUTH))))
-
-
 def test_a_looser_threshold_finds_the_third():
     assert value(metrics(match_detections(IMAGES, DETECTIONS, TRUTH, iou_threshold=0.25)))["recall"] == 1
 
 
 def test_enlarged_boxes_overlap_more():
     # At 30 px both boxes of image b are 30 x 30, 6 px apart: 24/36.
-    matches = match_detections(IMAGES, DETECTIONS, TRUTH, box_minimum=30.0)
-    assert matches.truth.loc[2, "found_iou"] == pytest.approx(24 / 36)
+    found = [
+        match_detections(IMAGES, DETECTIONS, TRUTH, box_minimum=30.0, iou_threshold=t).truth["found"][2]
+        for t in (24 / 36 - 1e-9, 24 / 36 + 1e-9)
+    ]
+    assert found == [True, False]
 
 
 def test_no_detections_and_no_lesions():
@@ -108,9 +100,9 @@ def test_the_better_score_chooses_first():
     assert match_image(np.array([[0.5, 0.5]]), 0.5).tolist() == [1]
 
 
-def test_only_the_highest_scores_of_an_image_are_kept():
-    matches = match_detections(IMAGES, DETECTIONS, TRUTH, max_detections=1)
-    assert matches.detections["score"].tolist() == [0.9, 0.6, 0.5]
+def test_only_the_highest_scores_of_an_image_are_kept(monkeypatch):
+    monkeypatch.setattr("cag.metrics.matching.MAX_DETECTIONS", 1)
+    assert match_detections(IMAGES, DETECTIONS, TRUTH).detections["score"].tolist() == [0.9, 0.6, 0.5]
 
 
 def test_a_detection_without_area_is_false():
@@ -135,9 +127,9 @@ def draw(seed, n=12):
 @given(st.integers(0, 100_000))
 def test_order_of_rows_is_immaterial(seed):
     images, detections, truth = draw(seed)
-    first = value(metrics(match_detections(images, detections, truth), score_threshold=0.3))
+    first = value(metrics(match_detections(images, detections, truth)))
     shuffled = (frame.sample(frac=1, random_state=seed) for frame in (images, detections, truth))
-    second = value(metrics(match_detections(*shuffled), score_threshold=0.3))
+    second = value(metrics(match_detections(*shuffled)))
     assert first == pytest.approx(second, nan_ok=True)
     for name in ("recall", "precision", "f1", "image_sensitivity"):
         assert 0 <= first[name] <= 1
@@ -161,23 +153,15 @@ def test_a_weight_of_two_is_an_image_twice(seed):
     assert value(metrics(matches, weights[None])) == pytest.approx(value(metrics(repeated)), nan_ok=True)
 
 
-def test_recall_by_severity_segment_and_size():
-    matches = match_detections(IMAGES, DETECTIONS, TRUTH)
-    by_severity = recall_by(matches, "percent_stenosis", bins=[25, 50, 70, 100])
+def test_recall_by_severity_segment_and_size_with_intervals_from_resamples():
+    matches, once = match_detections(IMAGES, DETECTIONS, TRUTH), np.ones((1, 4))
+    by_severity = recall_by(matches, "percent_stenosis", once, bins=[25, 50, 70, 100])
     assert by_severity["n"].tolist() == [1, 2]
     assert by_severity["recall"].tolist() == [1, 0.5]
-    assert recall_by(matches, "segment")["segment"].tolist() == [1, 2]
-    assert recall_by(matches, "size")["size"].tolist() == [10]
-    assert recall_by(matches, "segment", score_threshold=0.5)["recall"].tolist() == [1, 0]
-    with pytest.raises(InputError, match="no such column"):
-        recall_by(matches, "foreshortening")
-
-
-def test_recall_intervals_from_resamples():
-    matches = match_detections(IMAGES, DETECTIONS, TRUTH)
+    assert recall_by(matches, "size", once)["size"].tolist() == [10]
     weights = np.array([[2.0, 0, 1, 1], [0.0, 2, 1, 1], [0.0, 0, 2, 2]])
     # Segment 2 (one found in a, one missed in b): 1, 0, undefined.
-    row = recall_by(matches, "segment", weights=weights, level=0.5).iloc[1]
-    assert (row["recall"], row["low"], row["high"]) == (0.5, 0.25, 0.75)
-    nowhere = recall_by(matches, "segment", weights=weights[2:])
-    assert nowhere["low"].isna().all()
+    table = recall_by(matches, "segment", weights)
+    assert table["segment"].tolist() == [1, 2]
+    assert table[["recall", "low", "high"]].iloc[1].tolist() == pytest.approx([0.5, 0.025, 0.975])
+    assert recall_by(matches, "segment", weights[2:])["low"].isna().all()

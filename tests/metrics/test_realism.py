@@ -8,15 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cag.metrics.realism import (
-    gray_statistics,
-    image_statistics,
-    immerkaer,
-    ridges,
-    spectrum_slopes,
-    tile_noise,
-    vessel_profiles,
-)
+from cag.metrics.realism import gray_statistics, image_statistics, immerkaer, spectrum_slopes, tile_noise
 
 
 def test_immerkaer_is_the_standard_deviation_of_white_noise(rng: np.random.Generator) -> None:
@@ -47,27 +39,6 @@ def test_gray_statistics_leave_the_border_out() -> None:
     statistics = gray_statistics(image)
     assert (statistics["gray_mean"], statistics["gray_sd"], statistics["p99"]) == (100, 0, 100)
     assert statistics["border_mean"] == 7
-
-
-def groove(width: float, depth: float) -> np.ndarray:
-    """A dark Gaussian groove along the diagonal; ``width`` at half depth, px."""
-    y, x = np.indices((300, 300))
-    across = (x - y) / np.sqrt(2)
-    return 150 - depth * np.exp(-4 * np.log(2) * (across / width) ** 2)
-
-
-@pytest.mark.parametrize("width", [5.0, 8.0, 11.0])
-def test_profile_of_a_gaussian_groove(width: float, rng: np.random.Generator) -> None:
-    statistics = vessel_profiles(groove(width, 40.0), rng)
-    assert statistics["vessel_fwhm_px"] == pytest.approx(width, rel=0.06)
-    assert statistics["vessel_depth"] == pytest.approx(40, rel=0.03)
-    assert statistics["edge_10_90_over_fwhm"] == pytest.approx(0.716, abs=0.05)
-
-
-def test_ridges_point_across_the_groove() -> None:
-    strength, angle, _ = ridges(groove(8.0, 40.0))
-    assert strength[150, 150] > 10 * strength[150, 200]
-    assert np.tan(angle[150, 150]) == pytest.approx(-1, abs=1e-6)
 
 
 def test_an_empty_picture_has_no_vessels(rng: np.random.Generator) -> None:

@@ -60,13 +60,6 @@ def test_one_class_and_no_rows_are_nan_without_a_warning():
     assert np.isnan(roc_auc(empty > 0, empty, np.ones((3, 0)))).all()
 
 
-def test_rows_without_weight_do_not_count():
-    positive, score = np.array([True, False, True, False]), np.array([0.9, 0.5, 0.0, 1.0])
-    weights = np.array([[1.0, 1, 0, 0]])
-    assert roc_auc(positive, score, weights)[0] == 1
-    assert average_precision(positive, score, weights)[0] == 1
-
-
 def test_confusion_counts():
     table = confusion(np.array([0, 1, 1]), np.array([0, 2, 1]), 2, np.array([[1.0, 2, 5]]))
     np.testing.assert_array_equal(table, [[[1, 0, 0], [0, 5, 2]]])

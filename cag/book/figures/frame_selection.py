@@ -122,9 +122,10 @@ def plot_errors(errors: dict[str, pd.DataFrame], limit: int = 20) -> Figure:
 def plot_acceptance(errors: dict[str, pd.DataFrame], limit: int = 15) -> Figure:
     """Share of borders (begin and end together) found within a tolerance; missed runs are within none."""
     figure, ((ax,),) = panels(1, 1, height=3.6)
+    tolerances = np.arange(limit + 1)
     for method, table in errors.items():
-        curve = acceptance_curve(table, np.arange(limit + 1))
-        ax.plot(curve.tolerance, curve.pooled, color=PALETTE[_COLORS[method]], lw=1.8, label=METHOD_NAMES[method])
+        curve = acceptance_curve(table, tolerances)
+        ax.plot(tolerances, curve, color=PALETTE[_COLORS[method]], lw=1.8, label=METHOD_NAMES[method])
     for step in (ACCEPTED_FRAMES, ERROR_FRAMES):
         ax.axvline(step, color=PALETTE["grey"], lw=0.8, ls=":")
     ax.set(xlabel="tolerance (frames)", ylabel="share of borders found", xlim=(0, limit), ylim=(0, 1.02))

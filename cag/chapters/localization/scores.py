@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -15,11 +14,11 @@ from cag.anatomy import SEGMENTS
 from cag.chapters.localization.frames import PUBLISHED_MINIMUM, working_pixels
 from cag.data.splits import Arm
 from cag.metrics import localization, published
-from cag.metrics.agreement import box_agreement, box_f1, lesion_agreement, lesion_metrics
 from cag.metrics.boxes import Rule
 from cag.metrics.intervals import Estimate, bootstrap_many, interval_text, paired_difference, resample_weights
 from cag.metrics.matching import Matches, match_detections
 from cag.metrics.ranking import FROC_RATES, IOU_THRESHOLDS, average_precision, coco_metrics, froc_sensitivity
+from cag.metrics.tables import estimate_rows
 
 #: The four published numbers, then the standard ones, with their names and decimals; distances are in pixels of a
 #: 512 px frame.
@@ -37,15 +36,6 @@ METRICS: dict[str, tuple[str, int]] = {
     "recall_at_1fp": ("Recall at 1 false box an image", 2),
     "distance_found": ("Distance of found, px", 0),
     "distance_with_misses": ("Distance with misses, px", 0),
-}
-#: Words of ``agreement_table``.
-AGREEMENT: dict[str, tuple[str, int]] = {
-    "both": ("Found by both", 2),
-    "only_first": ("Only the first", 2),
-    "only_second": ("Only the second", 2),
-    "neither": ("Neither", 2),
-    "kappa": ("Kappa", 2),
-    "box_f1": ("F1 of the boxes", 2),
 }
 PUBLISHED = tuple(METRICS)[:4]
 ARM_NAMES = {"clean": "Clean", "as_published": "As published"}
@@ -172,13 +162,8 @@ COMPARISONS: tuple[tuple[tuple[Arm, str], tuple[Arm, str]], ...] = (
 )
 
 
-def rows_of(estimates: Mapping[str, Estimate], **constants: object) -> pd.DataFrame:
-    """A row a metric: ``<constants>, metric, value, low, high, n_groups, p_value, undefined``."""
-    return pd.DataFrame([{**constants, "metric": name, **asdict(value)} for name, value in estimates.items()])
-
-
 def metric_table(sides: Sides, *, bootstrap: int, seed: int) -> pd.DataFrame:
-    """Metrics of every arm and method, over all images (artery ``both``) and for each artery: ``rows_of`` by
+    """Metrics of every arm and method, over all images (artery ``both``) and for each artery: ``estimate_rows`` by
     ``arm, method, artery, iou, n_images, n_lesions``; distances in pixels of a 512 px frame.
     """
     frames = []
@@ -188,42 +173,21 @@ def metric_table(sides: Sides, *, bootstrap: int, seed: int) -> pd.DataFrame:
             rng = np.random.default_rng([seed, 63])
             estimates = bootstrap_many(own.metrics, own.patients, n=bootstrap, rng=rng)
             sizes = {"n_images": len(own.images), "n_lesions": len(own.truth)}
-            frames.append(rows_of(estimates, arm=arm, method=method, artery=artery, iou=own.rule.iou, **sizes))
+            frames.append(estimate_rows(estimates, arm=arm, method=method, artery=artery, iou=own.rule.iou, **sizes))
     return pd.concat(frames, ignore_index=True)
 
 
 def difference_table(sides: Sides, *, bootstrap: int, seed: int) -> pd.DataFrame:
-    """First minus second of every pair of ``COMPARISONS`` that there is, on the same resampled patients: ``rows_of`` by
-    ``first, second``, each such as ``clean fpn``.
+    """First minus second of every pair of ``COMPARISONS`` that there is, on the same resampled patients:
+    ``estimate_rows`` by ``first, second``, each such as ``clean fpn``.
     """
     frames = []
     for first, second in COMPARISONS:
         if first in sides and second in sides:
             a, b, rng = sides[first], sides[second], np.random.default_rng([seed, 64])
             estimates = paired_difference(a.metrics, a.patients, b.metrics, b.patients, n=bootstrap, rng=rng)
-            frames.append(rows_of(estimates, first=" ".join(first), second=" ".join(second)))
+            frames.append(estimate_rows(estimates, first=" ".join(first), second=" ".join(second)))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-
-
-def agreement_table(sides: Sides, *, bootstrap: int, seed: int) -> pd.DataFrame:
-    """Agreement of every two methods of the clean arm at their operating points: ``rows_of`` by ``first, second``.
-
-    Metrics are those of ``metrics.agreement.lesion_metrics``, and ``box_f1``, two boxes agreeing at the arm's IoU.
-    """
-    frames = []
-    for (first, a), (second, b) in combinations(clean(sides), 2):
-        lesions = lesion_agreement(a.operating, b.operating)
-        found = (a.operating.detections, b.operating.detections, a.operating.images)
-        metrics = partial(_agreement, lesions, box_agreement(*found, iou_threshold=a.rule.iou))
-        estimates = bootstrap_many(metrics, a.patients, n=bootstrap, rng=np.random.default_rng([seed, 67]))
-        frames.append(rows_of(estimates, first=first, second=second))
-    return pd.concat(frames, ignore_index=True)
-
-
-def _agreement(
-    lesions: pd.DataFrame, boxes: pd.DataFrame, weights: Float[np.ndarray, "b n"]
-) -> dict[str, Float[np.ndarray, " b"]]:
-    return lesion_metrics(lesions, weights) | {"box_f1": box_f1(boxes, weights)}
 
 
 def curve_table(
@@ -275,7 +239,7 @@ def recall_table(
     frames = []
     for method, side in clean(sides):
         weights = resample_weights(side.patients, bootstrap, np.random.default_rng([seed, 65]))
-        table = localization.recall_by(side.operating, column, bins=bins, weights=weights)
+        table = localization.recall_by(side.operating, column, weights, bins=bins)
         groups = [_group_name(value, column) for value in table[column]]
         frames.append(table.assign(method=method, group=groups, lesions=table["n"], value=table["recall"]))
     table = pd.concat(frames, ignore_index=True)[["method", "group", "lesions", "value", "low", "high"]]
@@ -302,11 +266,10 @@ def text_grid(rows: pd.DataFrame, index: Sequence[str], columns: str) -> pd.Data
     """The known metrics of a table, named in words, each with its interval: a line for each ``index``, a column for
     each of ``columns``, both in the table's order; ``Metric`` is the name.
     """
-    words = METRICS | AGREEMENT
-    rows = rows[rows.metric.isin(words)]
+    rows = rows[rows.metric.isin(METRICS)]
     parts = zip(rows.metric, rows.value, rows.low, rows.high, rows.n_groups, strict=True)
-    texts = [interval_text(Estimate(*own), words[name][1]) for name, *own in parts]
-    rows = rows.assign(Metric=[words[name][0] for name in rows.metric], text=texts)
+    texts = [interval_text(Estimate(*own), METRICS[name][1]) for name, *own in parts]
+    rows = rows.assign(Metric=[METRICS[name][0] for name in rows.metric], text=texts)
     wide = rows.pivot(index=list(index), columns=columns, values="text")[list(rows[columns].unique())]
     wide = rows[list(index)].drop_duplicates().merge(wide.reset_index(), on=list(index))
     return wide.fillna("–").replace(METHODS).rename(columns=METHODS | ARM_NAMES)

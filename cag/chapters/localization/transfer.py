@@ -10,7 +10,7 @@ import pandas as pd
 
 from cag.chapters.localization.comparison import Localization, gather, train_detectors
 from cag.chapters.localization.frames import FrameChoice, choose_frames
-from cag.chapters.localization.scores import Scored, rows_of
+from cag.chapters.localization.scores import Scored
 from cag.chapters.localization.settings import LocalizationSettings
 from cag.chapters.localization.training import (
     FpnSettings,
@@ -23,6 +23,7 @@ from cag.chapters.localization.training import (
 from cag.chapters.store import RunFolder, Store, run_tasks
 from cag.data.cohort import Cohort
 from cag.metrics.intervals import bootstrap_many, paired_difference
+from cag.metrics.tables import estimate_rows
 from cag.settings import InputError, Settings
 
 #: How a detector came to the frames it is scored on, and the boxes of the place prior.
@@ -144,7 +145,7 @@ def transfer_scores(transfer: Transfer, *, bootstrap: int, seed: int) -> pd.Data
     Returns
     -------
     DataFrame
-        ``rows_of`` by ``tested_on, way, against, n_images, n_lesions``; ``against`` is empty for the metrics
+        ``estimate_rows`` by ``tested_on, way, against, n_images, n_lesions``; ``against`` is empty for the metrics
         themselves, ``home`` for differences on the same resampled patients.
     """
     frames = []
@@ -152,9 +153,9 @@ def transfer_scores(transfer: Transfer, *, bootstrap: int, seed: int) -> pd.Data
         label = {"tested_on": name, "way": way, "n_images": len(side.images), "n_lesions": len(side.truth)}
         rng = np.random.default_rng([seed, 68])
         own = bootstrap_many(side.metrics, side.patients, n=bootstrap, rng=rng)
-        frames.append(rows_of(own, **label, against=""))
+        frames.append(estimate_rows(own, **label, against=""))
         home, rng = transfer.sides[name, "home"], np.random.default_rng([seed, 69])
         if way != "home":
             pair = (side.metrics, side.patients, home.metrics, home.patients)
-            frames.append(rows_of(paired_difference(*pair, n=bootstrap, rng=rng), **label, against="home"))
+            frames.append(estimate_rows(paired_difference(*pair, n=bootstrap, rng=rng), **label, against="home"))
     return pd.concat(frames, ignore_index=True)

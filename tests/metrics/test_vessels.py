@@ -1,13 +1,34 @@
-"""Widths of drawn tubes whose diameter is known."""
+"""Drawn grooves and tubes whose width is known."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from cag.metrics.lumen import lumen_widths
+from cag.metrics.vessels import lumen_widths, ridges, vessel_profiles
 
 SIDE = 128
+
+
+def groove(width: float, depth: float) -> np.ndarray:
+    """A dark Gaussian groove along the diagonal; ``width`` at half depth, px."""
+    y, x = np.indices((300, 300))
+    across = (x - y) / np.sqrt(2)
+    return 150 - depth * np.exp(-4 * np.log(2) * (across / width) ** 2)
+
+
+@pytest.mark.parametrize("width", [5.0, 8.0, 11.0])
+def test_profile_of_a_gaussian_groove(width: float, rng: np.random.Generator) -> None:
+    statistics = vessel_profiles(groove(width, 40.0), rng)
+    assert statistics["vessel_fwhm_px"] == pytest.approx(width, rel=0.06)
+    assert statistics["vessel_depth"] == pytest.approx(40, rel=0.03)
+    assert statistics["edge_10_90_over_fwhm"] == pytest.approx(0.716, abs=0.05)
+
+
+def test_ridges_point_across_the_groove() -> None:
+    strength, angle, _ = ridges(groove(8.0, 40.0))
+    assert strength[150, 150] > 10 * strength[150, 200]
+    assert np.tan(angle[150, 150]) == pytest.approx(-1, abs=1e-6)
 
 
 def tube(angle: float, radius: float, narrow: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
