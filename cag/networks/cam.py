@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,47 +19,36 @@ CamMethod = Literal["gradcam", "hirescam", "layercam"]
 
 
 def class_activation(
-    model: StenosisClassifier,
-    images: Float[Tensor, "b c h w"],
-    target: int | Sequence[int],
-    method: CamMethod = "gradcam",
-    aligned: bool = False,
+    model: StenosisClassifier, images: Float[Tensor, "b c h w"], target: Sequence[int]
 ) -> Float[np.ndarray, "b h w"]:
-    """Where the classifier finds evidence for a category, at the size of the images.
+    """Grad-CAM: where the classifier finds evidence for a category, at the size of the images.
 
-    ReLU, bicubic enlargement, then each image from 0 to 1 (all 0 where nothing speaks for the category).
-    The trunk runs without gradients, since only those between map and logit count.
-
-    Parameters
-    ----------
-    images : in [-1, 1]
-    target : int or ints
-        The output whose logit is explained, or several that are summed (every category with stenosis).
-    method : {'gradcam', 'hirescam', 'layercam'}
-        Selvaraju et al. 2017; Draelos and Carin 2020; Jiang et al. 2021.
-    aligned : bool
-        Whether cells are put where they look. As published the map is stretched over the whole image,
-        although the network's convolutions are unpadded.
+    ReLU, bicubic enlargement with each cell where it looks, then each image from 0 to 1 (all 0 where nothing speaks
+    for the category). The trunk runs without gradients, since only those between map and logit count.
+    The model is put into evaluation mode; images are in [-1, 1].
     """
-    was_training = model.training
     with torch.no_grad():
         maps = model.eval().maps(images).float()
-    coarse = activation_from_maps(model.head, maps, target, method)
-    model.train(was_training)
-    return enlarge_activation(coarse, images.shape[-2], images.shape[-1], model.trunk if aligned else None)
+    coarse = activation_from_maps(model.head, maps, target)
+    return enlarge_activation(coarse, images.shape[-2], images.shape[-1], model.trunk)
 
 
 def activation_from_maps(
-    head: nn.Module, maps: Float[Tensor, "b f y x"], target: int | Sequence[int], method: CamMethod = "gradcam"
+    head: nn.Module, maps: Float[Tensor, "b f y x"], target: Sequence[int], method: CamMethod = "gradcam"
 ) -> Float[np.ndarray, "b y x"]:
-    """Class activation on the cells of stored maps, each image from 0 to 1; leaves no gradient behind."""
-    was_training = head.training
-    head.eval()
+    """Class activation on the cells of stored maps, each image from 0 to 1; leaves no gradient behind.
+
+    Parameters
+    ----------
+    target : ints
+        The outputs whose logits are summed and explained, such as every category with stenosis.
+    method : {'gradcam', 'hirescam', 'layercam'}
+        Selvaraju et al. 2017; Draelos and Carin 2020; Jiang et al. 2021.
+    """
     with torch.enable_grad():
         maps = maps.detach().requires_grad_()
-        logits = head(maps)[:, [target] if isinstance(target, int) else list(target)]
+        logits = head.eval()(maps)[:, list(target)]
         (slopes,) = torch.autograd.grad(logits.sum(), maps)
-    head.train(was_training)
     gradient, features = slopes.cpu().numpy(), maps.detach().cpu().numpy()
     if method == "gradcam":
         gradient = gradient.mean(axis=(2, 3))[:, :, None, None]
@@ -77,10 +66,8 @@ def enlarge_activation(
 ) -> Float[np.ndarray, "b h w"]:
     """Activation on cells at the size of the image: bicubic, each image from 0 to 1.
 
-    Parameters
-    ----------
-    trunk : Trunk, optional
-        Puts each cell where the trunk's last map looks; without it the cells are stretched over the image.
+    ``trunk`` puts each cell where its last map looks; without one the cells are stretched over the image, as
+    published, although the network's convolutions are unpadded.
     """
     maps = torch.from_numpy(coarse)[:, None]
     if trunk is None:
@@ -93,52 +80,20 @@ def enlarge_activation(
             axes.append((2 * index + 1) / cells - 1)
         grid = torch.stack(torch.meshgrid(*axes, indexing="xy"), dim=-1).expand(len(maps), -1, -1, -1)
         full = F.grid_sample(maps, grid, mode="bicubic", padding_mode="border", align_corners=False)
-    flat = full.flatten(1)
-    low, high = flat.amin(dim=1, keepdim=True), flat.amax(dim=1, keepdim=True)
-    return ((flat - low) / (high - low).clamp(min=1e-7)).view_as(full)[:, 0].numpy()
-
-
-class ActivationBoxes(NamedTuple):
-    """Boxes [k, 4] (x1, y1, x2, y2, half-open pixels), largest and mean activation [k], best first."""
-
-    boxes: Float[np.ndarray, "k 4"]
-    scores: Float[np.ndarray, " k"]
-    means: Float[np.ndarray, " k"]
+    low, high = full.amin(dim=(2, 3), keepdim=True), full.amax(dim=(2, 3), keepdim=True)
+    return ((full - low) / (high - low).clamp(min=1e-7))[:, 0].numpy()
 
 
 def boxes_from_activation(
-    activation: Float[np.ndarray, "h w"], threshold: float, min_size: float = 0.0
-) -> ActivationBoxes:
-    """Rectangles around the connected parts of an activation map at or above a threshold.
+    activation: Float[np.ndarray, "h w"], threshold: float
+) -> tuple[Float[np.ndarray, "k 4"], Float[np.ndarray, " k"]]:
+    """Rectangles around the connected parts of an activation map (0 to 1) at or above a threshold, and their scores.
 
-    Parameters
-    ----------
-    activation : 0 to 1
-        A map that is 0 everywhere gives no box.
-    min_size : float
-        Smaller sides are widened to this about the box's center, then the box is shifted into the image.
-
-    Returns
-    -------
-    ActivationBoxes
-        Scores are relative to the image's own maximum; to compare images multiply by the class probability.
+    Boxes are x1, y1, x2, y2 in half-open pixels; the score is the largest activation inside, of equals that with the
+    larger mean comes first. To compare images multiply it by the class probability. A map of zeros gives no box.
     """
     parts = regionprops(label((activation >= threshold) & (activation > 0), connectivity=2), activation)
-    table = np.array([[*_xyxy(part.bbox), part.intensity_max, part.intensity_mean] for part in parts], dtype=np.float32)
-    table = table.reshape(-1, 6)
+    rows = [[*(part.bbox[side] for side in (1, 0, 3, 2)), part.intensity_max, part.intensity_mean] for part in parts]
+    table = np.array(rows, dtype=np.float32).reshape(-1, 6)
     table = table[np.lexsort((-table[:, 5], -table[:, 4]))]
-    boxes = _at_least(table[:, :4], min_size, activation.shape[0], activation.shape[1])
-    return ActivationBoxes(boxes, table[:, 4], table[:, 5])
-
-
-def _xyxy(bbox: tuple[int, ...]) -> tuple[int, int, int, int]:
-    top, left, bottom, right = bbox
-    return left, top, right, bottom
-
-
-def _at_least(boxes: np.ndarray, min_size: float, height: int, width: int) -> np.ndarray:
-    extent = np.array([width, height], dtype=np.float32)
-    center, side = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    side = np.minimum(np.maximum(side, min_size), extent)
-    corner = np.clip(center - side / 2, 0, extent - side)
-    return np.concatenate([corner, corner + side], axis=1).astype(np.float32)
+    return table[:, :4], table[:, 4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -20,17 +21,10 @@ class AttentionHead(nn.Module):
     def __init__(self, channels: int, n_outputs: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels)
-        self.attention = nn.Sequential(
-            nn.Dropout(0.5),
-            nn.Conv2d(channels, 64, 1),
-            nn.ReLU(),
-            nn.Conv2d(64, 16, 1),
-            nn.ReLU(),
-            nn.Conv2d(16, 8, 1),
-            nn.ReLU(),
-            nn.Conv2d(8, 1, 1),
-            nn.Sigmoid(),
-        )
+        layers: list[nn.Module] = [nn.Dropout(0.5)]
+        for wide, narrow in pairwise((channels, 64, 16, 8, 1)):
+            layers += [nn.Conv2d(wide, narrow, 1), nn.ReLU()]
+        self.attention = nn.Sequential(*layers[:-1], nn.Sigmoid())
         self.classifier = nn.Sequential(
             nn.Dropout(0.25), nn.Linear(channels, 128), nn.ReLU(), nn.Dropout(0.25), nn.Linear(128, n_outputs)
         )
@@ -56,24 +50,18 @@ class PlainHead(nn.Module):
 
 
 class StenosisClassifier(TrunkModel):
-    """One view's classifier: logits of the severity categories and, with redundancy training, of no contrast.
+    """One view's classifier: logits of the severity categories and, with redundancy training, of no contrast (last).
 
     With ``trainable="head"`` the maps of a set of images may be computed once (``maps``) and the head
     trained on them alone (``head`` is a module of its own).
-
-    Parameters
-    ----------
-    n_outputs : int
-        Severity categories, plus one for the redundancy class, which comes last.
     """
 
     def __init__(
         self, trunk: Trunk, n_outputs: int, head: HeadKind = "published", trainable: Trainable = "all"
     ) -> None:
         super().__init__(trunk, trainable)
-        channels = trunk.channels[STAGES[-1]]
-        self.n_outputs = n_outputs
-        self.head: nn.Module = (AttentionHead if head == "published" else PlainHead)(channels, n_outputs)
+        kind = AttentionHead if head == "published" else PlainHead
+        self.head: nn.Module = kind(trunk.channels[STAGES[-1]], n_outputs)
 
     def maps(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b f y x"]:
         """Last maps of the trunk for images in [-1, 1]."""
@@ -87,14 +75,8 @@ class StenosisClassifier(TrunkModel):
 def balanced_order(targets: Int[Tensor, " n"], generator: torch.Generator, n_categories: int) -> Int[Tensor, " drawn"]:
     """Indices of one epoch by the paper's rule, shuffled.
 
-    Every class, redundancy included, is drawn with replacement to the number of non-redundant frames
-    divided by the number of real classes. A class without frames is left out.
-
-    Parameters
-    ----------
-    targets : 0 to n_categories - 1 for severity categories, n_categories for redundancy frames
-    n_categories : int
-        Real classes.
+    Every class, redundancy (target ``n_categories``) included, is drawn with replacement to the number of
+    non-redundant frames divided by the number of real classes. A class without frames is left out.
 
     Raises
     ------
@@ -105,9 +87,6 @@ def balanced_order(targets: Int[Tensor, " n"], generator: torch.Generator, n_cat
     if real == 0:
         raise InputError("no frame of any severity category to train on", field="targets")
     share = max(real // n_categories, 1)
-    drawn = []
-    for target in targets.unique():
-        members = torch.nonzero(targets == target)[:, 0]
-        drawn.append(members[torch.randint(len(members), (share,), generator=generator)])
-    chosen = torch.cat(drawn)
+    classes = [torch.nonzero(targets == target)[:, 0] for target in targets.unique()]
+    chosen = torch.cat([own[torch.randint(len(own), (share,), generator=generator)] for own in classes])
     return chosen[torch.randperm(len(chosen), generator=generator)]

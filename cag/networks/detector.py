@@ -8,81 +8,57 @@ from typing import NamedTuple, TypedDict
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
-from torchvision.ops import FeaturePyramidNetwork, box_iou, clip_boxes_to_image, nms, sigmoid_focal_loss
+from torchvision.ops import (
+    FeaturePyramidNetwork,
+    box_iou,
+    clip_boxes_to_image,
+    nms,
+    remove_small_boxes,
+    sigmoid_focal_loss,
+)
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from cag.networks.trunk import STAGES, Trainable, Trunk, TrunkModel
 from cag.settings import Settings
 
-_LEVELS = 5
-
 
 class DetectorSettings(Settings):
-    """Anchors, losses and thresholds; the defaults are the published ones.
+    """Anchors, losses and thresholds; the defaults are the published ones."""
 
-    Attributes
-    ----------
-    anchor_sizes : five floats
-        Side of the square anchor at each level, in pixels of the network's input.
-    ratios, scales : floats
-        Height over width; multiples of the anchor size.
-    channels : int
-        Width of the pyramid and of the heads.
-    group_norm : bool
-        Group normalization after each convolution of pyramid and heads but the last, as in torchvision's
-        second recipe of RetinaNet; with few images the heads learn little without it.
-    positive_iou, negative_iou : float
-        Anchors at or above the first are positive, below the second negative, between them ignored.
-    best_anchor_counts : bool
-        Whether the best anchor of a box is positive even below ``positive_iou``.
-    focal_alpha, focal_gamma, box_sigma, box_weight : float
-        Focal loss; smooth L1 turns linear at 1/sigma^2; weight of the box loss.
-    box_code_scale : float
-        Box offsets are multiplied by this before the loss.
-    score_threshold, nms_threshold : float
-        Detections below the score are dropped; overlaps above the IoU are suppressed, None keeps them all.
-    max_detections : int
-        Most detections of one image, by score.
-    """
-
-    anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    scales: tuple[float, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
-    channels: int = Field(default=256, ge=8)
+    #: Side of the square anchor at each level, in pixels of the network's input.
+    anchor_sizes: tuple[float, float, float, float, float] = (32, 64, 128, 256, 512)
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  #: Height over width.
+    scales: tuple[float, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))  #: Multiples of the anchor size.
+    channels: int = Field(default=256, ge=8)  #: Width of the pyramid and of the heads.
+    #: Group normalization after each convolution of pyramid and heads but the last, as in torchvision's second
+    #: recipe of RetinaNet; with few images the heads learn little without it.
     group_norm: bool = False
+    #: Anchors at or above the first overlap are positive, below the second negative, between them ignored.
     positive_iou: float = Field(default=0.5, gt=0, le=1)
     negative_iou: float = Field(default=0.4, ge=0, le=1)
-    best_anchor_counts: bool = False
+    best_anchor_counts: bool = False  #: Whether the best anchor of a box is positive even below ``positive_iou``.
     focal_alpha: float = Field(default=0.1, ge=0, le=1)
     focal_gamma: float = Field(default=4.0, ge=0)
-    box_sigma: float = Field(default=3.0, gt=0)
-    box_weight: float = Field(default=0.2, ge=0)
-    box_code_scale: float = Field(default=1.0, gt=0)
-    score_threshold: float = Field(default=0.35, ge=0, le=1)
-    nms_threshold: float | None = Field(default=None, ge=0, le=1)
-    max_detections: int = Field(default=300, ge=1)
-
-    @field_validator("anchor_sizes")
-    @classmethod
-    def _one_size_a_level(cls, sizes: tuple[float, ...]) -> tuple[float, ...]:
-        if len(sizes) != _LEVELS:
-            raise ValueError(f"{_LEVELS} anchor sizes are needed, one a level, not {len(sizes)}")
-        return sizes
+    box_sigma: float = Field(default=3.0, gt=0)  #: Smooth L1 turns linear at 1/sigma^2.
+    box_weight: float = Field(default=0.2, ge=0)  #: Of the box loss.
+    box_code_scale: float = Field(default=1.0, gt=0)  #: Box offsets are multiplied by this before the loss.
+    score_threshold: float = Field(default=0.35, ge=0, le=1)  #: Detections below it are dropped.
+    nms_threshold: float | None = Field(default=None, ge=0, le=1)  #: Overlap that is suppressed; None keeps all.
+    max_detections: int = Field(default=300, ge=1)  #: Most detections of one image, by score.
 
 
 PUBLISHED_DETECTOR = DetectorSettings()
 
 #: Anchors for the boxes of real and simulated lesions at 256 px (nine in ten have sides of 17 to 63 px, at
-#: ratios of .4 to 2.6), with a usual loss and suppression. ``experiments.localization_anchors`` measures the fit.
-#: Normalization and the IoU of positives were chosen on a simulated cohort that no study uses (64 patients, seed 777).
+#: ratios of .4 to 2.6), with a usual loss and suppression. Normalization and the IoU of positives were chosen on a
+#: simulated cohort that no study uses (64 patients, seed 777).
 FITTED_DETECTOR = DetectorSettings(
     anchor_sizes=(18, 32, 56, 96, 160),
-    ratios=(0.5, 1.0, 2.0),
     group_norm=True,
     positive_iou=0.4,
     negative_iou=0.3,
@@ -139,7 +115,7 @@ class StenosisDetector(TrunkModel):
         self.pyramid = FeaturePyramidNetwork(inputs, width, LastLevelP6P7(inputs[-1], width), norm_layer=norm)
         self.head = RetinaNetHead(width, per_cell, num_classes=1, norm_layer=norm)
         sizes = tuple(tuple(size * scale for scale in settings.scales) for size in settings.anchor_sizes)
-        self._anchors = AnchorGenerator(sizes, (settings.ratios,) * _LEVELS)
+        self._anchors = AnchorGenerator(sizes, (settings.ratios,) * len(sizes))
         self._matcher = Matcher(settings.positive_iou, settings.negative_iou, settings.best_anchor_counts)
         self._coder = BoxCoder((settings.box_code_scale,) * 4)
 
@@ -154,35 +130,19 @@ class StenosisDetector(TrunkModel):
         cells = [level.shape[-1] for level in levels]
         return outputs["cls_logits"][..., 0].float(), outputs["bbox_regression"].float(), cells
 
-    def forward(self, images: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b a"], Float[Tensor, "b a 4"]]:
-        """Logit and box offsets of every anchor for square images in [-1, 1]."""
-        logits, offsets, _ = self.raw(self.maps(images))
-        return logits, offsets
-
     def anchors(self, size: int, cells: list[int]) -> Float[Tensor, "a 4"]:
         """Anchors of all levels on an image of ``size`` x ``size`` pixels, in the order of ``raw``."""
-        device = next(self.head.parameters()).device
         known = [self.trunk.geometry(stage, size, n) for stage, n in zip(STAGES, cells, strict=False)]
-        geometry = known + [known[-1]._replace(stride=known[-1].stride * 2**k) for k in (1, 2)]
-        parts = []
-        for place, n, base in zip(geometry, cells, self._anchors.cell_anchors, strict=True):
-            center = place.start + place.stride * torch.arange(n, device=device)
-            y, x = torch.meshgrid(center, center, indexing="ij")
-            shift = torch.stack([x, y, x, y], dim=-1).reshape(-1, 1, 4)
-            parts.append((shift + base.to(device)).reshape(-1, 4))
-        return torch.cat(parts)
+        places = known + [known[-1]._replace(stride=known[-1].stride * 2**k) for k in (1, 2)]
+        self._anchors.set_cell_anchors(torch.float32, next(self.head.parameters()).device)
+        levels = self._anchors.grid_anchors([[n, n] for n in cells], [[place.stride] * 2 for place in places])
+        return torch.cat([level + place.start for level, place in zip(levels, places, strict=True)])
 
-    def loss(self, images: Float[Tensor, "b c h w"], boxes: Float[Tensor, "b k 4"]) -> Float[Tensor, ""]:
+    def loss(self, maps: dict[str, Tensor], boxes: Float[Tensor, "b k 4"], size: int) -> Float[Tensor, ""]:
         """Focal plus weighted box loss over the number of positive anchors.
 
-        Parameters
-        ----------
-        boxes : x1, y1, x2, y2 in pixels of the images; rows of NaN stand for no box.
+        Maps are those of images of ``size`` x ``size`` pixels; boxes are x1, y1, x2, y2, rows of NaN stand for no box.
         """
-        return self.loss_from_maps(self.maps(images), boxes, images.shape[-1])
-
-    def loss_from_maps(self, maps: dict[str, Tensor], boxes: Float[Tensor, "b k 4"], size: int) -> Float[Tensor, ""]:
-        """``loss`` for maps of images of ``size`` x ``size`` pixels."""
         own, config = self.assigned(maps, boxes, size), self.settings
         with torch.autocast(boxes.device.type, enabled=False):
             focal = sigmoid_focal_loss(own.logits, own.labels, config.focal_alpha, config.focal_gamma, "sum")
@@ -196,30 +156,19 @@ class StenosisDetector(TrunkModel):
         """
         logits, offsets, cells = self.raw(maps)
         anchors = self.anchors(size, cells)
-        matched = torch.stack([self._match(own, anchors) for own in boxes])
+        present = [own[own.isfinite().all(dim=1)] for own in boxes]
+        nothing = torch.full((len(anchors),), Matcher.BELOW_LOW_THRESHOLD, device=anchors.device)
+        matched = torch.stack([self._matcher(box_iou(own, anchors)) if len(own) else nothing for own in present])
         positive, counted = matched >= 0, matched != Matcher.BETWEEN_THRESHOLDS
         image, anchor = positive.nonzero(as_tuple=True)
-        present = [own[own.isfinite().all(dim=1)] for own in boxes]
         begin = torch.tensor([0, *(len(own) for own in present)], device=boxes.device).cumsum(0)
         chosen = torch.cat(present)[matched[image, anchor] + begin[image]]
         targets = self._coder.encode_single(chosen, anchors[anchor])
         return Assigned(logits[counted], positive[counted].float(), offsets[image, anchor], targets)
 
-    def _match(self, boxes: Tensor, anchors: Tensor) -> Tensor:
-        """Index of each anchor's box among the present ones, or the matcher's negative codes."""
-        present = boxes[boxes.isfinite().all(dim=1)]
-        if len(present) == 0:
-            return torch.full((len(anchors),), Matcher.BELOW_LOW_THRESHOLD, device=anchors.device)
-        return self._matcher(box_iou(present, anchors))
-
     @torch.no_grad()
-    def detect(self, images: Float[Tensor, "b c h w"]) -> list[Detections]:
-        """Detections of each image, best first, by the settings' thresholds."""
-        return self.detect_from_maps(self.maps(images), images.shape[-1])
-
-    @torch.no_grad()
-    def detect_from_maps(self, maps: dict[str, Tensor], size: int) -> list[Detections]:
-        """``detect`` for maps of images of ``size`` x ``size`` pixels."""
+    def detect(self, maps: dict[str, Tensor], size: int) -> list[Detections]:
+        """Detections of each image of ``size`` x ``size`` pixels, best first, by the settings' thresholds."""
         logits, offsets, cells = self.raw(maps)
         anchors = self.anchors(size, cells)
         return [self._detections(*own, anchors, size) for own in zip(logits.sigmoid(), offsets, strict=True)]
@@ -229,7 +178,7 @@ class StenosisDetector(TrunkModel):
         kept = (scores > config.score_threshold).nonzero()[:, 0]
         best = kept[scores[kept].argsort(descending=True, stable=True)[:1000]]
         boxes = clip_boxes_to_image(self._coder.decode_single(offsets[best], anchors[best]), (size, size))
-        whole = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(dim=1)
+        whole = remove_small_boxes(boxes, 1)
         boxes, scores = boxes[whole], scores[best][whole]
         if config.nms_threshold is not None:
             left = nms(boxes, scores, config.nms_threshold)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
@@ -17,7 +17,7 @@ from cag.settings import InputError
 #: Steps every run is resampled to before the sequence network.
 STEPS = 64
 
-IntervalRule = Literal["last_positive", "longest", "mass"]
+IntervalRule = Literal["last_positive", "longest"]
 
 
 class FrameClassifier(TrunkModel):
@@ -71,19 +71,14 @@ class TemporalConvolution(nn.Module):
     Source: Bai et al. 2018, "An Empirical Evaluation of Generic Convolutional and Recurrent Networks", not causal.
     """
 
-    def __init__(self, features: int = 2048, width: int = 96, dilations: tuple[int, ...] = (1, 2, 4, 8)) -> None:
+    def __init__(self, features: int = 2048) -> None:
         super().__init__()
-        self.entry = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, width))
+        self.entry = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, 96))
+        convolutions = (nn.Conv1d(96, 96, 3, padding=step, dilation=step) for step in (1, 2, 4, 8))
         self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.GroupNorm(8, width),
-                nn.ReLU(),
-                nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation),
-                nn.Dropout(0.2),
-            )
-            for dilation in dilations
+            nn.Sequential(nn.GroupNorm(8, 96), nn.ReLU(), own, nn.Dropout(0.2)) for own in convolutions
         )
-        self.logit = nn.Conv1d(width, 1, 1)
+        self.logit = nn.Conv1d(96, 1, 1)
 
     def forward(self, features: Float[Tensor, "b t f"]) -> Float[Tensor, "b t"]:
         """Logits of full contrast for pooled features of runs of any length; computed in float32."""
@@ -103,29 +98,18 @@ class Averaged(nn.Module):
 
     def forward(self, features: Float[Tensor, "b t f"]) -> Float[Tensor, "b t"]:
         """Logits of full contrast."""
-        if len(self.members) == 1:
-            return self.members[0](features)
-        return torch.stack([member(features) for member in self.members]).sigmoid().mean(dim=0).logit(eps=1e-6)
+        logits = torch.stack([member(features) for member in self.members])
+        return logits.sigmoid().mean(dim=0).logit(eps=1e-6) if len(logits) > 1 else logits[0]
 
 
 class Standardized(nn.Module):
     """A network whose inputs are first brought to mean 0 and SD 1 by the training samples' own statistics.
 
-    The statistics are part of the stored weights, so training and reading scale alike.
-
-    Parameters
-    ----------
-    relative : bool
-        Subtract from a sequence of frames its own mean first. What stays the same during a run, such as
-        the patient's anatomy and the look of the machine, is then no longer seen; what changes is.
-    components : int
-        Show the network only so many principal components of the training samples, all divided by the SD of
-        the first; 0 shows every feature. A few dozen runs cannot teach it which of 2,048 features matter.
-
-    Attributes
-    ----------
-    least_change : Tensor, scalar
-        The least ``change`` of a training sequence; 0 where inputs are not relative.
+    The statistics are part of the stored weights, so training and reading scale alike. ``relative`` subtracts from a
+    sequence of frames its own mean first: what stays the same during a run, such as the patient's anatomy and the look
+    of the machine, is no longer seen. ``components`` shows the network only so many principal components of the
+    training samples, all divided by the SD of the first; 0 shows every feature. A few dozen runs cannot teach it which
+    of 2,048 features matter.
     """
 
     mean: Tensor
@@ -139,7 +123,7 @@ class Standardized(nn.Module):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("sd", torch.ones(features))
         self.register_buffer("axes", torch.zeros(features, components))
-        self.register_buffer("least_change", torch.zeros(()))
+        self.register_buffer("least_change", torch.zeros(()))  # of a training sequence; 0 where not relative
 
     def learn_scale(self, samples: Float[Tensor, "... f"]) -> None:
         """Take mean and SD of each feature, and the components, from training samples; a constant keeps SD 1."""
@@ -172,7 +156,7 @@ class Standardized(nn.Module):
         return scaled @ self.axes if self.components else scaled
 
     def centered(self, sequences: Float[Tensor, "... t f"]) -> Float[Tensor, "... t f"]:
-        """Sequences less their own means where the network sees relative features, else as they are."""
+        """Sequences less their own means where the network sees relative features."""
         return sequences - sequences.mean(dim=-2, keepdim=True) if self.relative else sequences
 
     def _scaled(self, features: Float[Tensor, "... f"]) -> Float[Tensor, "... f"]:
@@ -185,16 +169,10 @@ def _over_channels(norm: nn.Module, sequence: Float[Tensor, "b t f"]) -> Float[T
 
 
 def soft_f1_loss(logits: Float[Tensor, "b t"], truth: Float[Tensor, "b t"], smooth: float = 1.0) -> Float[Tensor, ""]:
-    """One minus soft F1: sums over the frames of a run, mean over runs.
+    """One minus soft F1: sums over the frames of a run, mean over runs; truth is 0 or 1.
 
-    The published loss has no smoothing term: a run without contrast then has loss 1 and no gradient. Here both sides
-    of the fraction are smoothed by 1, so that such runs teach silence.
-
-    Parameters
-    ----------
-    truth : 0 or 1
-    smooth : float
-        Added to numerator and denominator; 0 is the published loss.
+    ``smooth`` is added to numerator and denominator. With 0, as published, a run without contrast has loss 1 and no
+    gradient; with 1 such runs teach silence.
     """
     probability = logits.float().sigmoid()
     overlap = (probability * truth).sum(dim=1)
@@ -212,48 +190,23 @@ def resample_indices(n: int, steps: int = STEPS) -> Int[np.ndarray, " steps"]:
 def spread_to_frames(probability: Float[np.ndarray, " steps"], n: int) -> Float[np.ndarray, " n"]:
     """Values at the steps of a resampled run, back on its ``n`` frames.
 
-    Each frame that was sampled gets the mean of its steps; frames between two sampled ones are
-    interpolated. So an interval comes back exactly for runs up to ``steps`` frames and within half
-    the sampling distance for longer ones, without a bias to either side.
+    Each frame that was sampled gets the mean of its steps; frames between are interpolated. So an interval comes back
+    exactly for runs up to ``steps`` frames and within half the sampling distance, without bias, for longer ones.
     """
-    sampled = resample_indices(n, len(probability))
-    frames, step = np.unique(sampled, return_inverse=True)
+    frames, step = np.unique(resample_indices(n, len(probability)), return_inverse=True)
     mean = np.bincount(step, weights=probability) / np.bincount(step)
     return np.interp(np.arange(n), frames, mean)
 
 
-def interval_from_probabilities(
-    probability: Float[np.ndarray, " n"], rule: IntervalRule = "mass", threshold: float = 0.5
-) -> tuple[int, int] | None:
-    """First and last frame (inclusive) of the contrast interval, or None when no frame reaches the threshold.
+def interval_from_probabilities(probability: Float[np.ndarray, " n"], rule: IntervalRule) -> tuple[int, int] | None:
+    """First and last frame (inclusive) of the contrast interval, or None when no frame reaches .5.
 
-    Parameters
-    ----------
-    rule : {'last_positive', 'longest', 'mass'}
-        From the first to the last positive frame (as published); the longest run of positive frames, of equals
-        that with the larger probability; or the interval with the largest sum of (probability - threshold),
-        which bridges short gaps and ignores stray frames.
+    From the first to the last positive frame (``last_positive``, as published), or the longest run of positive frames,
+    of equals that with the larger probability (``longest``).
     """
-    positive = probability >= threshold
-    if not positive.any():
+    positive = np.flatnonzero(probability >= 0.5)
+    if len(positive) == 0:
         return None
-    if rule == "last_positive":
-        frames = np.flatnonzero(positive)
-        return int(frames[0]), int(frames[-1])
-    if rule == "mass" and (probability > threshold).any():
-        return _heaviest_interval(probability - threshold)
-    runs = _runs(positive)
-    return max(runs, key=lambda run: (run[1] - run[0], probability[run[0] : run[1] + 1].sum()))
-
-
-def _runs(positive: Bool[np.ndarray, " n"]) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], positive.astype(int), [0]])))
-    return [(int(begin), int(end) - 1) for begin, end in edges.reshape(-1, 2)]
-
-
-def _heaviest_interval(weight: Float[np.ndarray, " n"]) -> tuple[int, int]:
-    """Interval of the largest sum (Kadane), from prefix sums and their running minimum."""
-    prefix = np.concatenate([[0.0], np.cumsum(weight)])
-    lowest = np.minimum.accumulate(prefix[:-1])
-    end = int(np.argmax(prefix[1:] - lowest))
-    return int(np.argmin(prefix[: end + 1])), end
+    runs = [positive] if rule == "last_positive" else np.split(positive, np.flatnonzero(np.diff(positive) > 1) + 1)
+    run = max(runs, key=lambda run: (len(run), probability[run].sum()))
+    return int(run[0]), int(run[-1])

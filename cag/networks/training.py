@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Literal
@@ -18,37 +20,23 @@ from tqdm import tqdm
 from cag.settings import InputError, Settings, SettingsError, write_atomically
 
 Batch = tuple[Any, ...]
-Loss = Callable[[nn.Module, Batch], Tensor]
+Loss = Callable[[nn.Module, Batch], Tensor]  #: To a scalar.
 Precision = Literal["auto", "fp32", "bf16"]
 Rows = list[dict[str, float]]
+Parts = tuple[nn.Module, Optimizer, LRScheduler]
 
 
 class FitSettings(Settings):
-    """How a network is trained; the defaults are the published ones.
-
-    Attributes
-    ----------
-    epochs, batch_size, patience : int
-        Training stops after ``patience`` epochs without a better score.
-    learning_rate : float
-        Constant, or the peak of the one-cycle schedule.
-    weight_decay : float
-        Decoupled (AdamW); 0 is Adam.
-    schedule : {'constant', 'one_cycle'}
-    clip_norm : float
-        Largest norm of the gradient; 0 leaves it alone.
-    precision : {'auto', 'fp32', 'bf16'}
-        ``auto`` is bfloat16 where the processor computes it natively.
-    """
+    """How a network is trained; the defaults are the published ones."""
 
     epochs: int = Field(default=200, ge=1)
     batch_size: int = Field(default=8, ge=1)
-    learning_rate: float = Field(default=1e-4, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    patience: int = Field(default=100, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)  #: Constant, or the peak of the one-cycle schedule.
+    weight_decay: float = Field(default=0.0, ge=0)  #: Decoupled (AdamW); 0 is Adam.
+    patience: int = Field(default=100, ge=1)  #: Epochs without a better score after which training stops.
     schedule: Literal["constant", "one_cycle"] = "constant"
-    clip_norm: float = Field(default=0.0, ge=0)
-    precision: Precision = "auto"
+    clip_norm: float = Field(default=0.0, ge=0)  #: Largest norm of the gradient; 0 leaves it alone.
+    precision: Precision = "auto"  #: ``auto`` is bfloat16 where the processor computes it natively.
 
 
 @dataclass(frozen=True)
@@ -69,8 +57,11 @@ class Runtime:
         """
         if device == "cuda" and not torch.cuda.is_available():
             raise SettingsError("no CUDA device here", field="device", remedy="Set device to auto or cpu")
-        cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-        native = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else _cpu_has_bfloat16()
+        cuda = device != "cpu" and torch.cuda.is_available()
+        if cuda:
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:  # emulated bfloat16 is slower than float32, so only instructions for it count
+            native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         narrow = precision == "bf16" or (precision == "auto" and native)
         return cls(torch.device("cuda" if cuda else "cpu"), torch.bfloat16 if narrow else torch.float32)
 
@@ -84,46 +75,31 @@ class Runtime:
         return f"{name}, {str(self.dtype).removeprefix('torch.')}"
 
 
-def _cpu_has_bfloat16() -> bool:
-    """Emulated bfloat16 is slower than float32, so only instructions for it count."""
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, probe)() for probe in probes if hasattr(torch.cpu, probe))
-
-
 @dataclass(frozen=True)
 class Batches:
-    """Samples held in memory, drawn anew for every epoch.
+    """Samples held in memory, drawn anew for every epoch."""
 
-    Attributes
-    ----------
-    tensors : sequence of Tensor, equal first dimension
-    batch_size : int
-    order : callable, optional
-        Generator to the indices of one epoch; a permutation by default.
-    prepare : callable, optional
-        Rows of one batch, already on the device, and the generator to the batch (augmentation).
-    """
-
-    tensors: Sequence[Tensor]
+    tensors: Sequence[Tensor]  #: Equal first dimension.
     batch_size: int
+    #: Generator to the indices of one epoch; a permutation by default.
     order: Callable[[torch.Generator], Tensor] | None = None
+    #: Rows of one batch, already on the device, and the generator to the batch (augmentation).
     prepare: Callable[..., Batch] | None = None
 
     def epoch(self, generator: torch.Generator, device: torch.device) -> Iterator[Batch]:
         """Batches of one epoch; a last batch of a single sample is left out (batch norm cannot use it)."""
-        count = len(self.tensors[0])
-        indices = self.order(generator) if self.order else torch.randperm(count, generator=generator)
-        for part in indices.split(self.batch_size):
-            if len(part) == 1 and self.batch_size > 1 and len(indices) > 1:
-                continue
+        for part in self._parts(generator):
             rows = tuple(_sent(tensor[part], device) for tensor in self.tensors)
             yield self.prepare(*rows, generator) if self.prepare else rows
 
     def steps(self) -> int:
         """Batches in an epoch."""
-        count = len(self.order(torch.Generator())) if self.order else len(self.tensors[0])
-        full, rest = divmod(count, self.batch_size)
-        return full + (rest > 1 or (rest == 1 and full == 0))
+        return len(self._parts(torch.Generator()))
+
+    def _parts(self, generator: torch.Generator) -> tuple[Tensor, ...]:
+        order = self.order or (lambda generator: torch.randperm(len(self.tensors[0]), generator=generator))
+        parts = order(generator).split(self.batch_size)
+        return parts[:-1] if len(parts) > 1 and len(parts[-1]) == 1 < self.batch_size else parts
 
 
 def _sent(rows: Tensor, device: torch.device) -> Tensor:
@@ -134,55 +110,21 @@ def _sent(rows: Tensor, device: torch.device) -> Tensor:
 
 @dataclass
 class History:
-    """What happened: one row an epoch (epoch, loss, score), the best epoch, device and precision."""
+    """What happened: device and precision, and one row an epoch (epoch, loss, score; NaN where there is no score)."""
 
+    runtime: str
     rows: Rows = field(default_factory=list)
-    best_epoch: int = -1
-    best_score: float = float("-inf")
-    runtime: str = ""
 
+    @property
+    def best_epoch(self) -> int:
+        """Epoch of the highest score, the first of equals; the last epoch where there are no scores."""
+        scored = [row for row in self.rows if not math.isnan(row["score"])]
+        return int(max(scored, key=lambda row: row["score"])["epoch"]) if scored else len(self.rows) - 1
 
-@dataclass
-class Training:
-    """What one epoch after another changes: network, optimizer, learning rate and random state."""
-
-    model: nn.Module
-    optimizer: Optimizer
-    schedule: LRScheduler
-    generator: torch.Generator
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """State of a training after an epoch: one ``.pt`` file in a folder that exists."""
-
-    path: Path
-
-    def save(self, training: Training, rows: Rows, best: dict[str, Tensor] | None) -> None:
-        """Store the training, the rows so far and the best state."""
-        parts = (training.model, training.optimizer, training.schedule)
-        state = [part.state_dict() for part in parts] + [training.generator.get_state(), rows, best]
-        write_atomically(self.path, lambda path: torch.save(state, path))
-
-    def restore(self, training: Training) -> tuple[Rows, dict[str, Tensor] | None]:
-        """Put everything back; returns the rows so far and the best state.
-
-        Raises
-        ------
-        InputError
-            If the file is damaged, or belongs to another network.
-        """
-        try:
-            model, optimizer, schedule, generator, rows, best = torch.load(self.path, "cpu", weights_only=True)
-            training.model.load_state_dict(model)
-            training.optimizer.load_state_dict(optimizer)
-            training.schedule.load_state_dict(schedule)
-            training.generator.set_state(generator)
-        except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, UnpicklingError) as error:
-            remedy = "Delete it and run again: this training then starts anew, all else is kept"
-            problem = f"checkpoint cannot be read ({type(error).__name__})"
-            raise InputError(problem, file=self.path.name, remedy=remedy) from error
-        return rows, best
+    @property
+    def best_score(self) -> float:
+        """Score of the best epoch."""
+        return self.rows[self.best_epoch]["score"]
 
 
 def fit(
@@ -193,8 +135,8 @@ def fit(
     *,
     generator: torch.Generator,
     device: str = "auto",
-    on_epoch: Callable[[int, nn.Module], float | None] | None = None,
-    checkpoint: Checkpoint | None = None,
+    on_epoch: Callable[[int, nn.Module], float] | None = None,
+    checkpoint: Path | None = None,
     progress: bool = True,
     description: str = "Training",
 ) -> History:
@@ -202,42 +144,61 @@ def fit(
 
     Parameters
     ----------
-    loss : callable
-        Model and batch to a scalar.
     generator : torch.Generator
         On the CPU; draws order, augmentation and dropout, and is advanced.
     on_epoch : callable, optional
         Called after each epoch with its number from 0 and the model in evaluation mode. What it returns is
         the score (higher is better) that picks the best state; without one the last state stays.
-    checkpoint : Checkpoint, optional
-        Written after each epoch; where it exists, training goes on from it.
+    checkpoint : Path, optional
+        ``.pt`` file written after each epoch; where it exists, training goes on from it.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint is damaged, or belongs to another network.
     """
-    runtime = Runtime.choose(device, settings.precision)
+    runtime, steps = Runtime.choose(device, settings.precision), batches.steps()
     model.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    training = Training(model, *_optimizer(model, settings, batches.steps()), generator)
-    history, best = History(runtime=runtime.describe()), None
-    if checkpoint is not None and checkpoint.path.is_file():
-        history.rows, best = checkpoint.restore(training)
-    bar = tqdm(total=settings.epochs * batches.steps(), desc=description, unit="batch", disable=not progress)
-    bar.update(len(history.rows) * batches.steps())
-    for epoch in range(len(history.rows), settings.epochs):
-        if epoch - 1 - _best(history.rows) >= settings.patience:
+    parts = (model, *_optimizer(model, settings, steps))
+    history, best = History(runtime.describe()), None
+    if checkpoint is not None and checkpoint.is_file():
+        history.rows, best = _restored(checkpoint, parts, generator)
+    done = len(history.rows)
+    total = settings.epochs * steps
+    bar = tqdm(total=total, initial=done * steps, desc=description, unit="batch", disable=not progress)
+    for epoch in range(done, settings.epochs):
+        if epoch - 1 - history.best_epoch >= settings.patience:
             break
-        mean_loss = _train_epoch(training, batches, loss, settings.clip_norm, runtime, bar)
-        score = on_epoch(epoch, model.eval()) if on_epoch else None
-        history.rows.append({"epoch": epoch, "loss": mean_loss, "score": float("nan") if score is None else score})
-        if score is not None and _best(history.rows) == epoch:
+        seed = int(torch.randint(0, 2**31 - 1, (1,), generator=generator))
+        epoch_batches = batches.epoch(generator, runtime.device)
+        mean_loss = _train_epoch(parts, epoch_batches, loss, settings.clip_norm, runtime, seed, bar)
+        score = on_epoch(epoch, model.eval()) if on_epoch else math.nan
+        history.rows.append({"epoch": epoch, "loss": mean_loss, "score": score})
+        if on_epoch and history.best_epoch == epoch:
             best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         if checkpoint is not None:
-            checkpoint.save(training, history.rows, best)
-        bar.set_postfix({"loss": f"{mean_loss:.3f}"} | ({} if score is None else {"score": f"{score:.3f}"}))
+            state = [*(part.state_dict() for part in parts), generator.get_state(), history.rows, best]
+            write_atomically(checkpoint, partial(torch.save, state))
+        bar.set_postfix(history.rows[-1])
     bar.close()
-    history.best_epoch = _best(history.rows)
-    history.best_score = history.rows[history.best_epoch]["score"]
     if best is not None:
         model.load_state_dict(best)
     model.eval()
     return history
+
+
+def _restored(checkpoint: Path, parts: Parts, generator: torch.Generator) -> tuple[Rows, dict[str, Tensor] | None]:
+    """Put everything back as it was after the last epoch; the rows so far and the best state."""
+    try:
+        *states, drawn, rows, best = torch.load(checkpoint, "cpu", weights_only=True)
+        for part, state in zip(parts, states, strict=True):
+            part.load_state_dict(state)
+        generator.set_state(drawn)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, UnpicklingError) as error:
+        remedy = "Delete it and run again: this training then starts anew, all else is kept"
+        problem = f"checkpoint cannot be read ({type(error).__name__})"
+        raise InputError(problem, file=checkpoint.name, remedy=remedy) from error
+    return rows, best
 
 
 def _optimizer(model: nn.Module, settings: FitSettings, steps: int) -> tuple[Optimizer, LRScheduler]:
@@ -250,71 +211,51 @@ def _optimizer(model: nn.Module, settings: FitSettings, steps: int) -> tuple[Opt
 
 
 def _train_epoch(
-    training: Training, batches: Batches, loss: Loss, clip_norm: float, runtime: Runtime, bar: tqdm
+    parts: Parts, batches: Iterable[Batch], loss: Loss, clip_norm: float, runtime: Runtime, seed: int, bar: tqdm
 ) -> float:
     """Mean loss of one pass over the batches."""
-    model = training.model.train()
-    total, steps = torch.zeros((), device=runtime.device), 0
+    model, optimizer, schedule = parts
+    model.train()
+    losses: list[Tensor] = []
     # Dropout draws from the default generators: seeded for this epoch, given back unchanged.
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
-        torch.manual_seed(int(torch.randint(0, 2**31 - 1, (1,), generator=training.generator)))
-        for batch in batches.epoch(training.generator, runtime.device):
+        torch.manual_seed(seed)
+        for batch in batches:
             with runtime.autocast():
                 value = loss(model, batch)
             value.backward()
             if clip_norm:
                 nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-            training.optimizer.step()
-            training.optimizer.zero_grad(set_to_none=True)
-            training.schedule.step()
-            total, steps = total + value.detach(), steps + 1
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            schedule.step()
+            losses.append(value.detach())
             bar.update()
-    return float(total) / max(steps, 1)
-
-
-def _best(rows: Rows) -> int:
-    """Epoch of the highest score, the first of equals; the last epoch where there are no scores."""
-    scored = [row for row in rows if row["score"] == row["score"]]
-    return int(max(scored, key=lambda row: row["score"])["epoch"]) if scored else len(rows) - 1
+    return float(sum(losses)) / max(len(losses), 1)
 
 
 @torch.no_grad()
 def predict(
-    call: Callable[[Tensor], Any],
+    call: Callable[[Tensor], Tensor],
     inputs: Tensor,
     *,
     batch_size: int = 32,
     device: str = "auto",
     precision: Precision = "auto",
     prepare: Callable[[Tensor], Tensor] | None = None,
-    progress: bool = False,
-    description: str = "Predicting",
-) -> Any:
-    """Outputs of a network for many inputs, in order.
+    progress: str = "",
+) -> Tensor:
+    """Outputs of a network for many inputs, in order, in float32 on the CPU.
 
-    Parameters
-    ----------
-    call : callable
-        A module (put into evaluation mode) or a method of one; returns a tensor or a list, one entry an input.
-    prepare : callable, optional
-        Applied to each batch on the device, such as ``transforms.scale``.
-
-    Returns
-    -------
-    Tensor or list
-        On the CPU; floating-point tensors in float32.
+    ``call`` is a module (put into evaluation mode) or a method of one; ``prepare`` is applied to each batch on the
+    device, such as ``transforms.scale``. ``progress`` labels a bar; none is shown without it.
     """
-    runtime = Runtime.choose(device, precision)
+    runtime, outputs = Runtime.choose(device, precision), []
     module = call if isinstance(call, nn.Module) else getattr(call, "__self__", None)
     if isinstance(module, nn.Module):
         module.eval().to(runtime.device)
-    outputs: list[Any] = []
-    for part in tqdm(inputs.split(batch_size), desc=description, unit="batch", disable=not progress):
+    for part in tqdm(inputs.split(batch_size), desc=progress, unit="batch", disable=not progress):
         batch = _sent(part, runtime.device)
         with runtime.autocast():
-            output = call(prepare(batch) if prepare else batch)
-        if isinstance(output, Tensor):
-            outputs.append((output.float() if output.is_floating_point() else output).cpu())
-        else:
-            outputs.extend(output)
-    return torch.cat(outputs) if outputs and isinstance(outputs[0], Tensor) else outputs
+            outputs.append(call(prepare(batch) if prepare else batch).float().cpu())
+    return torch.cat(outputs)

@@ -17,38 +17,18 @@ def scale(frames: UInt8[Tensor, "n h w"]) -> Float[Tensor, "n 1 h w"]:
 
 
 class AugmentSettings(Settings):
-    """Ranges of the random changes; the defaults are the published ones.
+    """Ranges of the random changes; the defaults are the published ones."""
 
-    Attributes
-    ----------
-    flips : bool
-        Mirror left-right and top-bottom, each with probability .5.
-    degrees : float
-        Rotation up to this angle either way.
-    contrast, gamma : pair of float
-        Factor about the image's mean; exponent of the grey levels in 0..1.
-    brightness : float
-        Largest shift, in units of the range [-1, 1].
-    zoom, shift : pair of float, float
-        Magnification; displacement as a share of the image.
-    soften : pair of float
-        Weight of a Gaussian-blurred copy (SD 1.1 px); negative sharpens.
-    noise : float
-        Largest SD of added Gaussian noise.
-    vignette : float
-        Largest darkening (or brightening) of the corners.
-    """
-
-    flips: bool = True
-    degrees: float = Field(default=10.0, ge=0, le=180)
-    contrast: tuple[float, float] = (0.75, 1.5)
-    gamma: tuple[float, float] = (1.0, 1.0)
-    brightness: float = Field(default=0.0, ge=0)
-    zoom: tuple[float, float] = (1.0, 1.0)
-    shift: float = Field(default=0.0, ge=0, lt=0.5)
-    soften: tuple[float, float] = (0.0, 0.0)
-    noise: float = Field(default=0.0, ge=0)
-    vignette: float = Field(default=0.0, ge=0)
+    flips: bool = True  #: Mirror left-right and top-bottom, each with probability .5.
+    degrees: float = Field(default=10.0, ge=0, le=180)  #: Rotation up to this angle either way.
+    contrast: tuple[float, float] = (0.75, 1.5)  #: Factor about the image's mean.
+    gamma: tuple[float, float] = (1.0, 1.0)  #: Exponent of the grey levels in 0..1.
+    brightness: float = Field(default=0.0, ge=0)  #: Largest shift, in units of the range [-1, 1].
+    zoom: tuple[float, float] = (1.0, 1.0)  #: Magnification.
+    shift: float = Field(default=0.0, ge=0, lt=0.5)  #: Largest displacement as a share of the image.
+    soften: tuple[float, float] = (0.0, 0.0)  #: Weight of a Gaussian-blurred copy (SD 1.1 px); negative sharpens.
+    noise: float = Field(default=0.0, ge=0)  #: Largest SD of added Gaussian noise.
+    vignette: float = Field(default=0.0, ge=0)  #: Largest darkening (or brightening) of the corners.
 
 
 #: The published augmentation, and the stronger one that prepares for frames of other machines.
@@ -58,12 +38,10 @@ STRONG_AUGMENTATION = AugmentSettings(
 )
 
 
-def augment(
-    images: Float[Tensor, "b c h w"], generator: torch.Generator, settings: AugmentSettings = PUBLISHED_AUGMENTATION
-) -> Float[Tensor, "b c h w"]:
-    """Randomly changed images in [-1, 1], each by its own draw; the same generator state gives the same result."""
-    motion = draw_motion(len(images), generator, settings)
-    return change_grey(move(images, motion), generator, settings)
+def augment(images: Float[Tensor, "b c h w"], generator: torch.Generator) -> Float[Tensor, "b c h w"]:
+    """Images in [-1, 1] changed at random as published, each by its own draw."""
+    motion = draw_motion(len(images), generator, PUBLISHED_AUGMENTATION)
+    return change_grey(move(images, motion), generator, PUBLISHED_AUGMENTATION)
 
 
 def augment_with_boxes(
@@ -72,39 +50,20 @@ def augment_with_boxes(
     generator: torch.Generator,
     settings: AugmentSettings = PUBLISHED_AUGMENTATION,
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b k 4"]]:
-    """``augment`` that takes boxes along.
-
-    Parameters
-    ----------
-    boxes : x1, y1, x2, y2 in pixels, half-open; rows of NaN stand for no box.
-
-    Returns
-    -------
-    images, boxes
-        Each box is the rectangle around the moved one, clipped to the image, NaN where its center left the image.
-    """
+    """``augment`` that takes boxes along (``move_boxes``)."""
     motion = draw_motion(len(images), generator, settings)
     return change_grey(move(images, motion), generator, settings), move_boxes(boxes, motion, images.shape[-2:])
 
 
 def draw_motion(count: int, generator: torch.Generator, settings: AugmentSettings) -> Float[Tensor, "b 2 3"]:
-    """Random flips, rotation, zoom and shift.
-
-    Returns
-    -------
-    Tensor on the CPU
-        Affine maps from the old to the new image, in coordinates where the image spans [-1, 1].
-    """
+    """Random affine maps (flips, rotation, zoom, shift) from the old to the new image, which spans [-1, 1]."""
     angle = torch.deg2rad(_uniform(count, (-settings.degrees, settings.degrees), generator))
     zoom = _uniform(count, settings.zoom, generator)
     flip = torch.randint(0, 2, (2, count), generator=generator) * -2.0 + 1 if settings.flips else torch.ones(2, count)
-    shift = torch.stack([_uniform(count, (-2 * settings.shift, 2 * settings.shift), generator) for _ in range(2)])
+    x, y = (_uniform(count, (-2 * settings.shift, 2 * settings.shift), generator) for _ in range(2))
     cos, sin = zoom * angle.cos(), zoom * angle.sin()
-    rows = [
-        torch.stack([cos * flip[0], -sin * flip[1], shift[0]]),
-        torch.stack([sin * flip[0], cos * flip[1], shift[1]]),
-    ]
-    return torch.stack(rows).permute(2, 0, 1)
+    entries = [cos * flip[0], -sin * flip[1], x, sin * flip[0], cos * flip[1], y]
+    return torch.stack(entries, dim=1).unflatten(1, (2, 3))
 
 
 def move(images: Float[Tensor, "b c h w"], motion: Float[Tensor, "b 2 3"], fill: str = "border") -> Tensor:
@@ -119,7 +78,10 @@ def move(images: Float[Tensor, "b c h w"], motion: Float[Tensor, "b 2 3"], fill:
 def move_boxes(
     boxes: Float[Tensor, "b k 4"], motion: Float[Tensor, "b 2 3"], size: tuple[int, ...] | torch.Size
 ) -> Float[Tensor, "b k 4"]:
-    """Rectangles around boxes under affine maps; see ``augment_with_boxes``."""
+    """Rectangles around boxes under affine maps, clipped to the image, NaN where the center left it.
+
+    Boxes are x1, y1, x2, y2 in half-open pixels of an image of ``size`` (height, width); rows of NaN stand for no box.
+    """
     height, width = size
     extent = torch.tensor([width, height], dtype=boxes.dtype, device=boxes.device)
     motion = motion.to(boxes, non_blocking=True)
@@ -148,9 +110,13 @@ def change_grey(
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     images = (images - mean) * draw(*settings.contrast) + mean + draw(-settings.brightness, settings.brightness)
     if settings.vignette:
-        images = images - draw(-settings.vignette, settings.vignette) * _corners(images)
-    if settings.noise:
-        images = images + draw(0, settings.noise) * _noise_like(images, generator)
+        y, x = (torch.linspace(-1, 1, n, device=device) for n in images.shape[-2:])
+        corners = (y[:, None] ** 2 + x[None, :] ** 2) / 2  # 0 at the center of the image, 1 in its corners
+        images = images - draw(-settings.vignette, settings.vignette) * corners
+    if settings.noise:  # drawn where the images lie, from a seed of the generator
+        amount, seed = draw(0, settings.noise), int(torch.randint(0, 2**31 - 1, (1,), generator=generator))
+        own = torch.Generator(device).manual_seed(seed)
+        images = images + amount * torch.randn(images.shape, generator=own, device=device)
     return images.clamp(-1, 1)
 
 
@@ -160,20 +126,8 @@ def _uniform(count: int, bounds: tuple[float, float], generator: torch.Generator
 
 
 def _blurred(images: Tensor) -> Tensor:
+    channels = images.shape[1]
     kernel = torch.exp(-0.5 * (torch.arange(-2.0, 3.0, device=images.device) / 1.1) ** 2)
-    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, 1, 5)
-    across = F.conv2d(F.pad(images, (2, 2, 0, 0), mode="replicate"), kernel, groups=images.shape[1])
-    down = F.pad(across, (0, 0, 2, 2), mode="replicate")
-    return F.conv2d(down, kernel.transpose(2, 3), groups=images.shape[1])
-
-
-def _corners(images: Tensor) -> Tensor:
-    """Zero at the center of the image, one in its corners, quadratic between."""
-    y, x = (torch.linspace(-1, 1, n, device=images.device) for n in images.shape[-2:])
-    return (y[:, None] ** 2 + x[None, :] ** 2) / 2
-
-
-def _noise_like(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal noise, drawn where the images lie from a seed of the generator."""
-    seed = int(torch.randint(0, 2**31 - 1, (1,), generator=generator))
-    return torch.randn(images.shape, generator=torch.Generator(images.device).manual_seed(seed), device=images.device)
+    kernel = (kernel / kernel.sum()).expand(channels, 1, 1, 5)
+    across = F.conv2d(F.pad(images, (2, 2, 0, 0), mode="replicate"), kernel, groups=channels)
+    return F.conv2d(F.pad(across, (0, 0, 2, 2), mode="replicate"), kernel.transpose(2, 3), groups=channels)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cag.settings import ROOT, InputError, Weights
+from cag.settings import ROOT, InputError, Weights, write_atomically
 
 #: Where the study's own pre-trained trunks lie.
 WEIGHTS_FOLDER = ROOT / "weights"
@@ -26,44 +25,27 @@ SHARD_BYTES = 15 * 1024 * 1024
 
 
 def save_trunk(
-    trunk: nn.Module,
-    folder: Path,
-    metadata: Mapping[str, Any],
-    weights: Weights = "xa",
-    backbone: str = "inception_v3",
-) -> list[Path]:
-    """Write a trunk as ``xa-*.safetensors`` shards under 16 MB and its record as ``xa.json``.
+    trunk: nn.Module, folder: Path, record: dict[str, Any], weights: Weights = "xa", backbone: str = "inception_v3"
+) -> None:
+    """Write a trunk as ``xa-*.safetensors`` shards under 16 MB and its record (JSON) as ``xa.json``.
 
-    Floating-point tensors are stored as bfloat16. Each file is written under a temporary name and
-    renamed; shards of an earlier trunk that are no longer needed are removed.
-
-    Parameters
-    ----------
-    metadata : mapping
-        Settings and measured quality, as JSON.
-    weights, backbone : str
-        What the files are named by, as ``build_trunk`` asks for them.
+    Floating-point tensors are stored as bfloat16. Shards of an earlier trunk that are no longer needed are removed.
+    ``weights`` and ``backbone`` name the files, as ``build_trunk`` asks for them.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = _shards({name: _narrow(tensor) for name, tensor in trunk.state_dict().items()})
-    paths = []
-    for number, shard in enumerate(shards, start=1):
-        path = folder / f"{_stem(weights, backbone)}-{number:02d}-of-{len(shards):02d}.safetensors"
-        temporary = path.with_suffix(".tmp")
-        save_file(shard, temporary)
-        temporary.replace(path)
-        paths.append(path)
+    stem, shards = _stem(weights, backbone), _shards({name: _narrow(own) for name, own in trunk.state_dict().items()})
+    paths = [folder / f"{stem}-{number + 1:02d}-of-{len(shards):02d}.safetensors" for number in range(len(shards))]
+    for path, shard in zip(paths, shards, strict=True):
+        write_atomically(path, partial(save_file, shard))
     for stale in set(_stored(weights, backbone, folder)) - set(paths):
         stale.unlink()
-    record = folder / f"{_stem(weights, backbone)}.json"
-    record.write_text(json.dumps(dict(metadata), indent=2, sort_keys=True) + "\n")
-    return paths
+    text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+    write_atomically(folder / f"{stem}.json", lambda path: path.write_text(text))
 
 
 def load_trunk(
     trunk: nn.Module, weights: Weights = "xa", backbone: str = "inception_v3", folder: Path = WEIGHTS_FOLDER
 ) -> None:
-    """Fill a trunk from the shards of ``save_trunk``, cast to float32.
+    """Fill a trunk from the shards of ``save_trunk``, cast to its own precision.
 
     Raises
     ------
@@ -82,19 +64,17 @@ def load_trunk(
     try:
         for path in paths:
             state |= load_file(path)
-        own = trunk.state_dict()
-        trunk.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in state.items()})
+        trunk.load_state_dict(state)
     except SafetensorError as error:
         raise InputError(f"unreadable ({error})", file=path.name, remedy=remedy) from None
-    except (KeyError, RuntimeError):
+    except RuntimeError:
         raise InputError("these weights belong to another network", file=folder.name, remedy=remedy) from None
 
 
 def weights_digest(weights: str = "xa", backbone: str = "inception_v3", folder: Path = WEIGHTS_FOLDER) -> str:
     """Sixteen hexadecimal digits that identify stored weights (SHA-256 of the shards); empty where there are none."""
-    shards = [
-        _file_digest(path, path.stat().st_size, path.stat().st_mtime_ns) for path in _stored(weights, backbone, folder)
-    ]
+    stored = _stored(weights, backbone, folder)
+    shards = [_file_digest(path, path.stat().st_size, path.stat().st_mtime_ns) for path in stored]
     return hashlib.sha256(" ".join(shards).encode()).hexdigest()[:16] if shards else ""
 
 
@@ -113,18 +93,14 @@ def _stored(weights: str, backbone: str, folder: Path) -> list[Path]:
 
 
 def _narrow(tensor: Tensor) -> Tensor:
-    narrow = tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor
-    return narrow.detach().cpu().contiguous()
+    return tensor.cpu().contiguous().to(torch.bfloat16 if tensor.is_floating_point() else tensor.dtype)
 
 
 def _shards(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     """Split a state in its order so that no part exceeds ``SHARD_BYTES``."""
     shards: list[dict[str, Tensor]] = [{}]
-    size = 0
     for name, tensor in state.items():
-        if shards[-1] and size + tensor.nbytes > SHARD_BYTES:
+        if shards[-1] and sum(own.nbytes for own in shards[-1].values()) + tensor.nbytes > SHARD_BYTES:
             shards.append({})
-            size = 0
         shards[-1][name] = tensor
-        size += tensor.nbytes
     return shards

@@ -18,7 +18,7 @@ from cag.anatomy import VIEWS
 from cag.metrics.center_hits import CenterHits, center_hits
 from cag.networks.backbones import build_trunk
 from cag.networks.dense import LESION_PERCENT, DenseHead, DenseOutput, dense_loss, lumen_cells
-from cag.networks.training import Batch, Batches, Checkpoint, FitSettings, fit, predict
+from cag.networks.training import Batch, Batches, FitSettings, fit, predict
 from cag.networks.transforms import (
     STRONG_AUGMENTATION,
     AugmentSettings,
@@ -120,7 +120,7 @@ def pretrain(
         generator=generator,
         device=device,
         on_epoch=on_epoch,
-        checkpoint=Checkpoint(cache / f"pretraining-{settings.digest()}.pt"),
+        checkpoint=cache / f"pretraining-{settings.digest()}.pt",
         progress=progress,
         description="Pre-training",
     )

@@ -20,7 +20,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 
 from cag.metrics.vessels import ridges
-from cag.networks.probe import ProbeNetwork
+from cag.networks.dense import ProbeNetwork
 from cag.networks.training import Batches, FitSettings, fit, predict
 from cag.networks.transforms import augment, scale
 from cag.simulator.phantom.branches import present_branches

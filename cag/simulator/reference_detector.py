@@ -17,7 +17,7 @@ from cag.data.frames import load_frames
 from cag.metrics.center_hits import CenterHits, center_hits
 from cag.networks.backbones import build_trunk
 from cag.networks.dense import lesion_cells
-from cag.networks.training import Batch, Batches, Checkpoint, FitSettings, fit
+from cag.networks.training import Batch, Batches, FitSettings, fit
 from cag.networks.transforms import PUBLISHED_AUGMENTATION, AugmentSettings, augment_with_boxes, scale
 from cag.settings import LabelError, Settings
 from cag.simulator.population import MAX_BOXES, PopulationSettings, render_population
@@ -99,7 +99,7 @@ def prior_hits(train: RealFrames, held: RealFrames) -> CenterHits:
 
 
 def tune(
-    network: PretrainingNetwork, real: RealFrames, settings: ReferenceSettings, plan: FitSettings, kept: Checkpoint
+    network: PretrainingNetwork, real: RealFrames, settings: ReferenceSettings, plan: FitSettings, kept: Path
 ) -> None:
     """Train a network in place on real frames' boxes."""
 
@@ -111,9 +111,9 @@ def tune(
     fit(network, batches, _box_loss, plan, generator=generator, checkpoint=kept, description="Real frames")
 
 
-def _checkpoint(settings: ReferenceSettings, cache: Path, name: str) -> Checkpoint:
+def _checkpoint(settings: ReferenceSettings, cache: Path, name: str) -> Path:
     """Where a training goes on after it was stopped; another simulator is another training."""
-    return Checkpoint(cache / f"{name}-{settings.digest()}-{simulator_digest()}.pt")
+    return cache / f"{name}-{settings.digest()}-{simulator_digest()}.pt"
 
 
 def _box_loss(network: nn.Module, batch: Batch) -> Tensor:

@@ -16,17 +16,15 @@ class TinyTrunk(Trunk):
 
     def __init__(self) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.blocks = nn.ModuleList(
-            [nn.Conv2d(3, 8, 8, stride=8), nn.Conv2d(8, 12, 2, stride=2), nn.Conv2d(12, 16, 2, stride=2)]
-        )
+        generator, sizes = torch.Generator().manual_seed(0), ((3, 8, 8), (8, 12, 2), (12, 16, 2))
+        self.blocks = nn.ModuleList(nn.Conv2d(into, out, step, stride=step) for into, out, step in sizes)
         self.norm = nn.BatchNorm2d(16)
         for block in self.blocks:
             nn.init.kaiming_normal_(block.weight, generator=generator)
             nn.init.zeros_(block.bias)
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
-        x, maps = self.rgb(images), {}
+        x, maps = images.expand(-1, 3, -1, -1), {}
         for stage, block in zip(self.channels, self.blocks, strict=True):
             x = block(x).relu()
             maps[stage] = x

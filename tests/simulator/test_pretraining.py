@@ -26,7 +26,7 @@ class TinyTrunk(Trunk):
         self.blocks = nn.ModuleList([nn.Conv2d(3, 4, 8, 8), nn.Conv2d(4, 6, 2, 2), nn.Conv2d(6, 8, 2, 2)])
 
     def stages(self, images: Tensor) -> dict[str, Tensor]:
-        x, maps = self.rgb(images), {}
+        x, maps = images.expand(-1, 3, -1, -1), {}
         for stage, block in zip(self.channels, self.blocks, strict=True):
             x = block(x).relu()
             maps[stage] = x

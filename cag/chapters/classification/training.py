@@ -164,7 +164,7 @@ def frozen_trunk(start: Start) -> Trunk:
 def maps_of(cohort: Cohort, frames: Frames, start: Start, device: str) -> Float[Tensor, "n c h w"]:
     """What the frozen trunk makes of the frames, in the order of ``samples_of``."""
     trunk, task = frozen_trunk(start), "Maps of the frozen trunk"
-    return predict(trunk, images_of(cohort, frames), device=device, prepare=scale, progress=True, description=task)
+    return predict(trunk, images_of(cohort, frames), device=device, prepare=scale, progress=task)
 
 
 def parts_of(cohort: Cohort, cell: CellSettings, samples: pd.DataFrame) -> pd.Series:

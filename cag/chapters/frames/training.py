@@ -6,9 +6,9 @@ stage 1 on single images set aside and stage 2 on the very test patients that it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ from cag.chapters.frames.settings import (
 from cag.chapters.store import RunFolder, Store, run_task
 from cag.data.cohort import Cohort
 from cag.data.frames import load_frames, shrink
-from cag.networks.backbones import build_trunk
+from cag.networks.backbones import build_trunk, seeded
 from cag.networks.frame_selector import (
     Averaged,
     FrameClassifier,
@@ -50,14 +50,6 @@ SequenceModel = Literal["cnn_lstm", "tcn"]
 SEQUENCES: dict[SequenceModel, tuple[str, ...]] = {"cnn_lstm": ARMS, "tcn": ("clean",)}
 
 Runs = tuple[Float[Tensor, "n t f"], Float[Tensor, "n t"]]
-M = TypeVar("M", bound=nn.Module)
-
-
-def seeded(build: Callable[[], M], seed: int) -> M:
-    """A new module with initial weights drawn from ``seed``; the default generator is given back unchanged."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return build()
 
 
 def start_trunk(settings: TrunkSettings) -> Trunk:

@@ -109,8 +109,7 @@ def cam_fold(cohort: Cohort, settings: CamSettings, folder: RunFolder) -> None:
 def frozen_maps(cohort: Cohort, choice: FrameChoice, cell: CellSettings, device: str) -> Float[Tensor, "n f y x"]:
     """Last maps of the initial trunk for every frame, which all classifiers share that train their head only."""
     images = load_frames(cohort, choose_frames(cohort, choice).images, cell.image_size)
-    task = "Maps for the CAM"
-    return predict(new_classifier(cell).maps, images, device=device, prepare=scale, description=task)
+    return predict(new_classifier(cell).maps, images, device=device, prepare=scale)
 
 
 def _maps(
@@ -126,7 +125,7 @@ def _maps(
         shared = cell.model_copy(update={"fold": 0, "model_view": ""})
         return frozen_maps(cohort, choice, shared, folder.store.device)[torch.as_tensor(rows)]
     images = load_frames(cohort, choose_frames(cohort, choice).images.iloc[rows], cell.image_size)
-    return predict(model.maps, images, device=folder.store.device, prepare=scale, description="Maps for the CAM")
+    return predict(model.maps, images, device=folder.store.device, prepare=scale)
 
 
 def activation_boxes(
@@ -138,9 +137,9 @@ def activation_boxes(
     """
     tables = []
     for row in rows:
-        found = boxes_from_activation(heat[row], threshold)
-        table = pd.DataFrame(dict(zip(CORNERS, found.boxes.T, strict=True)))
-        tables.append(table.assign(image_id=images.image_id.iloc[row], score=found.scores * probability[row]))
+        boxes, scores = boxes_from_activation(heat[row], threshold)
+        table = pd.DataFrame(dict(zip(CORNERS, boxes.T, strict=True)))
+        tables.append(table.assign(image_id=images.image_id.iloc[row], score=scores * probability[row]))
     whole = pd.concat(tables, ignore_index=True)
     return whole.assign(method="cam")[["image_id", "method", *CORNERS, "score"]]
 
@@ -153,7 +152,7 @@ def _explain(
     model = model.cpu().eval()
     with torch.no_grad():
         logits = model.head(maps)[:, :2]
-    coarse = activation_from_maps(model.head, maps, 1, settings.method)
+    coarse = activation_from_maps(model.head, maps, [1], settings.method)
     heat = enlarge_activation(coarse, size, size, model.trunk if settings.arm == "clean" else None)
     return heat, logits.softmax(dim=1)[:, 1].numpy()
 

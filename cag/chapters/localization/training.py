@@ -210,7 +210,7 @@ def training_batches(
 def detector_loss(detector: StenosisDetector, batch: tuple[Tensor, ...], size: int) -> Tensor:
     """Focal and box loss of a batch (what the detector reads, then boxes) of frames of ``size`` pixels."""
     *inputs, boxes = batch
-    return detector.loss_from_maps(maps_of(detector, inputs), boxes, size)
+    return detector.loss(maps_of(detector, inputs), boxes, size)
 
 
 def maps_of(detector: StenosisDetector, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -230,7 +230,7 @@ def detect(
     for chosen in torch.as_tensor(rows).split(32):
         with runtime.autocast():
             maps = maps_of(detector, [own[chosen].to(runtime.device) for own in inputs])
-            found += detector.detect_from_maps(maps, size)
+            found += detector.detect(maps, size)
     return found
 
 

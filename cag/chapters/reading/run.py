@@ -124,7 +124,7 @@ def classify(
     images = pd.DataFrame({"score": clean[:, 1], "p_redundant": redundant})
     if three:
         images[["p3_0", "p3_1", "p3_2"]] = probabilities(three, maps, size)[0]
-    cells = [activation_from_maps(own.head, maps.stages(own.trunk, size)[STAGES[-1]], 1) for own in two]
+    cells = [activation_from_maps(own.head, maps.stages(own.trunk, size)[STAGES[-1]], [1]) for own in two]
     heatmaps = enlarge_activation(np.mean(cells, axis=0), size, size, two[0].trunk)
     return images, (heatmaps * 255).round().astype(np.uint8)
 
@@ -155,7 +155,7 @@ def find_boxes(maps: TrunkMaps, frames: Int[np.ndarray, " k"], models: ReadingMo
     detector, threshold = models.detector(fold)
     size = models.parts["localization"].settings["image_size"]
     stages = maps.stages(detector.trunk, size)
-    found = detector.eval().to(next(iter(stages.values())).device).detect_from_maps(stages, size)
+    found = detector.eval().to(next(iter(stages.values())).device).detect(stages, size)
     factor = np.array([maps.width, maps.height] * 2) / size
     tables = [
         pd.DataFrame(own["boxes"].float().numpy() * factor, columns=CORNERS).assign(

@@ -19,11 +19,11 @@ def test_batched_equals_single_and_maps_may_be_computed_once(tiny_trunk, images,
 
 
 @pytest.mark.parametrize(("trainable", "trained"), [("all", True), ("head", False)])
-def test_gradients_reach_the_trunk_only_where_it_is_trained(tiny_trunk, images, trainable, trained):
-    model = StenosisClassifier(tiny_trunk, 2, trainable=trainable).train()
+def test_a_frozen_trunk_gets_no_gradient_and_keeps_its_statistics(tiny_trunk, images, trainable, trained):
+    model, mean = StenosisClassifier(tiny_trunk, 2, trainable=trainable).train(), tiny_trunk.norm.running_mean.clone()
     model(images).square().sum().backward()
     assert (tiny_trunk.blocks[0].weight.grad is not None) == trained
-    assert tiny_trunk.training == trained
+    assert torch.equal(tiny_trunk.norm.running_mean, mean) != trained
     assert all(parameter.grad is not None for parameter in model.head.parameters())
 
 
@@ -39,14 +39,11 @@ def test_each_class_is_drawn_to_the_paper_s_share():
     targets = torch.tensor([0] * 30 + [1] * 10 + [2] * 100)  # 40 real frames in two classes, 100 redundant
     drawn = balanced_order(targets, torch.Generator().manual_seed(0), n_categories=2)
     assert torch.bincount(targets[drawn]).tolist() == [20, 20, 20]
-    again = balanced_order(targets, torch.Generator().manual_seed(0), n_categories=2)
-    assert torch.equal(drawn, again)
     assert targets[drawn][:20].unique().numel() > 1  # shuffled
 
 
 def test_an_absent_class_is_left_out_and_no_real_frame_is_refused():
     drawn = balanced_order(torch.tensor([0, 0, 2, 2]), torch.Generator(), n_categories=3)
-    assert sorted(drawn.tolist()) == sorted(drawn.tolist())
     assert len(drawn) == 2
     with pytest.raises(InputError, match="no frame of any severity category"):
         balanced_order(torch.tensor([2, 2]), torch.Generator(), n_categories=2)
