@@ -72,7 +72,7 @@ class InceptionTrunk(Trunk):
         names = [name for name, _ in blocks]
         cuts = (0, names.index("Mixed_6a"), names.index("Mixed_7a"), None)
         for stage, (first, end) in zip(STAGES, pairwise(cuts), strict=True):
-            self.add_module(stage, nn.ModuleDict(blocks[first:end]))
+            self.add_module(stage, nn.ModuleDict(dict(blocks[first:end])))
 
     def stages(self, images: Float[Tensor, "b c h w"]) -> dict[str, Tensor]:
         """Maps after torchvision's Mixed_5d, Mixed_6e and Mixed_7c."""

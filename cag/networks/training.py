@@ -190,9 +190,10 @@ def fit(
 def _restored(checkpoint: Path, parts: Parts, generator: torch.Generator) -> tuple[Rows, dict[str, Tensor] | None]:
     """Put everything back as it was after the last epoch; the rows so far and the best state."""
     try:
-        *states, drawn, rows, best = torch.load(checkpoint, "cpu", weights_only=True)
-        for part, state in zip(parts, states, strict=True):
-            part.load_state_dict(state)
+        model, optimizer, schedule, drawn, rows, best = torch.load(checkpoint, "cpu", weights_only=True)
+        parts[0].load_state_dict(model)
+        parts[1].load_state_dict(optimizer)
+        parts[2].load_state_dict(schedule)
         generator.set_state(drawn)
     except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, UnpicklingError) as error:
         remedy = "Delete it and run again: this training then starts anew, all else is kept"
