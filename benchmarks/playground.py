@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import typer
 
-from cag.book.figures.playground_panel import picture_png
+from cag.book.figures.playground import picture_png
 from cag.simulator.phantom.cohort import CohortPlan, CohortSettings, plan_cohort
 from cag.simulator.playground import LATEST_S, SHOWN, Choice, measure_profile, open_renderer
 

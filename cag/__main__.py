@@ -5,32 +5,30 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from cag.anatomy import Artery
 from cag.settings import ROOT, InputError
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="A study of coronary angiography."
 )
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute")]
 
 
 @app.command()
 def simulate(
     patients: Annotated[int, typer.Option(help="Patients to simulate")] = 24,
     seed: Annotated[int, typer.Option(help="Another seed is another cohort")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder of the DICOM files")] = ROOT / "data" / "simulated",
-    manifest: Annotated[Path | None, typer.Option(help="Where the manifest goes; beside the files by default")] = None,
-    workers: Annotated[int, typer.Option(help="Processes; 0 takes every core")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the files and their manifest")] = ROOT / "data" / "simulated",
 ) -> None:
     """Simulate a cohort and write it as DICOM cine runs with its tables."""
     from cag.simulator.phantom.cohort import CohortSettings
     from cag.simulator.write import write_simulated
 
-    settings = CohortSettings.checked({"patients": patients, "seed": seed})
-    path = write_simulated(settings, out, manifest_path=manifest, workers=workers)
-    typer.echo(f"Manifest: {path}")
+    typer.echo(f"Manifest: {write_simulated(CohortSettings.checked({'patients': patients, 'seed': seed}), out)}")
 
 
 @app.command()
@@ -65,7 +63,7 @@ def verify(path: Annotated[Path, typer.Argument(help="A manifest")] = ROOT / "da
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="SET", help="arcade, cadica or danilov")],
+    name: Annotated[Literal["arcade", "cadica", "danilov"], typer.Argument(metavar="SET", help="A public set")],
     out: Annotated[Path, typer.Option(help="Folder of the sets; the set goes below it")],
     archive: Annotated[Path | None, typer.Option(help="The set's archive, if you have downloaded it yourself")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="The license is accepted; do not ask")] = False,
@@ -74,16 +72,12 @@ def fetch(
     from cag.data.public.fetch import SOURCES, describe
     from cag.data.public.fetch import fetch as fetch_set
 
-    if name not in SOURCES:
-        raise InputError(f"{name!r} is no known set", field="fetch", remedy=f"Known: {', '.join(SOURCES)}")
     typer.echo(describe(SOURCES[name]))
     if not yes:
         typer.confirm("Do you accept this license and download the set?", abort=True)
     folder, found = fetch_set(name, out, archive=archive)
-    manifest = found.tables.manifest
-    typer.echo(
-        f"{manifest.patient_id.nunique()} patients or groups, {len(manifest)} runs, {len(found.tables.boxes)} boxes"
-    )
+    runs, boxes = found.tables.manifest, found.tables.boxes
+    typer.echo(f"{runs.patient_id.nunique()} patients or groups, {len(runs)} runs, {len(boxes)} boxes")
     for quirk, count in found.counts.items():
         typer.echo(f"{count:6} {quirk}")
     typer.echo(f"Ready in {folder}")
@@ -104,33 +98,24 @@ def study(
     overrides = parse_overrides(p or [])
     if profile == "demo" and "manifest" not in overrides:
         write_simulated(CohortSettings(), ROOT / "data" / "simulated", manifest_path=ROOT / "data_manifest.csv")
-    for execution in run_study(profile, only=only or (), overrides=overrides, scheduler=scheduler):
-        state = "found again" if execution.reused else f"{execution.seconds:6.1f} s"
-        typer.echo(f"{execution.notebook:32} {state}")
+    for name, seconds, reused in run_study(profile, only=only or (), overrides=overrides, scheduler=scheduler):
+        typer.echo(f"{name:32} {'found again' if reused else f'{seconds:6.1f} s'}")
 
 
 @app.command()
 def pretrain(
     patients: Annotated[int, typer.Option(help="Simulated patients, none of them in a study's cohort")] = 350,
     epochs: Annotated[int, typer.Option(help="Passes over their frames")] = 4,
-    cache: Annotated[Path, typer.Option(help="Rendered frames and checkpoint; a stopped call goes on from here")] = (
-        ROOT / "results" / "pretraining"
-    ),
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    device: Device = "auto",
 ) -> None:
-    """Make the `xa` weights: train the trunk on a simulated population with dense targets."""
+    """Make the `xa` weights: train the trunk on a simulated population; a stopped call goes on where it was."""
     from cag.simulator.population import PopulationSettings
     from cag.simulator.pretraining import PretrainingSettings
     from cag.simulator.pretraining import pretrain as train
 
-    base = PretrainingSettings()
-    settings = base.model_copy(
-        update={
-            "population": PopulationSettings.checked({"patients": patients}),
-            "fit": base.fit.model_copy(update={"epochs": epochs}),
-        }
-    )
-    result = train(settings, cache, device=device)
+    fit = PretrainingSettings().fit.model_copy(update={"epochs": epochs})
+    settings = PretrainingSettings(population=PopulationSettings.checked({"patients": patients}), fit=fit)
+    result = train(settings, ROOT / "results" / "pretraining", device=device)
     for name, value in result.record["quality"].items():
         typer.echo(f"{name:20} {value:.3f}" if value is not None else f"{name:20} not measured")
 
@@ -146,11 +131,9 @@ def book(
 
 
 @app.command()
-def pdf(
-    out: Annotated[Path, typer.Option(help="The file to write")] = ROOT / "_build" / "book.pdf",
-) -> None:
+def pdf(out: Annotated[Path, typer.Option(help="The file to write")] = ROOT / "_build" / "book.pdf") -> None:
     """Print the whole book as one PDF, from what `book` has laid out; needs Chromium."""
-    from cag.book.print_book import print_book
+    from cag.book.build import print_book
 
     typer.echo(f"Wrote {os.path.relpath(print_book(out))}")
 
@@ -170,18 +153,16 @@ def publish(
 def archive(
     out: Annotated[Path, typer.Option(help="The zip file to write")] = ROOT / "_build" / "cag-archive.zip",
 ) -> None:
-    """Write a zip to deposit: the files that git tracks, the built book, and checksums."""
+    """Write a zip to deposit: the files of the last commit, the built book, and checksums."""
     from cag.book.publish import write_archive
 
     for name in write_archive(out):
-        typer.echo(f"left out, as git does not track it: {name}")
+        typer.echo(f"left out, as it is not in the last commit: {name}")
     typer.echo(f"Wrote {os.path.relpath(out)}")
 
 
 @app.command()
-def page(
-    notebook: Annotated[Path, typer.Argument(help="An executed notebook, such as papermill writes")],
-) -> None:
+def page(notebook: Annotated[Path, typer.Argument(help="An executed notebook, such as papermill writes")]) -> None:
     """Render one executed notebook as a page of its own, beside it."""
     from cag.book.page import render_page
 
@@ -195,46 +176,21 @@ def read(
     ],
     models: Annotated[Path, typer.Option(help="Results folder of a study that was run, or its bundle")],
     out: Annotated[Path | None, typer.Option(help="Folder for the report; below results/reading by default")] = None,
-    artery: Annotated[str | None, typer.Option(help="LCA or RCA for all runs; the networks tell by default")] = None,
+    artery: Annotated[Artery | None, typer.Option(help="Of all runs; the networks tell by default")] = None,
     batch: Annotated[bool, typer.Option("--batch", help="STUDY holds studies, a subfolder or archive each")] = False,
     scheduler: Annotated[
         str | None, typer.Option(help="With --batch: tcp://HOST:PORT of a Dask scheduler, or local:N")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Read a patient's angiograms: frames, artery and view, probabilities, boxes, and a report."""
-    from cag.anatomy import ARTERIES
-    from cag.book.report import ReportRequest, counted, default_folder, write_report
-    from cag.book.report_batch import write_batch
+    from cag.book.report import ReportRequest, default_folder, write_batch, write_report
 
-    known = next((name for name in ARTERIES if name == artery), None)
-    if artery is not None and known is None:
-        raise InputError(f"{artery!r} is no artery", field="--artery", remedy="Use LCA or RCA, or leave it out")
     if scheduler is not None and not batch:
         problem, remedy = "one study is read by one process", "Add --batch, or leave it out"
         raise InputError(problem, field="--scheduler", remedy=remedy)
-    request = ReportRequest(study_folder, models, out or default_folder(study_folder), artery=known, device=device)
-    page = write_batch(request, scheduler=scheduler) if batch else write_report(request)
-    typer.echo(f"{'' if batch else counted(page)}Open {page}")
-
-
-@app.command()
-def bench(
-    what: Annotated[str, typer.Argument(help="simulator")] = "simulator",
-    part: Annotated[list[str] | None, typer.Option(help="Parts of the acceptance list; all by default")] = None,
-    patients: Annotated[int, typer.Option(help="Simulated patients, one frame each")] = 240,
-    out: Annotated[Path | None, typer.Option(help="Write the table as CSV as well")] = None,
-) -> None:
-    """Measure the simulator against its acceptance list; ARCADE below CAG_DATA serves as the real frames."""
-    from cag.simulator.acceptance import PARTS, Bench, real_angiograms
-    from cag.simulator.tables import simulator_digest
-
-    if what != "simulator":
-        raise InputError(f"{what!r} is not measured here", field="bench", remedy="Use: bench simulator")
-    measured = Bench(patients=patients, real=real_angiograms()).measure(part or PARTS)
-    typer.echo(measured.to_string(index=False))
-    if out is not None:
-        measured.assign(simulator=simulator_digest()).to_csv(out, index=False)
+    request = ReportRequest(study_folder, models, out or default_folder(study_folder), artery=artery, device=device)
+    typer.echo(f"Open {write_batch(request, scheduler=scheduler) if batch else write_report(request)}")
 
 
 def main() -> None:

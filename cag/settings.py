@@ -38,12 +38,7 @@ class InputError(ValueError):
     """
 
     def __init__(
-        self,
-        problem: str,
-        *,
-        file: Path | str | None = None,
-        field: str | None = None,
-        remedy: str | None = None,
+        self, problem: str, *, file: Path | str | None = None, field: str | None = None, remedy: str | None = None
     ) -> None:
         self.problem, self.file, self.field, self.remedy = problem, file, field, remedy
         place = ", ".join(str(part) for part in (file, field) if part is not None)
@@ -68,13 +63,7 @@ class LabelError(InputError):
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let ``write`` fill a temporary file beside ``path``, then move it into place.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written, naming it and the remedy.
-    """
+    """Let ``write`` fill a temporary file beside ``path``, then move it into place; else as in ``writing``."""
     with writing(path.name):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Made by open, which heeds the umask: a file of mkstemp would be readable by its owner alone.
@@ -100,15 +89,12 @@ def writing(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        raise _not_written(name, os.strerror(error.errno) if error.errno else str(error)) from error
-    except SafetensorError as error:  # its writer reports a full disk in its own way
-        raise _not_written(name, str(error).partition("I/O error: ")[2] or str(error)) from error
-
-
-def _not_written(name: str, why: str) -> InputError:
-    remedy = "Free some space or choose a results folder you may write to, and run again: finished work is kept"
-    return InputError(f"cannot be written ({why})", file=name, remedy=remedy)
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk in its own way
+        why = str(error).partition("I/O error: ")[2] or str(error)
+        if isinstance(error, OSError) and error.errno:
+            why = os.strerror(error.errno)
+        remedy = "Free some space or choose a results folder you may write to, and run again: finished work is kept"
+        raise InputError(f"cannot be written ({why})", file=name, remedy=remedy) from error
 
 
 def reach_the_disk(path: Path) -> None:
@@ -148,36 +134,26 @@ class Settings(BaseModel):
             raise SettingsError(problem, field=name, remedy="Correct this parameter and run again") from None
 
 
+def _unknown(name: str, known: list[str]) -> SettingsError:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}"
+    return SettingsError("no such parameter", field=name, remedy=hint)
+
+
 Weights = Literal["imagenet", "xa", "xa-labels", "random"]
 
 
 class StudySettings(Settings):
-    """What every experiment is told, whichever it is.
+    """What every experiment is told, whichever it is."""
 
-    Attributes
-    ----------
-    profile : str
-        Name of the results folder, ``results/<profile>``.
-    manifest : str
-        Manifest of the cohort, relative to the project's root; ``simulated`` renders on demand.
-    weights : {'imagenet', 'xa', 'xa-labels', 'random'}
-        Where the trunk starts from.
-    seed : int
-        Seeds folds, initial weights, sampling and bootstrap.
-    bootstrap : int
-        Patient resamples behind every interval.
-    device : {'auto', 'cpu', 'cuda'}
-    scheduler : str
-        Address of a Dask scheduler whose workers train; the notebook's own process by default.
-    """
-
-    profile: str = "demo"
+    profile: str = "demo"  #: Name of the results folder, ``results/<profile>``.
+    #: Manifest of the cohort, relative to the project's root; ``simulated`` renders on demand.
     manifest: str = "data_manifest.csv"
-    weights: Weights = "xa"
-    seed: int = 0
-    bootstrap: int = 1000
+    weights: Weights = "xa"  #: Where the trunk starts from.
+    seed: int = 0  #: Seeds folds, initial weights, sampling and bootstrap.
+    bootstrap: int = 1000  #: Patient resamples behind every interval.
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    scheduler: str = ""
+    scheduler: str = ""  #: Address of a Dask scheduler whose workers train; the notebook's own process by default.
     _section: str = PrivateAttr("")
 
     @property
@@ -199,23 +175,6 @@ class StudySettings(Settings):
 S = TypeVar("S", bound=Settings)
 
 
-def _unknown(name: str, known: list[str]) -> SettingsError:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}"
-    return SettingsError("no such parameter", field=name, remedy=hint)
-
-
-def _assigned(source: str) -> set[str]:
-    """Names a cell assigns at its top level."""
-    try:
-        body = ast.parse(source).body
-    except SyntaxError:
-        return set()
-    plain = {t.id for node in body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)}
-    typed = {node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
-    return plain | typed
-
-
 def notebook_parameters(namespace: Mapping[str, Any], section: str, model: type[S]) -> S:
     """Validate a notebook's parameters, whichever way they were given.
 
@@ -235,17 +194,21 @@ def notebook_parameters(namespace: Mapping[str, Any], section: str, model: type[
     ------
     SettingsError
     """
-    injected: set[str] = set()
-    for cell in namespace.get("In", []):
-        if cell.startswith("# Parameters"):
-            injected |= _assigned(cell)
+    injected = {
+        target.id
+        for cell in namespace.get("In", [])
+        if cell.startswith("# Parameters")
+        for node in ast.parse(cell).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
     sections = {name for name in injected if isinstance(namespace[name], dict) and name not in model.model_fields}
-    values = {name: namespace[name] for name in model.model_fields if name in namespace}
-    chosen = namespace[section] if section in sections else {}
-    values |= {name: value for name, value in chosen.items() if name not in injected}
     for name in injected - sections - set(model.model_fields):
         raise _unknown(name, list(model.model_fields))
-    settings = model.checked(values)
+    values = {name: namespace[name] for name in model.model_fields if name in namespace}
+    chosen = namespace[section] if section in sections else {}
+    settings = model.checked(values | {name: value for name, value in chosen.items() if name not in injected})
     if isinstance(settings, StudySettings):
         settings._section = section
     return settings

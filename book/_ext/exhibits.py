@@ -1,6 +1,6 @@
 """Figures and tables that can be cited: number, stable anchor, downloads, copyable citation, and one list of all.
 
-The notebooks keep files and a record of each figure and table under its label (``cag.book.exhibits``); this extension
+The notebooks keep files and a record of each figure and table under its label (``cag.book.page``); this extension
 puts links to them under the figure or table on its page, gives images their alternative text, and writes
 ``figures.json`` beside the pages and into the book's folder.
 """
@@ -96,11 +96,12 @@ class Catalog:
 
     def _of_notebook(self, record: Path) -> dict[str, Any]:
         section, kept = record.parent.name, json.loads(record.read_text())
+        there = [suffix for suffix in kept["files"] if record.with_suffix(f".{suffix}").exists()]
         stem = next(stem for stem, named in self.run["sections"].items() if named == section)
         return {
             "notebook": f"{stem}.ipynb",
             "rows": [f"{table}.parquet" for table in kept["rows"]],
-            "files": {suffix: f"{FOLDER}/{section}/{record.stem}.{suffix}" for suffix in kept["files"]},
+            "files": {suffix: f"{FOLDER}/{section}/{record.stem}.{suffix}" for suffix in there},
         }
 
     def _of_page(self, base: dict[str, Any], node: nodes.Element) -> dict[str, Any]:

@@ -1,27 +1,44 @@
-"""From a profile's executed notebooks to the pages of the book."""
+"""From a profile's executed notebooks to the pages of the book, and to one PDF of them."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from cag.book.execute import CHAPTERS, NOTEBOOKS
-from cag.settings import ROOT, InputError, reach_the_disk, write_atomically, writing
+from bs4 import BeautifulSoup, Tag
+
+from cag.book.execute import CHAPTERS
+from cag.settings import ROOT, InputError, write_atomically
 
 BOOK = ROOT / "book"
 #: Where `make book` looks first: the run that is part of the project.
 PUBLISHED = "published"
 #: Bytes of a prediction table that the book offers beside what was computed from it.
 LARGEST_ROWS = 1_000_000
+#: Marks the beginning of a chapter in a page that holds them all.
+_CHAPTER = re.compile("^document-")
+_PRINT_STYLE = """
+@page { size: A4; margin: 18mm 16mm; @bottom-center { content: counter(page); font: 8pt sans-serif; } }
+.bd-sidebar-primary, .bd-sidebar-secondary, .bd-header, .bd-header-article, .bd-footer, .prev-next-footer,
+.headerlink, #pst-skip-link, .pst-async-banner-revealer, dialog, .copybtn, #jb-print-toc { display: none !important; }
+html { font-size: 10.5pt; }
+body, .bd-main, .bd-content, .bd-article-container, .bd-article { display: block !important;
+  max-width: none !important; width: auto !important; padding: 0 !important; margin: 0 !important; }
+span[id^="document-"] + section { break-before: page; }
+h2, h3, h4, .caption-text { break-after: avoid; }
+figure, .cag-explorer, tr, pre, .sd-card { break-inside: avoid; }
+figure img, .cell_output img { max-width: 100%; max-height: 200mm; }
+table { font-size: 8pt; } pre { white-space: pre-wrap; }
+"""
 
 
 def profile_to_show() -> str:
     """The published run where there is one, otherwise the demo; a table that lies there alone is no run."""
-    restore_folder(ROOT / "results" / PUBLISHED)
     return PUBLISHED if (ROOT / "results" / PUBLISHED / "notebooks").is_dir() else "demo"
 
 
@@ -34,14 +51,15 @@ def lay_out_book(profile: str) -> None:
         If a notebook of the profile was not executed yet.
     """
     results = ROOT / "results" / profile
-    missing = [name for name in CHAPTERS if not (results / "notebooks" / f"{name}.ipynb").exists()]
+    missing = [name for name in CHAPTERS if not (results / "notebooks" / f"{name}.json").exists()]
     if missing:
-        raise InputError(f"not executed yet: {', '.join(missing)}", file=f"results/{profile}", remedy=_remedy(profile))
+        remedy = f"Run `make study PROFILE={profile}` first; what single notebooks showed lies in its folder exhibits"
+        raise InputError(f"not executed yet: {', '.join(missing)}", file=f"results/{profile}", remedy=remedy)
     record = BOOK / "_exhibits" / "run.json"
     if not record.exists() or json.loads(record.read_text())["shown"] != profile:
         # Sphinx goes by the times of files, and a run that was executed earlier looks unchanged to it.
-        shutil.rmtree(ROOT / "_build" / "html", ignore_errors=True)
-        shutil.rmtree(ROOT / "_build" / ".doctrees", ignore_errors=True)
+        for built in ("html", ".doctrees"):
+            shutil.rmtree(ROOT / "_build" / built, ignore_errors=True)
     for folder, target, ignored in (("notebooks", "notebooks", "*.json"), ("exhibits", "_exhibits", "")):
         shutil.rmtree(BOOK / target, ignore_errors=True)
         shutil.copytree(results / folder, BOOK / target, ignore=shutil.ignore_patterns(ignored, ".*"))
@@ -51,70 +69,72 @@ def lay_out_book(profile: str) -> None:
     records = {name: json.loads((results / "notebooks" / f"{name}.json").read_text()) for name in CHAPTERS}
     sections = {name: chapter.section for name, chapter in CHAPTERS.items()}
     run = {"shown": profile, "sections": sections, "notebooks": records}
-    write_atomically(BOOK / "_exhibits" / "run.json", lambda path: path.write_text(json.dumps(run, indent=1)))
-
-
-def _remedy(profile: str) -> str:
-    """What to do about a profile that is not whole: a file of settings makes all of it, single notebooks do not."""
-    if (NOTEBOOKS / "parameters" / f"{profile}.yaml").exists():
-        return f"Run `make study PROFILE={profile}` first"
-    exhibits = f"results/{profile}/exhibits"
-    return f"A book needs all notebooks; tables and figures of those that were executed lie in {exhibits}"
+    write_atomically(record, lambda path: path.write_text(json.dumps(run, indent=1)))
 
 
 def build_book(profile: str) -> Path:
-    """Render the book of a profile, strictly; returns its first page.
-
-    Raises
-    ------
-    InputError
-        If the build reports an error or a warning.
-    """
+    """Render the book of a profile, strictly; returns its first page. An error or a warning is an `InputError`."""
     lay_out_book(profile)
+    return _jupyter_book("html", "-W", "--keep-going", "-n")
+
+
+def _jupyter_book(builder: str, *options: str) -> Path:
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", "book", "--config", "_config.yml"]
-    command += ["--path-output", ".", "-W", "--keep-going", "-n", "-q"]
-    done = subprocess.run(command, cwd=ROOT, check=False)
-    page = ROOT / "_build" / "html" / "index.html"
-    if done.returncode or not page.exists():
-        raise InputError(
-            "the book has warnings or errors (listed above)", remedy="Mend the pages named and build again"
-        )
+    command += ["--path-output", ".", "--builder", builder, "-q", *options]
+    page = ROOT / "_build" / builder / "index.html"
+    if subprocess.run(command, cwd=ROOT, check=False).returncode or not page.exists():
+        remedy = "Mend the pages named and build again"
+        raise InputError("the book has warnings or errors (listed above)", file=f"_build/{builder}", remedy=remedy)
     return page
 
 
-def replace_folder(folder: Path, fill: Callable[[Path], object]) -> Path:
-    """Let ``fill`` make a new folder beside ``folder``, then put it in its place.
-
-    Two renames put it there. A process killed between them leaves the old folder beside its place:
-    ``restore_folder`` brings it back, and every later call begins so.
+def print_book(out: Path) -> Path:
+    """Print the book that was last laid out (``make book``); ``CHROMIUM`` names a browser that is not found.
 
     Raises
     ------
     InputError
-        If it cannot be written.
+        If no book was laid out, the single page does not build, or no browser is found or prints.
     """
-    new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    with writing(folder.name):
-        restore_folder(folder)
-        for left in (new, old):  # what a killed process left
-            shutil.rmtree(left, ignore_errors=True)
-        new.mkdir(parents=True)
-        try:
-            fill(new)
-            for file in (path for path in new.rglob("*") if path.is_file()):
-                reach_the_disk(file)
-            if folder.exists():
-                folder.replace(old)
-            new.replace(folder)
-        finally:
-            restore_folder(folder)
-            shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-    return folder
+    if not (ROOT / "book" / "notebooks").is_dir():
+        raise InputError("nothing is laid out yet", file="book/notebooks", remedy="Run `make book` first")
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    browser = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if not browser:
+        raise InputError("no Chromium found", field="CHROMIUM", remedy="Install chromium, or name its path in CHROMIUM")
+    page = _jupyter_book("singlehtml")
+    page.write_text(prepare(page.read_text(encoding="utf-8")), encoding="utf-8")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    options = "--headless --no-sandbox --disable-gpu --no-pdf-header-footer --generate-pdf-document-outline"
+    command = [browser, *options.split(), "--virtual-time-budget=60000", f"--print-to-pdf={out}", page.as_uri()]
+    if subprocess.run(command, capture_output=True, check=False).returncode or not out.exists():
+        remedy = "See that it runs: chromium --version"
+        raise InputError("Chromium did not print the page", file=out.name, remedy=remedy)
+    return out
 
 
-def restore_folder(folder: Path) -> None:
-    """Bring back what a ``replace_folder`` that was killed had set aside."""
-    old = folder.with_name(f".{folder.name}.old")
-    if old.is_dir() and not folder.exists():
-        old.replace(folder)
+def prepare(source: str) -> str:
+    """Add a print style, open what is folded, and let links stay inside the page.
+
+    The package reference and the code of the notebooks are left out: they fill hundreds of pages, and are read on
+    a screen.
+    """
+    soup = BeautifulSoup(source, "html.parser")
+    style = soup.new_tag("style")
+    style.string = _PRINT_STYLE
+    (soup.head or soup).append(style)
+    for mark in soup.find_all("span", id=_CHAPTER):
+        chapter = mark.find_next_sibling("section")
+        if isinstance(chapter, Tag) and chapter.find("dl", class_="py") and not chapter.find("span", id=_CHAPTER):
+            chapter.decompose()
+            mark.decompose()
+    for code in soup.select("details.hide.above-input"):
+        code.decompose()
+    for folded in soup.find_all("details"):
+        folded["open"] = ""
+    known = {str(tag["id"]) for tag in soup.find_all(id=True)}
+    for link in soup.find_all("a", href=re.compile("^(index.html)?#")):
+        link["href"] = str(link["href"]).removeprefix("index.html")
+        if link["href"][1:] not in known:
+            link.unwrap()
+    return str(soup)

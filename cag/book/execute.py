@@ -12,14 +12,13 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
 from datetime import date
 from graphlib import TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 import papermill
@@ -34,24 +33,22 @@ NOTEBOOKS = ROOT / "notebooks"
 NOTEBOOK_GB = 4.0
 
 
-@dataclass(frozen=True)
-class Chapter:
-    """A notebook of the study.
+class Chapter(NamedTuple):
+    """A notebook of the study."""
 
-    Attributes
-    ----------
-    section : str
-        Its section in a profile file, and the folder of its figures and tables.
-    reads : tuple of str
-        Notebooks whose results it reads.
-    shows : tuple of str
-        Files and folders that it shows besides its cohort, from the project's root. Where the environment names
-        none, the notebook says so in their place.
-    """
-
-    section: str
-    reads: tuple[str, ...] = ()
+    section: str  # In a profile file, and the folder of its figures and tables
+    reads: tuple[str, ...] = ()  # Notebooks whose results it reads
+    #: Files and folders that it shows besides its cohort, from the project's root. Where the environment names none,
+    #: the notebook says so in their place.
     shows: tuple[str, ...] = ()
+
+
+class Execution(NamedTuple):
+    """How one notebook of the study ended: executed anew, or found again."""
+
+    notebook: str
+    seconds: float
+    reused: bool
 
 
 _TRAINED = ("02_frame_selection", "03_stenosis_classification", "06_cam_vs_fpn")
@@ -70,22 +67,10 @@ CHAPTERS = {
 }
 
 
-@dataclass(frozen=True)
-class Execution:
-    """How one notebook of the study ended."""
-
-    notebook: str
-    seconds: float
-    reused: bool
-
-
 def load_profile(profile: str) -> dict[str, dict[str, Any]]:
     """Parameters of each notebook in ``notebooks/parameters/<profile>.yaml``, by section.
 
-    Raises
-    ------
-    SettingsError
-        If there is no such profile, or a section belongs to no notebook.
+    No such profile, or a section of no notebook, is a `SettingsError`.
     """
     path = NOTEBOOKS / "parameters" / f"{profile}.yaml"
     if not path.exists():
@@ -105,20 +90,11 @@ def load_profile(profile: str) -> dict[str, dict[str, Any]]:
 
 
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
-    """Parameters written as ``NAME=VALUE``, their values read as YAML.
-
-    Raises
-    ------
-    SettingsError
-        If one has no value.
-    """
-    values: dict[str, Any] = {}
+    """Parameters written as ``NAME=VALUE``, their values read as YAML; one without a value is a `SettingsError`."""
     for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
+        if "=" not in pair:
             raise SettingsError(f"{pair!r} is not NAME=VALUE", field="-p", remedy="Write it as -p epochs=3")
-        values[name] = yaml.safe_load(value)
-    return values
+    return {name: yaml.safe_load(value) for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def run_study(
@@ -142,6 +118,8 @@ def run_study(
     InputError
         With the notebook's own sentence when one of its cells fails; those under way are let finish.
     """
+    from cag.chapters.mapped import open_scheduler
+
     given, starts, extra = load_profile(profile), tuple(only), dict(overrides or {})
     chosen = [name for name in CHAPTERS if not starts or name.startswith(starts)]
     if not chosen:
@@ -149,46 +127,39 @@ def run_study(
     results = ROOT / "results" / str(extra.get("profile", profile))
     machine = describe_machine()
     lanes = _lanes(len(chosen), machine)
-    with contextlib.ExitStack() as stack:
-        from cag.chapters.mapped import open_scheduler
-
-        address = stack.enter_context(open_scheduler(scheduler)) if scheduler else ""
-        threads = 0 if lanes == 1 else max(1, machine["cores"] // lanes)
-        spawn = multiprocessing.get_context("spawn")
-        pool = stack.enter_context(
-            ProcessPoolExecutor(lanes, spawn, _share_cores, (threads,), max_tasks_per_child=1)  # a process each
-        )
+    processes = ProcessPoolExecutor(lanes, multiprocessing.get_context("spawn"), max_tasks_per_child=1)  # one each
+    with open_scheduler(scheduler) if scheduler else contextlib.nullcontext("") as address, processes:
 
         def start(name: str) -> Future[Execution]:
             values = {"profile": profile, **given[CHAPTERS[name].section], **extra}
             stamp = results / "notebooks" / f"{name}.json"
             keys = input_keys(name, values, ROOT, results)
-            if stamp.exists() and stamp.with_suffix(".ipynb").exists() and _told(stamp)["inputs"] == keys["inputs"]:
+            if stamp.with_suffix(".ipynb").exists() and _told(stamp).get("inputs") == keys["inputs"]:
                 done: Future[Execution] = Future()
                 done.set_result(Execution(name, 0.0, reused=True))
                 return done
             record = {**keys, "profile": profile, "overrides": _shown(extra), "lanes": lanes, **machine}
             values |= {"scheduler": address} if address else {}
-            return pool.submit(execute_notebook, NOTEBOOKS / f"{name}.ipynb", stamp, values, record, ROOT)
+            return processes.submit(execute_notebook, NOTEBOOKS / f"{name}.ipynb", stamp, values, record, ROOT)
 
         needs = {name: [one for one in CHAPTERS[name].reads if one in chosen] for name in chosen}
         yield from _in_order(needs, start, lanes)
 
 
-def _in_order(needs: Mapping[str, list[str]], start: Any, lanes: int) -> Iterator[Execution]:
+def _in_order(
+    needs: Mapping[str, list[str]], start: Callable[[str], Future[Execution]], lanes: int
+) -> Iterator[Execution]:
     """Start each notebook when those it reads from have ended, first those that most others wait for."""
-    order, ready = TopologicalSorter(needs), list[str]()
+    order, ready, running = TopologicalSorter(needs), list[str](), dict[Future[Execution], str]()
     order.prepare()
-    running: dict[Future[Execution], str] = {}
     failure: BaseException | None = None
-    while (order.is_active() and failure is None) or running:
+    while running or (order.is_active() and failure is None):
         ready = sorted([*ready, *order.get_ready()], key=lambda name: -sum(name in one for one in needs.values()))
         while ready and len(running) < lanes and failure is None:
             name = ready.pop(0)
             running[start(name)] = name
         for future in wait(running, return_when=FIRST_COMPLETED).done:
-            name = running.pop(future)
-            failure = failure or future.exception()
+            name, failure = running.pop(future), failure or future.exception()
             if future.exception() is None:
                 yield future.result()
                 order.done(name)
@@ -202,11 +173,6 @@ def _lanes(notebooks: int, machine: Mapping[str, Any]) -> int:
     return 1 if small else min(2, machine["cores"], notebooks)
 
 
-def _share_cores(threads: int) -> None:
-    """Give the kernels of this process their share of the cores; 0 leaves them all."""
-    os.environ |= {"TQDM_MININTERVAL": "1"} | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-
-
 def execute_notebook(
     source: Path, stamp: Path, values: dict[str, Any], record: dict[str, Any], root: Path
 ) -> Execution:
@@ -218,6 +184,8 @@ def execute_notebook(
         Naming the cell that failed, and its error.
     """
     print(f"{source.stem} starts", file=sys.stderr, flush=True)
+    shared = {"OMP_NUM_THREADS": str(max(1, record["cores"] // record["lanes"]))} if record["lanes"] > 1 else {}
+    os.environ |= {"TQDM_MININTERVAL": "1", **shared}
     start = time.monotonic()
     write_atomically(stamp.with_suffix(".ipynb"), lambda path: _by_papermill(source, path, values, root))
     seconds = round(time.monotonic() - start, 1)
@@ -263,9 +231,8 @@ def input_keys(name: str, values: Mapping[str, Any], root: Path, results: Path) 
     tree = ast.parse("\n".join(cells))
     modules = sorted(module for module in imported_modules(tree) if module.split(".")[0] == "cag")
     places = (values.get("manifest", "data_manifest.csv"), values.get("transfer_manifest"), *CHAPTERS[name].shows)
-    parts = [json.dumps(dict(values), sort_keys=True), ast.dump(tree)]
+    parts = [json.dumps(dict(values), sort_keys=True), ast.dump(tree), *_contents(root / "weights", whole=True)]
     parts += [line for place in filter(None, places) for line in _contents(root / os.path.expandvars(str(place)))]
-    parts += [line for line in _contents(root / "weights", whole=True)]
     parts += [_told(results / "notebooks" / f"{other}.json").get("work", "") for other in CHAPTERS[name].reads]
     work = [*parts, *(code_digest(one, ("cag",), ("cag.book",)) for one in modules if not one.startswith("cag.book"))]
     pages = [*parts, source.read_text(), *(code_digest(one, ("cag",), ()) for one in modules)]

@@ -1,21 +1,23 @@
 """What a notebook hands to its page: text with numbers, figures, tables, and values that other pages quote.
 
 Each is an output of its cell in two forms: HTML, which JupyterLab shows, and MyST Markdown, which the book
-places with a number and a label. Nothing is read from a side file but the figure's own picture.
+places with a number and a label. Figures and tables are also files to download, below a profile's results in
+``exhibits/<section>``: ``<label>.svg`` and ``.png``, or ``.csv`` at full precision, and ``.json``, which names the
+prediction tables that they were computed from.
 """
 
 from __future__ import annotations
 
 import base64
 import html
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pandas as pd
@@ -26,7 +28,6 @@ from myst_nb import glue
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
-from cag.book.exhibits import keep_figure, keep_table
 from cag.book.figures.style import apply_style
 from cag.book.figures.table_heads import with_heads
 from cag.chapters.store import Store
@@ -36,8 +37,10 @@ from cag.networks.training import Runtime
 from cag.settings import ROOT, InputError, StudySettings, write_atomically
 from cag.simulator.cohort import open_cohort
 
-#: Dots an inch of a figure inside the notebook; the book shows its vector drawing.
-SHOWN_DPI = 90
+#: Dots an inch of a figure inside the notebook, where the book shows its vector drawing, and as journals ask.
+SHOWN_DPI, PRINT_DPI = 90, 300
+#: A number with its interval, as the study prints them.
+INTERVAL = r"^(?P<value>-?\d+\.?\d*) \((?P<low>-?\d+\.?\d*) to (?P<high>-?\d+\.?\d*)\)"
 #: MyST roles as JupyterLab's readers see them: ``{numref}`fig-roc``` is "fig-roc".
 _ROLE = re.compile(r"\{[\w:]+\}`(?:([^`<]+?)\s*<[^`>]*>|([^`]+))`")
 
@@ -50,11 +53,6 @@ class Page:
     store: Store
     section: str
 
-    @property
-    def exhibits(self) -> Path:
-        """Folder of this page's figures and tables."""
-        return self.store.root / "exhibits" / self.section
-
     def text(self, markdown: str) -> None:
         """Show a paragraph whose numbers were computed: ``page.text(f"The area is {auc}.")``."""
         _show(markdown, MarkdownIt("commonmark").render(_without_roles(markdown)))
@@ -62,16 +60,12 @@ class Page:
     def figure(self, name: str, figure: Figure, caption: str, *, rows: tuple[str, ...] = ()) -> None:
         """Show a figure with its caption, and keep its picture and record.
 
-        Parameters
-        ----------
-        name : str
-            Its label, ``fig-...``, by which prose refers to it.
-        caption : str
-            What it shows and what follows from it.
-        rows : tuple of str
-            Published tables that it was computed from, such as ``("classification",)``.
+        ``name`` is its label, ``fig-...``, by which prose refers to it; ``rows`` are the published tables that it was
+        computed from, such as ``("classification",)``.
         """
-        keep_figure(self.exhibits, name, figure, rows)
+        self._keep(name, "svg", lambda path: figure.savefig(path, metadata={"Date": None}))
+        self._keep(name, "png", lambda path: figure.savefig(path, dpi=PRINT_DPI))
+        self._keep(name, "json", lambda path: path.write_text(json.dumps({"files": ["svg", "png"], "rows": rows})))
         picture = BytesIO()
         figure.savefig(picture, format="png", dpi=SHOWN_DPI)
         source = "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()
@@ -95,13 +89,12 @@ class Page:
 
         ``name`` is its label, ``tab-...``; ``rows`` as for ``figure``; ``download`` is the CSV where it holds more.
         """
-        keep_table(self.exhibits, name, table if download is None else download, rows)
+        whole = with_interval_columns(table if download is None else download)
+        self._keep(name, "csv", lambda path: whole.to_csv(path, index=False, float_format="%.6g"))
+        self._keep(name, "json", lambda path: path.write_text(json.dumps({"files": ["csv"], "rows": rows})))
         shown = readable_table(table, digits)
-        lines = [
-            [str(head) for head in shown.columns],
-            ["---"] * shown.shape[1],
-            *shown.astype(str).to_numpy().tolist(),
-        ]
+        cells = shown.astype(str).to_numpy().tolist()
+        lines = [[str(head) for head in shown.columns], ["---"] * shown.shape[1], *cells]
         text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
         grid = shown.to_html(index=False, escape=True, border=0)
         _show(f"````{{table}} {caption}\n:name: {name}\n\n{text}\n````\n", f"<p>{_inline(caption)}</p>{grid}")
@@ -109,10 +102,9 @@ class Page:
     def keep(self, **values: Estimate | float | str) -> None:
         """Keep values for other pages: as ``name``, and estimates with their intervals as ``name_text`` too."""
         for name, value in values.items():
-            estimate = isinstance(value, Estimate)
+            if isinstance(value, Estimate):
+                glue(f"{name}_text", interval_text(value), display=False)
             glue(name, float(value.value) if isinstance(value, Estimate) else value, display=False)
-            if estimate:
-                glue(f"{name}_text", interval_text(value), display=False)  # type: ignore[arg-type]
 
     def run_line(self, settings: StudySettings, *, image_size: int | None = None) -> None:
         """Show and keep the line that says which run the page shows."""
@@ -127,8 +119,11 @@ class Page:
             f"clean arm unless said; {date.today().isoformat()}; cag {version('cag')}."
         )
         glue("run_line", line, display=False)
-        write_atomically(self.exhibits / "run_line.txt", lambda path: path.write_text(line))
+        self._keep("run_line", "txt", lambda path: path.write_text(line))
         self.text(line)
+
+    def _keep(self, name: str, kind: str, write: Callable[[Path], object]) -> None:
+        write_atomically(self.store.root / "exhibits" / self.section / f"{name}.{kind}", write)
 
 
 def open_page(settings: StudySettings) -> Page:
@@ -175,14 +170,22 @@ def readable_table(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     return shown.astype(object).where(shown.notna(), "–")
 
 
+def with_interval_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts such as ``0.84 (0.79 to 0.88)`` are followed by columns ``value``, ``low`` and ``high``."""
+    parts = []
+    for name in table.columns:
+        numbers = table[name].astype(str).str.extract(INTERVAL).astype(float).add_prefix(f"{name}, ")
+        parts += [table[[name]], numbers.dropna(axis=1, how="all")]
+    return pd.concat(parts, axis=1) if parts else table
+
+
 def _cell(value: float, digits: int) -> str:
     # Adding zero takes the sign from a zero that was rounded to.
     return "–" if pd.isna(value) else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def _show(markdown: str, shown: str) -> None:
-    data: Mapping[str, Any] = {"text/html": shown, "text/markdown": markdown, "text/plain": _without_roles(markdown)}
-    display(data, raw=True)
+    display({"text/html": shown, "text/markdown": markdown, "text/plain": _without_roles(markdown)}, raw=True)
 
 
 def _without_roles(markdown: str) -> str:

@@ -1,9 +1,12 @@
-"""The reading report: a page, its numbers as JSON, its predictions as a table."""
+"""The reading report of a study (a page, its numbers as JSON, its predictions as a table), and of many studies."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass, field
+import shutil
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +15,17 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 from PIL import Image
+from tqdm import tqdm
 
 from cag.anatomy import Artery
 from cag.book.figures.cine_player import picture, player_values, template
 from cag.book.figures.reading import run_title
-from cag.chapters.reading.models import load_models
+from cag.chapters.mapped import map_tasks, open_scheduler
+from cag.chapters.reading.models import ReadingModels, load_models
 from cag.chapters.reading.run import RunReading
 from cag.chapters.reading.study import StudyReading, read_study
 from cag.chapters.reading.words import (
+    NOT_A_DEVICE,
     no_better_than_chance,
     refused_table,
     result_text,
@@ -27,39 +33,27 @@ from cag.chapters.reading.words import (
     runs_table,
     statements,
 )
+from cag.data.archives import is_archive
 from cag.data.manifest import KEY_FILE
 from cag.data.pseudonyms import pseudonym, study_key
-from cag.settings import ROOT, InputError, write_atomically
+from cag.settings import ROOT, InputError, write_atomically, writing
 
-#: Which pseudonym stands for which file: for whoever owns the files, to be shared no more than the key.
-FILES = "files_private.csv"
+#: Which pseudonym stands for which file, and for which study: for their owner, to be shared no more than the key.
+FILES, STUDIES = "files_private.csv", "studies_private.csv"
 #: Where a report goes unless told otherwise; git ignores it.
 READINGS = ROOT / "results" / "reading"
 
 
 @dataclass(frozen=True)
 class ReportRequest:
-    """What to read, with which networks, and where the report goes.
+    """What to read, with which networks, and where the report goes."""
 
-    Attributes
-    ----------
-    source : Path
-        Folder with DICOM files at any depth, or an archive of one; for many studies the folder that holds them.
-    models : Path
-        Results folder of a study that was run, ``results/<profile>``, or its bundle.
-    out : Path
-        Folder of the report, not inside ``source``, which is only read; and of the pseudonyms' key.
-    artery : {'LCA', 'RCA'}, optional
-        Of every run, where it is known.
-    device : {'auto', 'cpu', 'cuda'}
-    progress : bool
-    """
-
+    #: Folder with DICOM files at any depth, or an archive of one; for many studies the folder that holds them.
     source: Path = field(repr=False)  # its name may be a patient's
-    models: Path
-    out: Path
-    artery: Artery | None = None
-    device: str = "auto"
+    models: Path  # Results folder of a study that was run, ``results/<profile>``, or its bundle
+    out: Path  # Folder of the report and of the pseudonyms' key; not inside ``source``, which is only read
+    artery: Artery | None = None  # Of every run, where it is known
+    device: str = "auto"  # auto, cpu or cuda
     progress: bool = True
 
     @property
@@ -68,21 +62,12 @@ class ReportRequest:
         return study_key(self.out / KEY_FILE)
 
     def make_folder(self) -> None:
-        """Make the folder of the report.
-
-        Raises
-        ------
-        InputError
-            If it lies inside the study, or cannot be made.
-        """
+        """Make the folder of the report; one inside the study, or that cannot be made, is an `InputError`."""
         if self.source.is_dir() and self.out.resolve().is_relative_to(self.source.resolve()):
             remedy = "Choose a folder outside the study"
             raise InputError("lies inside the study, where it would be read again", field="out", remedy=remedy)
-        try:
+        with writing("the report's folder"):
             self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            problem, remedy = f"cannot be made ({error.strerror})", "Choose another folder"
-            raise InputError(problem, field="out", remedy=remedy) from None
 
 
 def default_folder(source: Path) -> Path:
@@ -110,11 +95,11 @@ def write_report(request: ReportRequest) -> Path:
 
 def save_report(reading: StudyReading, out: Path) -> Path:
     """Write page, numbers, predictions and the private list of files; returns the page."""
-    images, page = reading.images, report_page(reading)
-    files = pd.DataFrame({"pseudonym": list(reading.files), "file": list(reading.files.values())})
-    write_atomically(out / "predictions.parquet", lambda path: images.to_parquet(path, index=False))
-    write_atomically(out / "report.json", lambda path: path.write_text(json.dumps(report_json(reading), indent=1)))
-    write_atomically(out / FILES, lambda path: files.to_csv(path, index=False))
+    numbers, page = json.dumps(report_json(reading), indent=1), report_page(reading)
+    files = pd.Series(reading.files, name="file").rename_axis("pseudonym")
+    write_atomically(out / "predictions.parquet", lambda path: reading.images.to_parquet(path, index=False))
+    write_atomically(out / "report.json", lambda path: path.write_text(numbers))
+    write_atomically(out / FILES, files.to_csv)
     return write_atomically(out / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
 
 
@@ -133,56 +118,14 @@ def report_page(reading: StudyReading) -> str:
     )
 
 
-def counted(page: Path) -> str:
-    """How many runs of a written report were read and how many files were not, in a line for the terminal."""
-    told = json.loads(page.with_name("report.json").read_text(encoding="utf-8"))
-    return f"{len(told['runs'])} runs read, {len(told['refused'])} files not read (the report says why)\n"
-
-
-def report_json(reading: StudyReading) -> dict[str, object]:
-    """The report's numbers: statements, results, runs, refusals."""
-    operating, part = reading.models.operating, reading.models.parts["classification"]
-    patients = reading.patients
-    results = [result_text(*row) for row in zip(patients.score, patients.called, patients.missing, strict=True)]
-    return {
-        "statements": statements(reading),
-        "decision": {"rule": operating.rule, "threshold": operating.threshold, "origin": operating.origin},
-        "thresholds": {patient: reading.threshold(patient) for patient in reading.known},
-        "trained_on": {name: getattr(part, name) for name in ("profile", "cohort", "cohort_digest", "settings")},
-        "patients": _records(patients.assign(result=results)),
-        "arteries": _records(reading.arteries),
-        "runs": [_run(run) for run in reading.runs],
-        "refused": [{"file": file.label, "reason": file.reason} for file in reading.refused],
-    }
-
-
-def _run(run: RunReading) -> dict[str, object]:
-    header = ("patient_id", "study_id", "run_id", "n_frames", "fps", "primary_angle", "secondary_angle", "plane")
-    finding = run.finding
-    return {
-        **{name: getattr(run.cine, name) for name in header},
-        **{name: getattr(run, name) for name in ("number", "file", "artery", "view", "reason")},
-        "notes": list(run.notes),
-        "p_right": None if pd.isna(run.p_right) else run.p_right,
-        "interval": finding.interval,
-        "p_contrast": [round(float(value), 4) for value in finding.probability],
-        "images": _records(run.images),
-        "boxes": _records(run.boxes),
-    }
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, object]]:
-    """Rows as plain values; missing ones are null."""
-    return json.loads(table.to_json(orient="records", double_precision=5))
-
-
 def _section(run: RunReading) -> dict[str, Any]:
     """What the page's template is given of a run."""
     finding = run.finding
+    player = player_values(run.cine.frames, finding.probability, None, finding.interval, finding.candidates)
     return {
         "title": run_title(run),
         "notes": [text for text in (run.reason, *run.notes) if text],
-        "player": player_values(run.cine.frames, finding.probability, None, finding.interval, finding.candidates),
+        "player": player,
         "heated": run.heatmaps is not None,
         "frames": [_frame(run, place) for place in range(len(run.frames))],
     }
@@ -205,3 +148,133 @@ def _heat(heatmap: UInt8[np.ndarray, "s s"]) -> str:
     colored = (mpl.colormaps["inferno"](small) * 255).round().astype(np.uint8)
     colored[..., 3] = (small * 0.6).astype(np.uint8)
     return picture(colored)
+
+
+def report_json(reading: StudyReading) -> dict[str, Any]:
+    """The report's numbers: statements, results, runs, refusals; missing ones are null."""
+    operating, part = reading.models.operating, reading.models.parts["classification"]
+    patients = reading.patients
+    results = [result_text(*row) for row in zip(patients.score, patients.called, patients.missing, strict=True)]
+    return {
+        "statements": statements(reading),
+        "decision": {"rule": operating.rule, "threshold": operating.threshold, "origin": operating.origin},
+        "thresholds": {patient: reading.threshold(patient) for patient in reading.known},
+        "trained_on": {name: getattr(part, name) for name in ("profile", "cohort", "cohort_digest", "settings")},
+        "patients": _records(patients.assign(result=results)),
+        "arteries": _records(reading.arteries),
+        "runs": [_run(run) for run in reading.runs],
+        "refused": [{"file": file.label, "reason": file.reason} for file in reading.refused],
+    }
+
+
+def _run(run: RunReading) -> dict[str, Any]:
+    header = ("patient_id", "study_id", "run_id", "n_frames", "fps", "primary_angle", "secondary_angle", "plane")
+    return {
+        **{name: getattr(run.cine, name) for name in header},
+        **{name: getattr(run, name) for name in ("number", "file", "artery", "view", "reason")},
+        "notes": list(run.notes),
+        "p_right": None if pd.isna(run.p_right) else run.p_right,
+        "interval": run.finding.interval,
+        "p_contrast": run.finding.probability.round(4).tolist(),
+        "images": _records(run.images),
+        "boxes": _records(run.boxes),
+    }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return json.loads(table.to_json(orient="records", double_precision=5))
+
+
+def write_batch(request: ReportRequest, *, scheduler: str | None = None) -> Path:
+    """Read every study of a folder, one subfolder or archive each; returns the page over all, ``index.html``.
+
+    A study that cannot be read is listed with the reason and stops nothing. Called again, it reads only
+    what is new, changed or was interrupted. ``scheduler`` names a Dask cluster whose workers read, a study each.
+
+    Raises
+    ------
+    InputError
+        If there is no study, the networks are not there, or the cluster is gone.
+    """
+    request.make_folder()
+    own = replace(request, **{name: getattr(request, name).resolve() for name in ("source", "models", "out")})
+    places = _studies(own)
+    work = partial(_read, request=own, networks=load_models(own.models, device=own.device).digest)
+    with tqdm(total=len(places), desc="Studies", unit="study", disable=not own.progress) as bar:
+        if scheduler is None:
+            for label in places:
+                work(label)
+                bar.update()
+        else:
+            with open_scheduler(scheduler) as address:
+                map_tasks(work, list(places), None, address, bar.update)
+    names = pd.Series({label: place.name for label, place in places.items()}, name="study").rename_axis("pseudonym")
+    write_atomically(own.out / STUDIES, names.to_csv)
+    return _write_index(list(places), own.out)
+
+
+def _studies(request: ReportRequest) -> dict[str, Path]:
+    """Folders and archives of a folder by their pseudonyms."""
+    if not request.source.is_dir():
+        raise InputError("is not a folder", field="study", remedy="Give the folder that holds one folder a study")
+    places = sorted(place for place in request.source.iterdir() if not place.is_symlink())
+    studies = [place for place in places if place.is_dir() or (place.is_file() and is_archive(place))]
+    if not studies:
+        remedy = "Give the folder that holds one folder or archive a study, or leave out --batch"
+        raise InputError("holds no study", field="study", remedy=remedy)
+    key = request.key
+    return {pseudonym(place.name, "study", key): place for place in studies}
+
+
+def _read(label: str, *, request: ReportRequest, networks: str) -> None:
+    """One study's report, or why there is none; nothing where that is done. A worker is told no file name."""
+    place, out = _studies(request).get(label), request.out / "studies" / label
+    if place is None:
+        problem, remedy = "a study is not there", "Put the studies on a disk that all machines see at the same place"
+        raise InputError(problem, field=label, remedy=remedy)
+    stats = [(path.name, path.lstat()) for path in [place, *sorted(place.rglob("*"))]]
+    made_of = [networks, request.artery, [(name, own.st_size, own.st_mtime_ns) for name, own in stats]]
+    digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
+    if (out / "done.json").exists() and json.loads((out / "done.json").read_text())["digest"] == digest:
+        return
+    shutil.rmtree(out, ignore_errors=True)
+    refused = ""
+    try:
+        models = _opened(request.models, request.device, networks)
+        save_report(read_study(place, models, key=request.key, artery=request.artery, progress=False), out)
+    except InputError as error:
+        refused = error.problem
+    done = json.dumps({"digest": digest, "refused": refused})
+    write_atomically(out / "done.json", lambda path: path.write_text(done))
+
+
+@lru_cache(maxsize=1)
+def _opened(models: Path, device: str, networks: str) -> ReadingModels:
+    """The networks, once a process; ``networks`` tells those of now from those a worker has kept."""
+    return load_models(models, device=device)
+
+
+def _write_index(labels: list[str], out: Path) -> Path:
+    """The page over all studies, its table as CSV, and all predictions together."""
+    rows, tables = list[dict[str, Any]](), list[pd.DataFrame]()
+    for label in labels:
+        folder = out / "studies" / label
+        refused = json.loads((folder / "done.json").read_text())["refused"]
+        if refused:
+            rows.append({"Study": label, "Result": f"not read: {refused}"})
+            continue
+        told = json.loads((folder / "report.json").read_text())
+        tables.append(pd.read_parquet(folder / "predictions.parquet").assign(study=label))
+        common = {"Study": label, "Report": f"studies/{label}/report.html", "Runs": len(told["runs"])}
+        common["Files refused"] = len(told["refused"])
+        for own in told["patients"]:
+            rows.append(common | {"Patient": own["patient_id"], "P(≥25 %)": own["score"], "Result": own["result"]})
+    columns = ["Study", "Report", "Result", "P(≥25 %)", "Patient", "Runs", "Files refused"]
+    table = pd.DataFrame(rows, columns=columns).astype({"Runs": "Int64", "Files refused": "Int64"})
+    write_atomically(out / "studies.csv", lambda path: table.to_csv(path, index=False))
+    if tables:
+        whole = pd.concat(tables, ignore_index=True)
+        write_atomically(out / "predictions.parquet", lambda path: whole.to_parquet(path, index=False))
+    title = f"{len(labels)} angiography studies"
+    page = template("report.html.j2").render(title=title, warnings=[NOT_A_DEVICE], studies=table)
+    return write_atomically(out / "index.html", lambda path: path.write_text(page, encoding="utf-8"))

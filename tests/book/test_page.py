@@ -1,7 +1,8 @@
-"""A page's outputs: readable in JupyterLab as HTML, and with label and number in the book as MyST Markdown."""
+"""A page's outputs: HTML in JupyterLab, labeled MyST Markdown in the book, and files with all that a citation needs."""
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import nbformat
@@ -9,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from cag.book import page as module
-from cag.book.page import Page, readable_table, render_page
+from cag.book.figures.style import apply_style
+from cag.book.page import PRINT_DPI, Page, readable_table, render_page, with_interval_columns
 from cag.chapters.store import Store
 from cag.metrics.intervals import Estimate
 from cag.settings import InputError, StudySettings
@@ -32,46 +35,65 @@ def page(tmp_path):
     return Page(SimpleNamespace(manifest=runs, simulated_or_real="simulated patients"), Store(tmp_path), "cohort")
 
 
+@pytest.fixture
+def exhibits(tmp_path):
+    return tmp_path / "exhibits" / "cohort"
+
+
 def test_text_keeps_its_roles_for_the_book_and_loses_them_for_a_reader(page, shown):
     page.text("The area is *0.84*, see {numref}`fig-roc` and {doc}`limits <../scrutiny/limits>`.")
     assert "{numref}`fig-roc`" in shown[0]["text/markdown"]
     assert shown[0]["text/html"].strip() == "<p>The area is <em>0.84</em>, see fig-roc and limits.</p>"
 
 
-def test_a_figure_is_a_picture_here_and_a_labeled_figure_there(page, shown, tmp_path):
-    figure = Figure(figsize=(2, 1))
-    figure.subplots().plot([0, 1])
-    page.figure("fig-roc", figure, 'Curves of "all" views.', rows=("classification",))
-    assert (
-        'alt="Curves of &quot;all&quot; views."' in shown[0]["text/html"] and "data:image/png" in shown[0]["text/html"]
-    )
+def test_a_figure_is_a_picture_here_a_labeled_figure_there_and_files_to_download(page, shown, exhibits):
+    apply_style()
+    for name in ("fig-roc", "fig-again"):
+        figure = Figure(figsize=(2, 1))
+        figure.subplots().plot([0, 1])
+        page.figure(name, figure, 'Curves of "all" views.', rows=("classification",))
+    assert 'alt="Curves of &quot;all&quot; views."' in shown[0]["text/html"]
+    assert "data:image/png" in shown[0]["text/html"]
     text = shown[0]["text/markdown"]
     assert text.startswith("```{figure} /_exhibits/cohort/fig-roc.svg\n:name: fig-roc\n:alt: Curves of")
-    assert (tmp_path / "exhibits" / "cohort" / "fig-roc.svg").exists()
+    with Image.open(exhibits / "fig-roc.png") as image:
+        assert image.size == (2 * PRINT_DPI, PRINT_DPI)
+    assert json.loads((exhibits / "fig-roc.json").read_text()) == {"files": ["svg", "png"], "rows": ["classification"]}
+    assert (exhibits / "fig-roc.svg").read_bytes() == (exhibits / "fig-again.svg").read_bytes(), "no date, no chance"
 
 
-def test_a_table_is_rounded_on_the_page_and_whole_in_the_download(page, shown, tmp_path):
+def test_a_table_is_rounded_on_the_page_and_whole_in_the_download(page, shown, exhibits):
     table = pd.DataFrame({"value": [0.123456, np.nan], "n": [3, 4], "note": ["a|b", "c"]})
     page.table("tab-a", table, "Numbers.")
     assert "| 0.12 | 3 | a\\|b |" in shown[0]["text/markdown"] and ":name: tab-a" in shown[0]["text/markdown"]
     assert "<td>–</td>" in shown[0]["text/html"]
-    assert "0.123456" in (tmp_path / "exhibits" / "cohort" / "tab-a.csv").read_text()
+    assert "0.123456" in (exhibits / "tab-a.csv").read_text()
     page.table("tab-a", table, "Numbers.", download=table[["n"]])
-    assert (tmp_path / "exhibits" / "cohort" / "tab-a.csv").read_text() == "n\n3\n4\n"
+    assert (exhibits / "tab-a.csv").read_text() == "n\n3\n4\n"
+    assert readable_table(pd.DataFrame({"d": [-0.001, 0.5]})).iloc[0, 0] == "0.00", "no zero has a sign"
 
 
-def test_no_zero_has_a_sign():
-    assert readable_table(pd.DataFrame({"d": [-0.001, 0.5]})).iloc[0, 0] == "0.00"
+def test_downloaded_tables_give_intervals_in_numbers():
+    table = pd.DataFrame(
+        {"auc": [0.5, 2.0], "view": ["0.84 (0.79 to 0.88)", "–"], "d": ["-0.02 (-0.06 to 0.02); 1"] * 2}
+    )
+    whole = with_interval_columns(table)
+    assert list(whole)[:5] == ["auc", "view", "view, value", "view, low", "view, high"]
+    assert whole.loc[0, ["view, value", "view, low", "view, high"]].tolist() == [0.84, 0.79, 0.88]
+    assert whole.loc[1, ["view, value", "view, low", "view, high"]].isna().all()
+    assert whole.loc[0, ["d, value", "d, low", "d, high"]].tolist() == [-0.02, -0.06, 0.02]
+    plain = pd.DataFrame({"x": [1.5], "note": ["frames 3 to 5"]})
+    pd.testing.assert_frame_equal(with_interval_columns(plain), plain)
 
 
 def test_values_for_other_pages_are_kept_with_their_text(page, shown):
     page.keep(auc=Estimate(0.84, 0.79, 0.88, 9), n_runs=3)
-    assert shown == [{"auc": 0.84}, {"auc_text": "0.84 (0.79 to 0.88)"}, {"n_runs": 3}]
+    assert shown == [{"auc_text": "0.84 (0.79 to 0.88)"}, {"auc": 0.84}, {"n_runs": 3}]
 
 
-def test_the_run_line_says_which_run_it_is(page, shown, tmp_path):
+def test_the_run_line_says_which_run_it_is(page, shown, exhibits):
     page.run_line(StudySettings(profile="demo"), image_size=256)
-    line = (tmp_path / "exhibits" / "cohort" / "run_line.txt").read_text()
+    line = (exhibits / "run_line.txt").read_text()
     assert line.startswith("Run shown: profile demo; simulated patients: 2 patients, 3 runs, 256 px; initial weights")
     assert shown[0] == {"run_line": line}
 

@@ -245,5 +245,5 @@ def test_the_notebook_trains_its_own_network_and_fills_its_page(
         if "parameters" in cell.metadata.get("tags", []):
             namespace |= settings.model_dump()
     assert len(namespace["history"].rows) == 15 and namespace["curve"] is not None
-    stored = {path.name for path in page.exhibits.iterdir()}
+    stored = {path.name for path in (page.store.root / "exhibits" / page.section).iterdir()}
     assert {"fig-frame-learned.svg", "fig-frame-examples.svg", "tab-frame-selection-methods.csv"} <= stored

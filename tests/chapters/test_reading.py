@@ -20,9 +20,9 @@ import torch
 from distributed import Client
 
 from cag.anatomy import VIEWS
-from cag.book import report_batch
-from cag.book.report import FILES, ReportRequest, write_report
-from cag.book.report_batch import STUDIES, write_batch
+from cag.book import report as report_module
+from cag.book.report import FILES, STUDIES, ReportRequest, write_batch, write_report
+from cag.chapters import mapped
 from cag.chapters.bundle import export_part, load_part
 from cag.chapters.classification.levels import reference_standard
 from cag.chapters.classification.operating import export_classifiers
@@ -502,7 +502,7 @@ def test_a_batch_reads_each_study_once_and_says_which_it_could_not(
         read.append(place.name)
         return read_study(place, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(report_batch, "read_study", counted)
+    monkeypatch.setattr(report_module, "read_study", counted)
     write_batch(request)
     assert read == [], "finished studies are found again"
     shutil.copy(study / "b" / "odd.dcm", many / "Doe_2")
@@ -515,7 +515,7 @@ def test_a_batch_reads_each_study_once_and_says_which_it_could_not(
     assert sorted(read[1:]) == ["Doe_1", "Doe_2", "Doe_3"], "other networks read again"
     shutil.rmtree(many / "Doe_1")
     with pytest.raises(InputError, match="a study is not there") as error:
-        report_batch._read(pseudonym("Doe_1", "study", request.key), request=request, networks="")
+        report_module._read(pseudonym("Doe_1", "study", request.key), request=request, networks="")
     assert "Doe" not in str(error.value) and "Doe" not in repr(request)
     shutil.rmtree(many)
     many.mkdir()
@@ -528,7 +528,7 @@ def test_a_batch_on_a_cluster_gives_the_same_though_a_worker_dies(
     many: Path, store: Store, models: ReadingModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert models.image_size == SIZE
-    monkeypatch.setattr(report_batch, "PATIENCE", 3.0)
+    monkeypatch.setattr(mapped, "PATIENCE", 3.0)
     here = ReportRequest(many, store.root, tmp_path / "here", device="cpu", progress=False)
     write_batch(here)
     there = replace(here, out=tmp_path / "there")
@@ -540,7 +540,7 @@ def test_a_batch_on_a_cluster_gives_the_same_though_a_worker_dies(
         killer = subprocess.Popen(["sh", "-c", script])
         write_batch(there, scheduler=address)
         assert killer.wait(timeout=5) == 0 and worker not in client.run(os.getpid).values()
-    with pytest.raises(InputError, match="the Dask cluster does not answer"):
+    with pytest.raises(InputError, match="the Dask scheduler does not answer"):
         write_batch(there, scheduler=address)
     for name in ("studies.csv", "index.html"):
         assert (there.out / name).read_text() == (here.out / name).read_text()

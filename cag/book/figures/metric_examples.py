@@ -12,7 +12,6 @@ from cag.metrics import published
 from cag.metrics.boxes import CORNERS, enlarge
 from cag.metrics.matching import pairwise_iou
 
-_SIDE = 100
 _A, _B = (15.0, 20.0, 40.0, 45.0), (60.0, 55.0, 85.0, 80.0)
 
 #: What the method draws on a frame with lesions A and B.
@@ -47,13 +46,12 @@ def box_scores(boxes: list[tuple[float, float, float, float]]) -> dict[str, floa
 def box_examples() -> Figure:
     """Frames with two lesions and what each published measure makes of the boxes drawn."""
     figure, axes = panels(1, len(FRAMES), height=2.9)
+    words = {"global_sensitivity": "global", "sens_s": "Sens_s", "spec_s": "Spec_s", "mse": '"MSE" (px)'}
     for ax, (name, boxes) in zip(axes.flat, FRAMES.items(), strict=True):
         scores = box_scores(boxes)
-        words = [f"global {_said(scores['global_sensitivity'])}", f"Sens_s {_said(scores['sens_s'])}"]
-        words += [f"Spec_s {_said(scores['spec_s'])}", f'"MSE" {_said(scores["mse"], " px")}']
-        _empty_frame(ax, f"{name}\n" + "\n".join(words))
-        draw_boxes(ax, np.array([_A, _B]), TRUTH)
-        draw_boxes(ax, np.array(boxes), FOUND, style="--")
+        said = [f"{word} {scores[measure]:.2f}".replace("nan", "not defined") for measure, word in words.items()]
+        title = "\n".join([name, *said])
+        _draw_frame(ax, title, np.array([_A, _B]), np.array(boxes))
     return figure
 
 
@@ -62,13 +60,9 @@ def overlap_examples() -> Figure:
     figure, axes = panels(2, 4, height=2.1)
     lesion = np.array([[35.0, 40.0, 55.0, 60.0]])
     for column, shift in enumerate((3.0, 8.0, 13.0, 18.0)):
-        for row, minimum in enumerate((0.0, 50.0)):
-            pair = [enlarge(box, minimum) for box in (lesion, lesion + shift)]
-            overlap = pairwise_iou(*pair)[0, 0]
-            least = f", least side {minimum:.0f}" if minimum else ""
-            _empty_frame(axes[row, column], f"IoU {overlap:.2f}{least}")
-            draw_boxes(axes[row, column], pair[0], TRUTH)
-            draw_boxes(axes[row, column], pair[1], FOUND, style="--")
+        for row, (minimum, said) in enumerate(((0.0, ""), (50.0, ", least side 50"))):
+            true, found = enlarge(lesion, minimum), enlarge(lesion + shift, minimum)
+            _draw_frame(axes[row, column], f"IoU {pairwise_iou(true, found)[0, 0]:.2f}{said}", true, found)
     return figure
 
 
@@ -77,15 +71,23 @@ def interval_examples() -> Figure:
     figure, axes = panels(1, 1, height=2.6)
     ax = axes[0, 0]
     for row, (name, (true, found)) in enumerate(RUNS.items()):
-        _bar(ax, true, row + 0.17, TRUTH)
-        if found:
-            _bar(ax, found, row - 0.17, FOUND)
+        for interval, y, color in ((true, row + 0.17, TRUTH), (found, row - 0.17, FOUND)):
+            if interval:
+                ax.barh(y, interval[1] - interval[0] + 1, left=interval[0] - 0.5, height=0.3, color=color)
         ax.text(84, row, _verdict(true, found), va="center", fontsize=8)
         ax.text(-2, row, name, va="center", ha="right", fontsize=8)
-    ax.set(xlim=(0, 80), ylim=(len(RUNS) - 0.5, -0.5), xlabel="frame")
-    ax.set_yticks([])
+    ax.set(xlim=(0, 80), ylim=(len(RUNS) - 0.5, -0.5), xlabel="frame", yticks=[])
     ax.spines["left"].set_visible(False)
     return figure
+
+
+def _verdict(true: tuple[int, int], found: tuple[int, int] | None) -> str:
+    """Errors of begin and end in frames, and on which side of 3 and 10 they fall."""
+    if found is None:
+        return "missed: counted as an error"
+    errors = [abs(a - b) for a, b in zip(true, found, strict=True)]
+    words = ["accepted" if error <= 3 else "an error" if error >= 10 else "neither" for error in errors]
+    return f"begin {errors[0]} ({words[0]}),\nend {errors[1]} ({words[1]})"
 
 
 def redundant_examples() -> Figure:
@@ -102,24 +104,9 @@ def redundant_examples() -> Figure:
     return figure
 
 
-def _said(value: float, unit: str = "") -> str:
-    return "not defined" if np.isnan(value) else f"{value:.2f}{unit}"
-
-
-def _empty_frame(ax: Axes, title: str) -> None:
-    ax.set(xlim=(0, _SIDE), ylim=(_SIDE, 0), aspect="equal", xticks=[], yticks=[])
-    ax.set_facecolor("0.93")
+def _draw_frame(ax: Axes, title: str, true: np.ndarray, found: np.ndarray) -> None:
+    """An empty frame with its true boxes and those found."""
+    ax.set(xlim=(0, 100), ylim=(100, 0), aspect="equal", xticks=[], yticks=[], facecolor="0.93")
     ax.set_title(title, fontsize=8, fontweight="normal")
-
-
-def _bar(ax: Axes, interval: tuple[int, int], y: float, color: str) -> None:
-    ax.barh(y, interval[1] - interval[0] + 1, left=interval[0] - 0.5, height=0.3, color=color)
-
-
-def _verdict(true: tuple[int, int], found: tuple[int, int] | None) -> str:
-    """Errors of begin and end in frames, and on which side of 3 and 10 they fall."""
-    if found is None:
-        return "missed: counted as an error"
-    errors = [abs(a - b) for a, b in zip(true, found, strict=True)]
-    words = ["accepted" if error <= 3 else "an error" if error >= 10 else "neither" for error in errors]
-    return f"begin {errors[0]} ({words[0]}),\nend {errors[1]} ({words[1]})"
+    draw_boxes(ax, true, TRUTH)
+    draw_boxes(ax, found, FOUND, style="--")

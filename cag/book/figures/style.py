@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 #: Okabe and Ito's palette (2008), told apart with any colour vision.
 PALETTE = {
@@ -29,39 +30,23 @@ WIDTH = 7.2
 def apply_style() -> None:
     """Set fonts, colours and vector output for the notebook that calls it."""
     sns.set_theme(context="notebook", style="ticks", palette=list(PALETTE.values()))
-    mpl.rcParams.update(
-        {
-            "figure.figsize": (WIDTH, 3.6),
-            "figure.facecolor": "white",
-            "figure.constrained_layout.use": True,
-            "font.size": 10,
-            "axes.titlesize": 10,
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
-            "axes.labelsize": 10,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "legend.fontsize": 9,
-            "legend.frameon": False,
-            "xtick.labelsize": 9,
-            "ytick.labelsize": 9,
-            "image.cmap": "gray",
-            "svg.fonttype": "path",
-            "svg.hashsalt": "cag",
-        }
-    )
-    try:
-        from matplotlib_inline.backend_inline import set_matplotlib_formats
-    except ImportError:  # outside a notebook there is no inline backend to configure
-        return
+    mpl.rc("figure", figsize=(WIDTH, 3.6), facecolor="white")
+    mpl.rc("figure.constrained_layout", use=True)
+    mpl.rc("font", size=10)
+    mpl.rc("axes", titlesize=10, titleweight="bold", titlelocation="left", labelsize=10)
+    mpl.rc("axes.spines", top=False, right=False)
+    mpl.rc("legend", fontsize=9, frameon=False)
+    mpl.rc("xtick", labelsize=9)
+    mpl.rc("ytick", labelsize=9)
+    mpl.rc("image", cmap="gray")
+    mpl.rc("svg", fonttype="path", hashsalt="cag")
     set_matplotlib_formats("svg")
 
 
 def panels(rows: int, columns: int, *, height: float = 2.4, width: float = WIDTH) -> tuple[Figure, np.ndarray]:
     """A page-wide grid of axes; the array is always ``[rows, columns]``."""
     figure = Figure(figsize=(width, height * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    return figure, axes
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def show_frame(ax: Axes, frame: np.ndarray, title: str = "") -> Axes:
@@ -73,14 +58,9 @@ def show_frame(ax: Axes, frame: np.ndarray, title: str = "") -> Axes:
     return ax
 
 
-def draw_boxes(
-    ax: Axes, boxes: np.ndarray, color: str, *, label: str = "", style: str = "-", width: float = 1.4
-) -> Axes:
+def draw_boxes(ax: Axes, boxes: np.ndarray, color: str, *, style: str = "-", width: float = 1.4) -> Axes:
     """Draw boxes ``[n, 4]`` (x1, y1, x2, y2 in pixels of the frame shown) with lines of ``width`` points."""
-    for number, (x1, y1, x2, y2) in enumerate(np.asarray(boxes, dtype=float).reshape(-1, 4)):
-        name = label if number == 0 else None
-        patch = Rectangle(
-            (x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, ec=color, lw=width, linestyle=style, label=name
-        )
-        ax.add_patch(patch)
+    for x1, y1, x2, y2 in np.asarray(boxes, dtype=float).reshape(-1, 4):
+        corner, size = (x1 - 0.5, y1 - 0.5), (x2 - x1, y2 - y1)
+        ax.add_patch(Rectangle(corner, *size, fill=False, ec=color, lw=width, linestyle=style))
     return ax

@@ -43,7 +43,6 @@ TRUTH = {"redundancy": {True: "with", False: "without"}}
 
 #: What a line may not break inside of: ``(0.79 to 0.88)`` and ``0.84 ± 0.02``.
 _HELD_TOGETHER = re.compile(r"\(-?[\d.]+ to -?[\d.]+\)|-?[\d.]+ ± [\d.]+|\(no interval\)|not defined")
-_NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 
 
 def with_heads(table: pd.DataFrame) -> pd.DataFrame:
@@ -52,16 +51,10 @@ def with_heads(table: pd.DataFrame) -> pd.DataFrame:
     for name in shown.select_dtypes("bool"):
         shown[name] = shown[name].map(TRUTH.get(str(name), {True: "yes", False: "no"}))
     for name in shown.select_dtypes(["object", "string"]):
-        shown[name] = shown[name].map(_unbroken)
-    return shown.rename(columns={name: HEADS.get(str(name), _capital(str(name))) for name in shown.columns})
+        shown[name] = shown[name].map(lambda cell: _unbroken(cell) if isinstance(cell, str) else cell)
+    return shown.rename(columns=lambda name: HEADS.get(name, str(name)[:1].upper() + str(name)[1:].replace("_", " ")))
 
 
-def _unbroken(cell: object) -> object:
-    """A text whose intervals stay on one line; anything else as it is."""
-    if not isinstance(cell, str):
-        return cell
-    return _HELD_TOGETHER.sub(lambda found: found[0].replace(" ", _NO_BREAK_SPACE), cell)
-
-
-def _capital(name: str) -> str:
-    return name[:1].upper() + name[1:].replace("_", " ")
+def _unbroken(cell: str) -> str:
+    """A text whose intervals stay on one line."""
+    return _HELD_TOGETHER.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), cell)

@@ -18,7 +18,7 @@ from cag.simulator.acceptance import REAL, real_angiograms
 from cag.simulator.acceptance import row as measured
 from cag.simulator.tables import simulator_digest
 
-#: Where ``python -m cag bench simulator --out`` keeps the measurements that the book shows.
+#: Where ``python -m benchmarks.simulator --out`` keeps the measurements that the book shows.
 STORED = ROOT / "results" / "published" / "simulator_acceptance.csv"
 #: What the network of the ``xa`` weights reached on simulated patients it had not seen.
 XA_RECORD = WEIGHTS_FOLDER / "xa.json"

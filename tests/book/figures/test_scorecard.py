@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cag.book.exhibits import with_interval_columns
 from cag.book.figures import scorecard as figures
+from cag.book.page import with_interval_columns
 
 NOWHERE = "not comparable"
 
