@@ -35,8 +35,7 @@ def test_a_cohort_from_the_cache_is_the_same_and_is_not_planned_again(tmp_path: 
     monkeypatch.setattr(simulated, "plan_tables", lambda *_: pytest.fail("it is in the cache"))
     again = simulated_cohort(SETTINGS, cache=tmp_path)
     assert again.digest() == planned.digest() and again.origin == planned.origin
-    for field in fields(CohortTables):
-        pd.testing.assert_frame_equal(getattr(again, field.name), getattr(planned, field.name))
+    assert_same_tables(again, planned)
     first = str(planned.manifest.run_id[0])
     assert again.frames(first, [5]).equal(planned.frames(first, [5]))
 
@@ -86,9 +85,12 @@ def test_code_makes_another_simulator_and_comments_do_not(
 
     monkeypatch.setattr(fingerprint, "_source", edited)
     try:
-        for cached in (code_digest, simulator_digest):
-            cached.cache_clear()
+        _forget_digests()
         assert (simulator_digest() != before) == counts
     finally:
-        for cached in (code_digest, simulator_digest):
-            cached.cache_clear()
+        _forget_digests()
+
+
+def _forget_digests() -> None:
+    for cached in (code_digest, simulator_digest):
+        cached.cache_clear()

@@ -80,15 +80,12 @@ def test_a_wedge_dims_one_side_of_some_fields_softly() -> None:
     maps = np.stack([wedge(plan(seed=seed)) for seed in range(200)])
     present = maps.max(axis=(1, 2)) > 0
     assert 0.08 < present.mean() < 0.25
-    assert maps.min() >= 0
-    assert maps.max() <= WEDGE_DEPTH[1]
+    assert maps.min() >= 0 and maps.max() <= WEDGE_DEPTH[1]
     assert (maps[:, 48, 64] < 0.1).all()  # never in the middle
     steps = np.abs(np.diff(maps[present], axis=1)).max(axis=(1, 2))
     assert (steps < 0.05).all()
     assert (maps[present][:, [0, 0, -1, -1], [0, -1, 0, -1]].max(axis=1) > 0.1).all()  # it reaches a corner
 
 
-def test_display_does_not_depend_on_disease_or_injection() -> None:
-    base = Display.of(PATIENT, plan(4))
-    assert base == Display.of(PATIENT, plan(4, injection_start_s=None))
-    assert base != Display.of(PATIENT, plan(5))
+def test_display_does_not_depend_on_injection() -> None:
+    assert Display.of(PATIENT, plan(4)) == Display.of(PATIENT, plan(4, injection_start_s=None))

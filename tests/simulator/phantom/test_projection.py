@@ -14,8 +14,7 @@ CENTER = torch.tensor([4.0, -50.0, 29.0])
 
 
 def carm(primary: float = 0.0, secondary: float = 0.0, **changes: object) -> CArm:
-    values = {"run_id": "R", "patient_id": "P", "seed": 0, "artery": "RCA", "view": "RCA LAO", "catheter": "JR4"}
-    plan = RunPlan(**values, primary_angle=primary, secondary_angle=secondary, **changes)  # type: ignore[arg-type]
+    plan = RunPlan("R", "P", 0, "RCA", "RCA LAO", primary, secondary, catheter="JR4", **changes)  # type: ignore[arg-type]
     return CArm.of(plan, CENTER)
 
 
@@ -74,12 +73,9 @@ def test_crossing_tubes_add_up() -> None:
     x = torch.cat([torch.linspace(100, 400, 300), torch.full((300,), 256.0)])
     y = torch.cat([torch.full((300,), 256.0), torch.linspace(100, 400, 300)])
     radius, weight = torch.full((600,), 5.0), torch.full((600,), 0.2)
-    both = splat(x[None], y[None], radius[None], weight[None], (512, 512))
-    parts = [
-        splat(x[None, k], y[None, k], radius[None, k], weight[None, k], (512, 512))
-        for k in (slice(0, 300), slice(300, 600))
-    ]
-    torch.testing.assert_close(both, parts[0] + parts[1], atol=1e-5, rtol=0)
+    samples = (x[None], y[None], radius[None], weight[None])
+    one, other = (splat(*(own[:, part] for own in samples), (512, 512)) for part in (slice(300), slice(300, 600)))
+    torch.testing.assert_close(splat(*samples, (512, 512)), one + other, atol=1e-5, rtol=0)
 
 
 def random_samples(frames: int = 5, count: int = 300) -> list[torch.Tensor]:

@@ -24,11 +24,11 @@ RUN = RunPlan(
 def test_any_frame_alone_equals_that_frame_of_the_whole_run() -> None:
     whole = RunRenderer(PATIENT, RUN).render(batch=7)
     assert whole.shape == (45, 160, 160) and whole.dtype == torch.uint8
-    for frames in ([0], [44], [17], [30, 2, 30]):
+    for frames in ([0], [44], [30, 2, 30]):
         assert torch.equal(RunRenderer(PATIENT, RUN).render(frames), whole[frames])
-    renderer = RunRenderer(PATIENT, RUN)
-    for batch in (1, 4, 64):
-        assert torch.equal(renderer.render(batch=batch), whole)
+    assert torch.equal(RunRenderer(PATIENT, RUN).render(batch=64), whole)
+    panning = replace(RUN, panning_mm=20.0, panning_deg=70.0, n_frames=9)
+    assert torch.equal(RunRenderer(PATIENT, panning).render([5, 1]), RunRenderer(PATIENT, panning).render()[[5, 1]])
 
 
 def test_runs_drawn_together_are_the_same_bytes() -> None:
@@ -41,12 +41,6 @@ def test_runs_drawn_together_are_the_same_bytes() -> None:
         assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
     with pytest.raises(SettingsError, match="different sizes"):
         list(render_runs([*requests, (RunRenderer(PATIENT, replace(RUN, rows=64, columns=64)), [0])]))
-
-
-def test_a_panning_run_is_the_same_frame_by_frame() -> None:
-    run = replace(RUN, panning_mm=20.0, panning_deg=70.0, n_frames=9)
-    whole = RunRenderer(PATIENT, run).render()
-    assert torch.equal(RunRenderer(PATIENT, run).render([5, 1]), whole[[5, 1]])
 
 
 def test_threads_change_nothing() -> None:
@@ -121,23 +115,14 @@ def _width(renderer: RunRenderer, frame: int, sample: int) -> float:
     return float(np.mean(widths))
 
 
-@pytest.mark.parametrize("index", [-1, 45, 1000])
-def test_frames_outside_the_run_are_refused(index: int) -> None:
+def test_no_frames_asked_no_frames_given_and_what_is_not_of_the_run_is_refused() -> None:
     renderer = RunRenderer(PATIENT, RUN)
     for ask in (renderer.render, renderer.boxes, renderer.lumen_mask):
-        with pytest.raises(SettingsError, match=f"frame {index} is outside"):
-            ask([0, index])
-
-
-def test_no_frames_asked_no_frames_given() -> None:
-    renderer = RunRenderer(PATIENT, RUN)
-    assert renderer.render([]).shape == (0, 160, 160)
-    assert renderer.lumen_mask([]).shape == (0, 160, 160)
-    assert len(renderer.boxes([])) == 0
-
-
-def test_another_patients_run_and_an_empty_batch_are_refused() -> None:
+        assert len(ask([])) == 0
+        for index in (-1, 45):
+            with pytest.raises(SettingsError, match=f"frame {index} is outside"):
+                ask([0, index])
     with pytest.raises(SettingsError, match="patient_id"):
         RunRenderer(PATIENT, replace(RUN, patient_id="P0002"))
     with pytest.raises(SettingsError, match="batch"):
-        RunRenderer(PATIENT, RUN).render([0], batch=0)
+        renderer.render([0], batch=0)

@@ -64,8 +64,7 @@ def test_an_occlusions_box_sits_at_the_stump() -> None:
     box = boxes.iloc[0]
     assert box.x1 <= where.x[0, placed.throat] <= box.x2 and box.y1 <= where.y[0, placed.throat] <= box.y2
     beyond = placed.last + 60
-    inside = box.x1 <= where.x[0, beyond] <= box.x2 and box.y1 <= where.y[0, beyond] <= box.y2
-    assert not inside
+    assert not (box.x1 <= where.x[0, beyond] <= box.x2 and box.y1 <= where.y[0, beyond] <= box.y2)
     assert box.minimal_mm == 0
 
 
