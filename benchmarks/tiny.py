@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cag.chapters.classification.levels import reference_standard
 from cag.chapters.classification.operating import export_classifiers
+from cag.chapters.classification.scores import reference_standard
 from cag.chapters.classification.training import ClassificationSettings, run_grid
 from cag.chapters.frames.selection import run_frame_selection
 from cag.chapters.frames.settings import FrameSelectionSettings

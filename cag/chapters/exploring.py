@@ -10,8 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 
 from cag.anatomy import TWO_CATEGORIES
-from cag.chapters.classification.levels import level_scores
-from cag.chapters.classification.tables import labeled_frames, outputs_of, system
+from cag.chapters.classification.scores import labeled_frames, level_scores, outputs_of, system
 from cag.chapters.localization.frames import PUBLISHED_SIZE
 from cag.chapters.store import Store
 from cag.data.cohort import Cohort

@@ -19,7 +19,7 @@ from cag.metrics.weighted import ratio
 TableMetric = Callable[[pd.DataFrame, Float[np.ndarray, "b n"]], Float[np.ndarray, " b"]]
 
 
-def interval_table(measured: Measured, *, n: int, rng: np.random.Generator, **constants: object) -> pd.DataFrame:
+def interval_table(measured: Measured, *, n: int, rng: np.random.Generator | int, **constants: object) -> pd.DataFrame:
     """One row a metric, its interval from ``n`` resamples of the patients.
 
     Returns
@@ -27,12 +27,12 @@ def interval_table(measured: Measured, *, n: int, rng: np.random.Generator, **co
     DataFrame
         ``<constants>, n_rows, metric`` and the fields of ``Estimate``.
     """
-    estimates = bootstrap_many(*measured, n=n, rng=rng)
+    estimates = bootstrap_many(*measured, n=n, rng=np.random.default_rng(rng))
     return estimate_rows(estimates, **constants, n_rows=len(measured.groups))
 
 
 def difference_table(
-    first: Measured, second: Measured, *, n: int, rng: np.random.Generator, **constants: object
+    first: Measured, second: Measured, *, n: int, rng: np.random.Generator | int, **constants: object
 ) -> pd.DataFrame:
     """First minus second on the same resampled patients (two arms, with and without redundancy, two methods).
 
@@ -41,7 +41,8 @@ def difference_table(
     DataFrame
         As ``interval_table``, with ``p_value``; metrics that both have.
     """
-    return estimate_rows(paired_difference(*first, *second, n=n, rng=rng), **constants)
+    drawn = paired_difference(*first, *second, n=n, rng=np.random.default_rng(rng))
+    return estimate_rows(drawn, **constants)
 
 
 def estimate_rows(estimates: Mapping[str, Estimate], **constants: object) -> pd.DataFrame:
@@ -66,9 +67,7 @@ def stratified_table(
     rng : Generator or int
         A seed resamples each stratum anew, so that none depends on another.
     """
-    parts = [
-        interval_table(measure(rows), n=n, rng=np.random.default_rng(rng), **key) for key, rows in strata(table, by)
-    ]
+    parts = [interval_table(measure(rows), n=n, rng=rng, **key) for key, rows in strata(table, by)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 

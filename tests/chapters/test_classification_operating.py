@@ -10,7 +10,7 @@ import pytest
 
 from cag.chapters.bundle import load_part
 from cag.chapters.classification import operating
-from cag.chapters.classification.levels import reference_standard
+from cag.chapters.classification.scores import reference_standard
 from cag.chapters.classification.settings import CellSettings
 from cag.chapters.classification.training import new_classifier
 from cag.chapters.store import Store

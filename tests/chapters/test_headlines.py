@@ -12,8 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cag.chapters.classification.levels import level_metrics, reference_standard
-from cag.chapters.classification.tables import image_metrics
+from cag.chapters.classification.scores import image_metrics, level_metrics, reference_standard
 from cag.chapters.store import Store
 from cag.metrics.tables import estimate
 from cag.settings import ROOT
@@ -64,8 +63,8 @@ def compare(folder: Path, reference: dict[str, bool], image: pd.DataFrame, level
 
 def test_headlines_of_a_tiny_study(drawn_cohort, grid_settings, grid_store, grid_predictions):
     reference = reference_standard(drawn_cohort, grid_settings)
-    image = image_metrics(grid_predictions, bootstrap=2, seed=0)
-    levels = level_metrics(grid_predictions, reference, hows=("max",), bootstrap=2, seed=0)
+    image = image_metrics(grid_predictions, n=2, rng=0)
+    levels = level_metrics(grid_predictions, reference, hows=("max",), n=2, rng=0)
     diseased = reference.groupby("patient_id")["target"].max().astype(bool).to_dict()
     compare(grid_store.root, diseased, image, levels)
 

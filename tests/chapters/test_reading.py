@@ -24,8 +24,8 @@ from cag.book import report as report_module
 from cag.book.report import FILES, STUDIES, ReportRequest, write_batch, write_report
 from cag.chapters import mapped
 from cag.chapters.bundle import export_part, load_part
-from cag.chapters.classification.levels import reference_standard
 from cag.chapters.classification.operating import export_classifiers
+from cag.chapters.classification.scores import reference_standard
 from cag.chapters.classification.training import ClassificationSettings, run_grid
 from cag.chapters.frames.selection import run_frame_selection
 from cag.chapters.frames.settings import FrameSelectionSettings, features_of

@@ -7,18 +7,21 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
+import seaborn as sns
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
 from cag.book.figures.style import PALETTE, TRUTH, draw_boxes, panels, show_frame
 from cag.metrics.intervals import resample_weights
 
-COLORS = tuple(PALETTE[name] for name in ("blue", "vermilion", "green", "purple", "orange", "sky", "black", "grey"))
 Kind = Literal["roc", "precision"]
-#: What the axes of a panel of curves are called.
-AXES = {"roc": ("1 - specificity", "sensitivity"), "precision": ("sensitivity (recall)", "precision")}
+#: What the axes of a panel of curves are called, and how their points are joined.
+AXES = {
+    "roc": ("1 - specificity", "sensitivity", "default"),
+    "precision": ("sensitivity (recall)", "precision", "steps-pre"),
+}
 #: Where the heights of a band are taken.
 GRID = np.linspace(0, 1, 101)
 
@@ -26,7 +29,7 @@ GRID = np.linspace(0, 1, 101)
 def curve_panels(
     groups: Mapping[str, Mapping[str, pd.DataFrame]], kind: Kind, *, resamples: int, rng: np.random.Generator
 ) -> Figure:
-    """A lettered panel a group with its ROC or precision-recall curves, up to three in a row.
+    """A lettered panel a group with its ROC or precision-recall curves of any stenosis, up to three in a row.
 
     Parameters
     ----------
@@ -37,73 +40,62 @@ def curve_panels(
     """
     columns = min(3, len(groups))
     figure, axes = panels(-(-len(groups) // columns), columns, height=3.1)
+    across, up, style = AXES[kind]
     for letter, (title, curves), ax in zip("abcdefghi", groups.items(), axes.flat, strict=False):
-        for color, (label, scores) in zip(COLORS, curves.items(), strict=False):
-            draw_curve(ax, scores, kind, label.replace("_", "-"), color)
+        for color, (label, scores) in zip(PALETTE.values(), curves.items(), strict=False):
+            x, y, area = _curve(scores, kind)
+            ax.plot(x, y, color=color, drawstyle=style, label=f"{label.replace('_', '-')}: {area}")
         first = next(iter(curves.values()))
-        _band(ax, first, kind, COLORS[0], resamples, rng)
-        prevalence = (first["target"] > 0).mean()
-        ax.plot([0, 1], [0, 1] if kind == "roc" else [prevalence] * 2, color=PALETTE["grey"], lw=0.8, ls=":")
-        ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel=AXES[kind][0], ylabel=AXES[kind][1], title=f"{letter}  {title}")
+        drawn = resample_weights(first["patient_id"].to_numpy(), resamples, rng)
+        resampled = [_curve(first, kind, weights) for weights in drawn]
+        if heights := [np.interp(GRID, x, y) for x, y, _ in resampled if len(x)]:
+            ax.fill_between(GRID, *np.quantile(heights, [0.025, 0.975], axis=0), alpha=0.15, lw=0)
+        chance = [0, 1] if kind == "roc" else [(first["target"] > 0).mean()] * 2
+        ax.plot([0, 1], chance, color=PALETTE["grey"], lw=0.8, ls=":")
+        ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel=across, ylabel=up, title=f"{letter}  {title}")
         ax.legend(fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.28), handlelength=1.2)
     for ax in axes.flat[len(groups) :]:
         ax.set_axis_off()
     return figure
 
 
-def draw_curve(ax: Axes, scores: pd.DataFrame, kind: Kind, label: str, color: str) -> Axes:
-    """Draw one curve of any stenosis (target above 0), its area in its label; one class alone has none."""
+def _curve(
+    scores: pd.DataFrame, kind: Kind, weights: Float[np.ndarray, " n"] | None = None
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Points of a curve from left to right, and its area; no points where one class alone has weight."""
     positive, score = scores["target"].to_numpy() > 0, scores["score"].to_numpy(dtype=float)
-    if positive.all() or not positive.any():
-        ax.plot([], [], color=color, label=f"{label}: one class only")
-    elif kind == "roc":
-        false_rate, true_rate, _ = roc_curve(positive, score)
-        ax.plot(false_rate, true_rate, color=color, label=f"{label}: AUC {roc_auc_score(positive, score):.2f}")
-    else:
-        precision, recall, _ = precision_recall_curve(positive, score)
-        area = average_precision_score(positive, score)
-        ax.plot(recall, precision, color=color, drawstyle="steps-post", label=f"{label}: AP {area:.2f}")
-    return ax
+    counts = np.bincount(positive, weights, minlength=2)
+    if not counts.all():
+        return np.empty(0), np.empty(0), "one class only"
+    if kind == "roc":
+        x, y, _ = roc_curve(positive, score, sample_weight=weights)
+        return x, y, f"AUC {auc(x, y):.2f}"
+    y, x, _ = precision_recall_curve(positive, score, sample_weight=weights)
+    return x[::-1], y[::-1], f"AP {average_precision_score(positive, score, sample_weight=weights):.2f}"
 
 
-def forest(ax: Axes, table: pd.DataFrame, labels: Sequence[str], *, reference: float = 0.0, color: str = "") -> Axes:
-    """Estimates (``value, low, high``) one line each, the first on top, against a reference line."""
-    y = np.arange(len(table))[::-1]
-    values = table["value"].to_numpy(float)
+def forest(ax: Axes, table: pd.DataFrame, labels: Sequence[str]) -> Axes:
+    """Estimates (``value, low, high``) one line each, the first on top, against zero."""
+    y, values = np.arange(len(table))[::-1], table["value"].to_numpy(float)
     spread = np.abs(table[["low", "high"]].to_numpy(float) - values[:, None]).T
-    ax.errorbar(values, y, xerr=spread, fmt="o", color=color or PALETTE["blue"], ms=4, capsize=2, lw=1.2)
-    ax.axvline(reference, color=PALETTE["grey"], lw=0.8, ls=":")
+    ax.errorbar(values, y, xerr=spread, fmt="o", color=PALETTE["blue"], ms=4, capsize=2, lw=1.2)
+    ax.axvline(0, color=PALETTE["grey"], lw=0.8, ls=":")
     ax.set_yticks(y, list(labels))
     ax.set_ylim(-0.7, len(table) - 0.3)
     return ax
 
 
-def confusion(ax: Axes, target: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], names: Sequence[str]) -> Axes:
+def confusion(ax: Axes, target: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], names: Sequence[str]) -> None:
     """Confusion table with counts, shaded by the share of each true category."""
-    columns = max(len(names), int(predicted.max(initial=0)) + 1)
-    table = np.zeros((len(names), columns), dtype=int)
-    np.add.at(table, (target, predicted), 1)
-    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for (row, column), count in np.ndenumerate(table):
-        color = "white" if share[row, column] > 0.6 else "black"
-        ax.text(column, row, str(count), ha="center", va="center", color=color)
-    called = [*names, "redundant"][:columns]
-    ax.set_xticks(range(columns), called, fontsize=8, rotation=45 if columns > 3 else 0)
-    ax.set_yticks(range(len(names)), list(names), fontsize=8)
+    called = [*names, "redundant"][: max(len(names), int(predicted.max(initial=0)) + 1)]
+    counts = np.zeros((len(names), len(called)), dtype=int)
+    np.add.at(counts, (target, predicted), 1)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    look = {"cmap": "Blues", "vmin": 0, "vmax": 1, "cbar": False, "annot_kws": {"size": 9}}
+    sns.heatmap(share, annot=counts, fmt="d", xticklabels=called, yticklabels=list(names), ax=ax, **look)
+    ax.tick_params(labelsize=8, rotation=0)
+    ax.tick_params(axis="x", rotation=45 if len(called) > 3 else 0)
     ax.set(xlabel="called", ylabel="reference")
-    return ax
-
-
-def reliability(ax: Axes, table: pd.DataFrame, label: str, color: str) -> Axes:
-    """Observed share of stenosis against the mean score of each bin of ``reliability_table``; the diagonal is ideal."""
-    x, y = table["mean_score"].to_numpy(float), table["observed"].to_numpy(float)
-    spread = np.abs(table[["low", "high"]].to_numpy(float) - y[:, None]).T
-    ax.errorbar(x, y, yerr=spread, color=color, lw=1.0, capsize=1.5, alpha=0.8, label=label)
-    ax.scatter(x, y, s=6 + 60 * table["n"] / table["n"].sum(), color=color, zorder=3)
-    ax.plot([0, 1], [0, 1], color=PALETTE["grey"], lw=0.8, ls=":")
-    ax.set(xlim=(0, 1), ylim=(-0.02, 1.02), aspect="equal", xlabel="predicted", ylabel="observed")
-    return ax
 
 
 def heatmap_grid(
@@ -124,25 +116,3 @@ def heatmap_grid(
         for ax in axes[:, column] if len(boxes) else ():
             draw_boxes(ax, boxes[column], TRUTH)
     return figure
-
-
-def _band(ax: Axes, scores: pd.DataFrame, kind: Kind, color: str, resamples: int, rng: np.random.Generator) -> None:
-    """Shade where a curve lies, point by point, when the patients are drawn anew; nothing where it never exists."""
-    positive, score = scores["target"].to_numpy() > 0, scores["score"].to_numpy(dtype=float)
-    drawn = resample_weights(scores["patient_id"].to_numpy(), resamples, rng)
-    curves = [
-        _heights(positive, score, weights, kind) for weights in drawn if 0 < weights[positive].sum() < weights.sum()
-    ]
-    if curves:
-        low, high = np.quantile(curves, [0.025, 0.975], axis=0)
-        ax.fill_between(GRID, low, high, color=color, alpha=0.15, lw=0)
-
-
-def _heights(
-    positive: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"], kind: Kind
-) -> Float[np.ndarray, " g"]:
-    if kind == "roc":
-        false_rate, true_rate, _ = roc_curve(positive, score, sample_weight=weights)
-        return np.interp(GRID, false_rate, true_rate)
-    precision, recall, _ = precision_recall_curve(positive, score, sample_weight=weights)
-    return np.interp(GRID, recall[::-1], precision[::-1])

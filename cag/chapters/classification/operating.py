@@ -10,11 +10,17 @@ import pandas as pd
 
 from cag.anatomy import THREE_CATEGORIES, TWO_CATEGORIES
 from cag.chapters.bundle import export_part
-from cag.chapters.classification.levels import LEVELS, level_scores, operating_thresholds, threshold_of
+from cag.chapters.classification.scores import (
+    LEVELS,
+    labeled_frames,
+    level_scores,
+    operating_thresholds,
+    system,
+    threshold_of,
+)
 from cag.chapters.classification.settings import ClassificationSettings, grid
-from cag.chapters.classification.tables import labeled_frames, system
-from cag.chapters.classification.training import cell_folder
-from cag.chapters.store import Store
+from cag.chapters.classification.training import KIND, train_cell
+from cag.chapters.store import Store, run_tasks
 from cag.data.cohort import Cohort
 from cag.metrics.intervals import Estimate, bootstrap_many
 from cag.metrics.weighted import confusion, confusion_metrics
@@ -70,17 +76,15 @@ class OperatingPoint:
     artery: Called
     patient: Called
 
+    #: How the score of an artery and of a patient comes about, as the beginning of a sentence.
+    score_rule = (
+        "An artery's score is the highest probability of a stenosis of 25 % or more among its images, the "
+        "patient's the higher of both arteries"
+    )
+
     def of(self, fold: int | None) -> float:
         """The threshold for a patient of a fold, or, without one, for a patient whom no network knows."""
         return self.threshold if fold is None else self.of_folds[fold]
-
-    @property
-    def score_rule(self) -> str:
-        """How the score of an artery and of a patient comes about, as the beginning of a sentence."""
-        return (
-            "An artery's score is the highest probability of a stenosis of 25 % or more among its images, the "
-            "patient's the higher of both arteries"
-        )
 
     @property
     def rule(self) -> str:
@@ -91,23 +95,27 @@ class OperatingPoint:
 def operating_point(predictions: pd.DataFrame, reference: pd.DataFrame) -> OperatingPoint:
     """Choose thresholds on arteries of the inner patients, and measure them on the outer ones.
 
-    The thresholds are those of ``youden`` in ``levels.at_points``, so that a patient's own scores have no part in
+    The thresholds are those of ``youden`` in ``scores.at_points``, so that a patient's own scores have no part in
     his call; one half stands where no threshold tells the inner patients apart. One threshold serves arteries and
     patients: a patient is called exactly when an artery is.
 
     Parameters
     ----------
     predictions : the published table ``classification``
-    reference : see ``levels.reference_standard``
+    reference : see ``scores.reference_standard``
     """
     rows = system(predictions, 2, True)
     outer, inner = (level_scores(labeled_frames(rows, part), reference, "artery") for part in ("outer", "inner"))
     cuts = outer.assign(cut=operating_thresholds(outer, inner, "youden")).groupby("fold")["cut"].first()
     whole = threshold_of(inner, "youden")
-    of_folds = {int(fold): 0.5 if np.isnan(cut) else float(cut) for fold, cut in cuts.items()}  # type: ignore[call-overload]
-    halves = [str(int(fold) + 1) for fold in cuts.index[cuts.isna()]]
+    origin = "Chosen for the largest sum of sensitivity and specificity on arteries of patients set aside in training."
+    if halves := [str(int(fold) + 1) for fold in cuts.index[cuts.isna()]]:
+        origin += f" One half in fold {', '.join(halves)}, where none tells them apart."
+    if np.isnan(whole):
+        whole, origin = 0.5, "Set to one half, since no threshold tells the patients set aside in training apart."
+    of_folds = {int(fold): float(cut) for fold, cut in cuts.fillna(0.5).items()}  # type: ignore[call-overload]
     worth = {level: _called(level_scores(labeled_frames(rows), reference, level), of_folds) for level in LEVELS}
-    return OperatingPoint(0.5 if np.isnan(whole) else whole, of_folds, _origin(whole, halves), **worth)
+    return OperatingPoint(whole, of_folds, origin, **worth)
 
 
 def export_classifiers(
@@ -126,7 +134,8 @@ def export_classifiers(
     if not any(cell.cut_points == TWO_CATEGORIES for cell in cells):
         return
     named = {f"{cell.n_categories}-{cell.model_view}-{cell.fold}".replace(" ", "_"): cell for cell in cells}
-    weights = {name: cell_folder(cell, cohort, store).load_weights("classifier") for name, cell in named.items()}
+    folders = run_tasks(KIND, train_cell, cells, cohort, store)
+    weights = {name: folder.load_weights("classifier") for name, folder in zip(named, folders, strict=True)}
     folds = labeled_frames(predictions).drop_duplicates("patient_id").set_index("patient_id")["fold"]
     facts = {
         "cells": {name: cell.model_dump(mode="json") for name, cell in named.items()},
@@ -134,13 +143,6 @@ def export_classifiers(
         "folds": {str(patient): int(fold) for patient, fold in folds.items()},
     }
     export_part(store, "classification", settings=settings, cohort=cohort, weights=weights, facts=facts)
-
-
-def _origin(whole: float, halves: list[str]) -> str:
-    if np.isnan(whole):
-        return "Set to one half, since no threshold tells the patients set aside in training apart."
-    text = "Chosen for the largest sum of sensitivity and specificity on arteries of patients set aside in training."
-    return text + (f" One half in fold {', '.join(halves)}, where none tells them apart." if halves else "")
 
 
 def _called(table: pd.DataFrame, of_folds: Mapping[int, float]) -> Called:

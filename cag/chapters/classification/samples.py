@@ -6,26 +6,14 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from cag.anatomy import VIEWS
 from cag.data.cohort import Cohort
 
-LabelRule = Literal["assigned", "visible"]
-
 #: Redundancy frames lie at least this far from the labeled frames, and are every fifth.
 REDUNDANCY_DISTANCE = 10
 REDUNDANCY_STEP = 5
-
-
-def run_severity(cohort: Cohort) -> pd.Series:
-    """Worst percent stenosis among the segments assigned to each run's view.
-
-    Returns
-    -------
-    Series indexed by run_id, 0-100; runs of no standard view are left out.
-    """
-    return run_lesions(cohort).set_index("run_id")["percent_stenosis"].fillna(0.0).astype(float)
 
 
 def run_lesions(cohort: Cohort) -> pd.DataFrame:
@@ -34,31 +22,27 @@ def run_lesions(cohort: Cohort) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``run_id`` (every run of a standard view), ``percent_stenosis`` and, where the cohort knows it,
-        ``length_mm``; NaN where no lesion is assigned.
+        ``run_id`` (every run of a standard view), ``percent_stenosis`` (0 where no lesion is assigned) and, where
+        the cohort knows it, ``length_mm``.
     """
-    runs = cohort.manifest.loc[cohort.manifest["view"].isin(list(VIEWS)), ["run_id", "patient_id", "view"]]
-    assigned = pd.DataFrame(
-        [(name, segment) for name, view in VIEWS.items() for segment in view.segments], columns=["view", "segment"]
-    )
-    lesions = cohort.lesions.drop(columns="artery", errors="ignore")
-    pairs = runs.merge(assigned, on="view").merge(lesions, on=["patient_id", "segment"])
-    worst = pairs.sort_values("percent_stenosis", ascending=False, kind="stable").drop_duplicates("run_id")
-    known = [column for column in ("percent_stenosis", "length_mm") if column in worst]
-    return runs[["run_id"]].merge(worst[["run_id", *known]], how="left", on="run_id")
+    pairs = [(name, segment) for name, view in VIEWS.items() for segment in view.segments]
+    runs = cohort.manifest[["run_id", "patient_id", "view"]].merge(pd.DataFrame(pairs, columns=["view", "segment"]))
+    found = runs.merge(cohort.lesions, how="left", on=["patient_id", "segment"])
+    worst = found.sort_values("percent_stenosis", ascending=False, kind="stable").drop_duplicates("run_id")
+    worst["percent_stenosis"] = worst["percent_stenosis"].fillna(0).astype(float)
+    return worst.filter(["run_id", "percent_stenosis", "length_mm"])
 
 
-def contrast_frames(begin: int, end: int, count: int) -> np.ndarray:
+def contrast_frames(begin: int, end: int, count: int) -> Int[np.ndarray, " n"]:
     """``count`` frames spread over the full-contrast interval, without its first and last tenth.
 
     The margins keep filling and wash-out out of the labeled frames; short intervals give fewer frames.
     """
     margin = (end - begin + 1) // 10
-    frames = np.linspace(begin + margin, end - margin, num=count)
-    return np.unique(frames.round().astype(int))
+    return np.unique(np.linspace(begin + margin, end - margin, num=count).round().astype(int))
 
 
-def redundancy_frames(labeled: np.ndarray, n_frames: int) -> np.ndarray:
+def redundancy_frames(labeled: Int[np.ndarray, " n"], n_frames: int) -> Int[np.ndarray, " k"]:
     """Frames of the same run that show no usable contrast.
 
     At least ten frames before the first or after the last labeled frame, every fifth, each side
@@ -70,13 +54,13 @@ def redundancy_frames(labeled: np.ndarray, n_frames: int) -> np.ndarray:
     return np.sort(np.concatenate([before, after]))
 
 
-def classification_samples(cohort: Cohort, frames_per_run: int, label_rule: LabelRule = "assigned") -> pd.DataFrame:
-    """Every frame of the classification experiment, a row each.
+def classification_samples(
+    cohort: Cohort, frames_per_run: int, label_rule: Literal["assigned", "visible"] = "assigned"
+) -> pd.DataFrame:
+    """Every frame of the classification experiment, a row each, in order of run and frame.
 
     Parameters
     ----------
-    cohort : Cohort
-        With contrast intervals, views and lesions.
     frames_per_run : int
         Labeled frames a run.
     label_rule : {'assigned', 'visible'}
@@ -84,19 +68,18 @@ def classification_samples(cohort: Cohort, frames_per_run: int, label_rule: Labe
 
     Returns
     -------
-    DataFrame with run_id, patient_id, frame, artery, view, model_view, percent_stenosis, redundant.
+    DataFrame with run_id, frame, redundant, patient_id, artery, view, model_view, percent_stenosis.
 
     Raises
     ------
     LabelError
-        If the cohort lacks the labels.
+        If the cohort lacks contrast intervals, views, lesions or, for ``visible``, boxes.
     """
     cohort.require("contrast", "view", "lesions")
-    severity = run_severity(cohort)
-    runs = cohort.manifest.dropna(subset=["contrast_begin", "contrast_end"])
-    runs = runs.loc[runs["run_id"].isin(severity.index)]
+    severity = run_lesions(cohort).set_index("run_id")["percent_stenosis"]
+    runs = cohort.manifest[cohort.manifest["run_id"].isin(severity.index)]
     rows: list[tuple[str, int, bool]] = []
-    for run in runs.to_dict("records"):
+    for run in runs.dropna(subset=["contrast_begin", "contrast_end"]).to_dict("records"):
         labeled = contrast_frames(int(run["contrast_begin"]), int(run["contrast_end"]), frames_per_run)
         redundant = redundancy_frames(labeled, int(run["n_frames"]))
         rows += [(run["run_id"], int(frame), False) for frame in labeled]
@@ -106,8 +89,10 @@ def classification_samples(cohort: Cohort, frames_per_run: int, label_rule: Labe
     samples["model_view"] = samples["view"].map({name: view.model for name, view in VIEWS.items()})
     samples["percent_stenosis"] = samples["run_id"].map(severity)
     if label_rule == "visible":
-        samples["percent_stenosis"] = _visible_severity(cohort, samples)
-    return samples.sort_values(["run_id", "frame"], ignore_index=True)
+        cohort.require("boxes")
+        seen = cohort.boxes.groupby(["run_id", "frame"])["percent_stenosis"].max()
+        samples = samples.drop(columns="percent_stenosis").join(seen, on=["run_id", "frame"])
+    return samples.fillna({"percent_stenosis": 0.0}).sort_values(["run_id", "frame"], ignore_index=True)
 
 
 def true_boxes(cohort: Cohort, frames: pd.DataFrame, size: int, least: float = 0.0) -> list[Float[np.ndarray, "k 4"]]:
@@ -119,10 +104,3 @@ def true_boxes(cohort: Cohort, frames: pd.DataFrame, size: int, least: float = 0
         here = lesions[lesions["run_id"].eq(run_id) & lesions["frame"].eq(frame)]
         found.append(here[["x1", "y1", "x2", "y2"]].to_numpy(dtype=float) * size / extent.loc[run_id].to_numpy())
     return found
-
-
-def _visible_severity(cohort: Cohort, samples: pd.DataFrame) -> pd.Series:
-    """Worst lesion with a box in each frame, 0 where none is visible."""
-    cohort.require("boxes")
-    worst = cohort.boxes.groupby(["run_id", "frame"])["percent_stenosis"].max().rename("seen").reset_index()
-    return samples.merge(worst, how="left", on=["run_id", "frame"])["seen"].fillna(0.0).set_axis(samples.index)

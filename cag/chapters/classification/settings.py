@@ -1,18 +1,26 @@
-"""What the classification experiment is told, and the cells of its grid."""
+"""What the classification experiment is told, the cells of its grid, and the other ways to train it."""
 
 from __future__ import annotations
 
 from itertools import pairwise, product
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator
+from sklearn.model_selection import ParameterGrid
 
 from cag.anatomy import MODEL_VIEWS, THREE_CATEGORIES, TWO_CATEGORIES
-from cag.chapters.classification.samples import LabelRule
 from cag.networks.classifier import HeadKind
 from cag.networks.training import FitSettings
 from cag.networks.trunk import Trainable
-from cag.networks.weights import OWN_WEIGHTS, weights_digest
+from cag.networks.weights import weights_digest
 from cag.settings import Settings, StudySettings, Weights
+
+LabelRule = Literal["assigned", "visible", "permuted"]
+
+#: The study's own training, which every other one is compared with.
+STUDY = "as in the study"
+#: What a variant is called by what it changes; another setting by its name and value.
+_WORDS = {"seed": "seed {}", "head": "{} head", "label_rule": "{} labels", "weights": "{} weights", "backbone": "{}"}
 
 
 class ClassificationSettings(StudySettings):
@@ -33,20 +41,19 @@ class ClassificationSettings(StudySettings):
         Patient folds of the cross-validation.
     frames_per_run : int
         Labeled frames taken from each contrast interval.
-    label_rule : {'assigned', 'visible'}
-        See ``classification_samples``.
+    label_rule : {'assigned', 'visible', 'permuted'}
+        See ``classification_samples``; ``permuted`` deals the assigned labels anew among the runs that are trained
+        on, so that what is then found is chance.
     trainable : {'all', 'head'}
         ``all`` as published; ``head`` keeps the trunk frozen and trains on its maps, computed once.
     head : {'published', 'plain'}
         With the attention branch, or global average and one linear layer.
     backbone : str
-        ``inception_v3``, or another convolutional classifier of torchvision by name.
-    further_seeds : sequence of int
-        Seeds with which the leading system is trained again (``run_variants``).
-    compare_weights : sequence of str
-        Initial weights that are compared with ``weights``.
+        ``inception_v3``, ``efficientnet_lite0``, or a convolutional classifier of torchvision by name.
+    variants : sequence of mappings of setting to values
+        Other ways to train: the values of each mapping are crossed; see ``variants``.
     variant_views : sequence of str
-        The classifiers that are trained again in every variant.
+        The classifiers that are trained in those ways.
     """
 
     image_size: int = Field(default=192, ge=96, le=1024)
@@ -63,9 +70,14 @@ class ClassificationSettings(StudySettings):
     patience: int = Field(default=8, ge=1)
     batch_size: int = Field(default=16, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
-    further_seeds: tuple[int, ...] = (1,)
-    compare_weights: tuple[Weights, ...] = ("random", "imagenet")
-    variant_views: tuple[str, ...] = ("RCA",)
+    variants: tuple[dict[str, tuple[Any, ...]], ...] = (
+        {"seed": (0, 1)},
+        {"head": ("published", "plain")},
+        {"label_rule": ("assigned", "visible")},
+        {"weights": ("random", "imagenet")},
+        {"label_rule": ("permuted",)},
+    )
+    variant_views: tuple[str, ...] = Field(default=("RCA",), min_length=1)
 
     @field_validator("cut_points")
     @classmethod
@@ -79,6 +91,13 @@ class ClassificationSettings(StudySettings):
             raise ValueError("two category systems have the same number of categories")
         return systems
 
+    @field_validator("model_views", "variant_views")
+    @classmethod
+    def _known(cls, views: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(views) <= set(MODEL_VIEWS):
+            raise ValueError(f"the classifiers are {', '.join(MODEL_VIEWS)}")
+        return views
+
     @property
     def disease_from(self) -> float:
         """Percent stenosis from which on a patient counts as diseased."""
@@ -87,14 +106,23 @@ class ClassificationSettings(StudySettings):
     @property
     def fit(self) -> FitSettings:
         """How each network is trained."""
-        return FitSettings.checked(self.model_dump(include=set(FitSettings.model_fields)))
+        return FitSettings(**self.model_dump(include=set(FitSettings.model_fields)))
+
+    @property
+    def leading(self) -> Self:
+        """The same with the leading system alone: fewest categories, with redundancy training where there is any."""
+        return self.changed(cut_points=[min(self.cut_points, key=len)], redundancy=[max(self.redundancy)])
+
+    def changed(self, **changes: Any) -> Self:
+        """Other settings of the same kind; what is wrong with them is a `SettingsError`."""
+        return self.checked(self.model_dump() | changes)
 
 
 class CellSettings(Settings):
     """All that one cell of the grid depends on besides the cohort.
 
-    Its digest is the seed of the cell's training. ``trunk`` is the digest of the ``xa`` weights, empty where the
-    trunk starts otherwise.
+    Its digest is the seed of the cell's training. ``trunk`` is the digest of the study's own weights that the
+    trunk starts from, else empty.
     """
 
     cut_points: tuple[float, ...]
@@ -122,7 +150,7 @@ class CellSettings(Settings):
 def grid(settings: ClassificationSettings) -> list[CellSettings]:
     """Every cell of the experiment, the most valuable first: fewest categories with redundancy training."""
     own = set(CellSettings.model_fields) - {"cut_points", "redundancy", "fit"}
-    trunk = trunk_digest(settings.weights, settings.backbone)
+    trunk = weights_digest(settings.weights, settings.backbone)
     shared = settings.model_dump(include=own) | {"trunk": trunk, "fit": settings.fit}
     systems = sorted(product(settings.cut_points, settings.redundancy), key=lambda cell: (len(cell[0]), not cell[1]))
     return [
@@ -131,13 +159,16 @@ def grid(settings: ClassificationSettings) -> list[CellSettings]:
     ]
 
 
-def leading_cells(settings: ClassificationSettings) -> list[CellSettings]:
-    """The cells of the leading system: fewest categories, with redundancy training where that is trained."""
-    cells = grid(settings)
-    lead = cells[0]
-    return [cell for cell in cells if (cell.cut_points, cell.redundancy) == (lead.cut_points, lead.redundancy)]
+def variants(settings: ClassificationSettings) -> dict[str, ClassificationSettings]:
+    """The leading system of ``variant_views`` as in the study and trained in every other way, by name.
 
-
-def trunk_digest(weights: Weights, backbone: str) -> str:
-    """Digest of the study's own weights as they lie in the project now; empty for other initial weights."""
-    return weights_digest(weights, backbone) if weights in OWN_WEIGHTS else ""
+    ``({"weights": ("imagenet", "xa"), "seed": (0, 1, 2)}, {"trainable": ("all",), "learning_rate": (1e-4,)})`` are six
+    ways and one more; a way that changes nothing is the study's own.
+    """
+    study = settings.leading.changed(model_views=settings.variant_views)
+    found = {STUDY: study}
+    for change in ParameterGrid(list(settings.variants)):
+        named = [_WORDS.get(name, name.replace("_", " ") + " {}").format(value) for name, value in change.items()]
+        own = study.changed(**change)
+        found |= {} if own == study else {", ".join(named): own}
+    return found

@@ -6,6 +6,7 @@ validation part and on the outer fold; the arms differ in which of the two picks
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -18,12 +19,12 @@ from torch import Tensor
 
 from cag.anatomy import severity_category
 from cag.chapters.classification.samples import classification_samples
-from cag.chapters.classification.settings import CellSettings, ClassificationSettings, grid, trunk_digest
-from cag.chapters.store import RunFolder, Store, run_task, run_tasks, task_folder
+from cag.chapters.classification.settings import STUDY, CellSettings, ClassificationSettings, LabelRule, grid, variants
+from cag.chapters.store import RunFolder, Store, run_task, run_tasks
 from cag.data.cohort import Cohort
 from cag.data.frames import load_frames
 from cag.data.severity import low_quality, patient_severity
-from cag.data.splits import inner_split, patient_folds
+from cag.data.splits import ARMS, inner_split, patient_folds
 from cag.networks.backbones import build_trunk
 from cag.networks.classifier import StenosisClassifier, balanced_order
 from cag.networks.training import Batches, fit, predict
@@ -32,7 +33,6 @@ from cag.networks.trunk import Trunk
 from cag.settings import InputError, LabelError, Weights
 
 KIND = "classification"
-ARMS = ("clean", "as_published")
 
 
 def run_grid(cohort: Cohort, settings: ClassificationSettings, store: Store) -> pd.DataFrame:
@@ -43,8 +43,32 @@ def run_grid(cohort: Cohort, settings: ClassificationSettings, store: Store) -> 
     DataFrame
         A row for each frame, cell and arm; see ``select_epochs``.
     """
+    return store.publish(KIND, _trained(cohort, settings, store))
+
+
+def run_variants(cohort: Cohort, settings: ClassificationSettings, store: Store) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Train what ``variants`` names and publish ``classification_variants``.
+
+    Returns
+    -------
+    DataFrame
+        As of ``run_grid``, with ``variant``.
+    dict of variant to reason
+        Those whose weights or labels cannot be had.
+    """
+    ways, refused = variants(settings), {}
+    tables = [_trained(cohort, ways.pop(STUDY), store).assign(variant=STUDY)]
+    for name, own in ways.items():
+        try:
+            tables.append(_trained(cohort, own, store).assign(variant=name))
+        except InputError as error:
+            refused[name] = str(error)
+    return store.publish("classification_variants", pd.concat(tables, ignore_index=True)), refused
+
+
+def _trained(cohort: Cohort, settings: ClassificationSettings, store: Store) -> pd.DataFrame:
     folders = run_tasks(KIND, train_cell, grid(settings), cohort, store)
-    return store.publish(KIND, chosen_epochs(folders))
+    return pd.concat([select_epochs(folder.load_table("predictions")) for folder in folders], ignore_index=True)
 
 
 def train_cell(cohort: Cohort, cell: CellSettings, folder: RunFolder) -> None:
@@ -55,42 +79,38 @@ def train_cell(cohort: Cohort, cell: CellSettings, folder: RunFolder) -> None:
     LabelError
         If no frame of this view is left to train on.
     """
-    train_on(cohort, cell, folder, frames_of(cell))
-
-
-def train_on(cohort: Cohort, cell: CellSettings, folder: RunFolder, frames: Frames, *, permuted: bool = False) -> None:
-    """``train_cell`` on frames that share their maps, with the runs' labels dealt anew where ``permuted``.
-
-    The labels are dealt among the runs of the view before training and choosing the epoch; the outer fold keeps
-    its own. What is then found there is chance.
-    """
-    samples = samples_of(cohort, frames, cell.label_rule)
-    samples = samples[samples["model_view"] == cell.model_view]
+    samples, device = samples_of(cohort, frames_of(cell), cell.label_rule), folder.store.device
     parts = parts_of(cohort, cell, samples)
-    generator = torch.Generator().manual_seed(_cell_seed(cell))
-    labels = _dealt_anew(samples, parts, np.random.default_rng(_cell_seed(cell))) if permuted else samples
-    targets = targets_of(labels, cell.cut_points)
-    train = samples[(parts == "train") & (cell.redundancy | ~samples["redundant"])]
-    if train.empty:
+    learned = _dealt_anew(samples, parts, cell) if cell.label_rule == "permuted" else samples
+    targets = targets_of(learned, cell.cut_points)
+    train = torch.from_numpy(np.flatnonzero((parts == "train") & (cell.redundancy | ~samples["redundant"])))
+    if not len(train):
         raise LabelError("no frame to train on", field=cell.model_view, remedy="Use fewer folds or more patients")
-    scored = samples.assign(part=parts, target=targets)[parts.isin(["inner", "outer"])]
-    model, device = new_classifier(cell), folder.store.device
+    is_scored = parts.isin(["inner", "outer"])
+    scored = samples.assign(part=parts, target=targets)[is_scored]
+    model = new_classifier(cell)
     # A frozen trunk is a feature computed once: its maps stand for the images, and there is nothing to augment.
     if cell.trainable == "head":
-        network, inputs, prepare, read = model.head, maps_of(cohort, frames, start_of(cell), device), None, None
+        network, inputs, prepare, read = (
+            model.head,
+            maps_of(cohort, frames_of(cell), start_of(cell), device),
+            None,
+            None,
+        )
     else:
-        network, inputs, prepare, read = model, images_of(cohort, frames), _augmented, scale
-    records: list[pd.DataFrame] = []
+        network, inputs, prepare, read = model, images_of(cohort, frames_of(cell)), _augmented, scale
+    asked, records = inputs[torch.from_numpy(np.flatnonzero(is_scored))], []
 
     def on_epoch(epoch: int, network: torch.nn.Module) -> float:
-        logits = predict(network, inputs[_places(scored)], device=device, prepare=read)
+        logits = predict(network, asked, device=device, prepare=read)
         records.append(epoch_rows(epoch, scored, logits.softmax(dim=1), cell))
         inner = records[-1].query("part == 'inner' and not redundant")
         return log_likelihood(inner) if len(inner) else float("nan")
 
-    wanted = torch.as_tensor(targets[train.index].to_numpy(copy=True))
+    wanted = torch.from_numpy(targets.to_numpy(copy=True))[train]
     order = partial(balanced_order, wanted, n_categories=cell.n_categories)
-    batches = Batches((inputs[_places(train)], wanted), cell.fit.batch_size, order=order, prepare=prepare)
+    batches = Batches((inputs[train], wanted), cell.fit.batch_size, order=order, prepare=prepare)
+    generator = torch.Generator().manual_seed(seed_of(cell))
     history = fit(
         network, batches, loss, cell.fit, generator=generator, device=device, on_epoch=on_epoch, progress=False
     )
@@ -106,11 +126,11 @@ def loss(network: torch.nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
 
 
 class Frames(NamedTuple):
-    """Which frames of a cohort: labeled frames a run, pixels a side, and model views (all where there are none)."""
+    """Which frames of a cohort: their model view, labeled frames a run, pixels a side."""
 
+    view: str
     per_run: int
     size: int
-    views: tuple[str, ...] = ()
 
 
 class Start(NamedTuple):
@@ -123,8 +143,8 @@ class Start(NamedTuple):
 
 
 def frames_of(cell: CellSettings) -> Frames:
-    """The frames whose maps the cells of a grid share: those of every view."""
-    return Frames(cell.frames_per_run, cell.image_size)
+    """The frames of a cell."""
+    return Frames(cell.model_view, cell.frames_per_run, cell.image_size)
 
 
 def start_of(cell: CellSettings) -> Start:
@@ -132,19 +152,16 @@ def start_of(cell: CellSettings) -> Start:
     return Start(cell.weights, cell.trunk, cell.backbone, cell.seed if cell.weights == "random" else 0)
 
 
-@lru_cache(maxsize=4)
-def samples_of(cohort: Cohort, frames: Frames, label_rule: str = "assigned") -> pd.DataFrame:
+@lru_cache(maxsize=32)
+def samples_of(cohort: Cohort, frames: Frames, label_rule: LabelRule = "assigned") -> pd.DataFrame:
     """The frames, a row each; see ``classification_samples``."""
-    samples = classification_samples(cohort, frames.per_run, label_rule)  # type: ignore[arg-type]
-    return samples[samples["model_view"].isin(frames.views)].reset_index(drop=True) if frames.views else samples
+    samples = classification_samples(cohort, frames.per_run, "visible" if label_rule == "visible" else "assigned")
+    return samples[samples["model_view"] == frames.view].reset_index(drop=True)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=6)
 def images_of(cohort: Cohort, frames: Frames) -> UInt8[Tensor, "n s s"]:
     """Grey levels of the frames, in the order of ``samples_of``."""
-    if frames.views:
-        every = samples_of(cohort, frames._replace(views=()))
-        return images_of(cohort, frames._replace(views=()))[_places(every[every["model_view"].isin(frames.views)])]
     return load_frames(cohort, samples_of(cohort, frames), frames.size)
 
 
@@ -160,10 +177,10 @@ def frozen_trunk(start: Start) -> Trunk:
     return build_trunk(start.weights, start.seed, start.backbone).eval().requires_grad_(False)
 
 
-@lru_cache(maxsize=3)
+@lru_cache(maxsize=6)
 def maps_of(cohort: Cohort, frames: Frames, start: Start, device: str) -> Float[Tensor, "n c h w"]:
     """What the frozen trunk makes of the frames, in the order of ``samples_of``."""
-    trunk, task = frozen_trunk(start), "Maps of the frozen trunk"
+    trunk, task = frozen_trunk(start), f"Maps of the frozen trunk, {frames.view}"
     return predict(trunk, images_of(cohort, frames), device=device, prepare=scale, progress=task)
 
 
@@ -176,41 +193,32 @@ def parts_of(cohort: Cohort, cell: CellSettings, samples: pd.DataFrame) -> pd.Se
     return parts.mask(samples["patient_id"].isin(low_quality(cohort)) & parts.ne("outer"), "left out")
 
 
-def new_classifier(cell: CellSettings, trunk: Trunk | None = None) -> StenosisClassifier:
-    """An untrained classifier of a cell on its initial trunk, which is shared where it is frozen, or on another."""
-    if trunk is None:
-        frozen = cell.trainable == "head"
-        trunk = frozen_trunk(start_of(cell)) if frozen else build_trunk(cell.weights, cell.seed, cell.backbone)
+def seed_of(cell: CellSettings) -> int:
+    """A seed of its own for every cell, whatever the order in which they run; with permuted labels the same one."""
+    rule = "assigned" if cell.label_rule == "permuted" else cell.label_rule
+    return int(cell.model_copy(update={"label_rule": rule}).digest()[:8], 16)
+
+
+def new_classifier(cell: CellSettings) -> StenosisClassifier:
+    """An untrained classifier of a cell on its initial trunk, which is shared where it is frozen."""
+    frozen = cell.trainable == "head"
+    trunk = frozen_trunk(start_of(cell)) if frozen else build_trunk(cell.weights, cell.seed, cell.backbone)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_cell_seed(cell))
+        torch.manual_seed(seed_of(cell))
         outputs = cell.n_categories + int(cell.redundancy)
         return StenosisClassifier(trunk, outputs, head=cell.head, trainable=cell.trainable)
 
 
-def cell_folder(cell: CellSettings, cohort: Cohort, store: Store) -> RunFolder:
-    """The folder of a cell, whether it was trained or not."""
-    return task_folder(KIND, train_cell, cell, cohort, store)
+def load_classifier(cell: CellSettings, state: Mapping[str, Tensor]) -> StenosisClassifier:
+    """A classifier of a cell with stored weights (those of the head where the trunk is frozen), to be asked."""
+    model = new_classifier(cell)
+    (model.head if cell.trainable == "head" else model).load_state_dict(state)
+    return model.eval()
 
 
 def trained_classifier(cell: CellSettings, cohort: Cohort, store: Store) -> StenosisClassifier:
-    """The classifier of a cell, in evaluation mode on the CPU; trained here where it is not stored yet."""
-    return load_classifier(cell, run_task(KIND, train_cell, cell, cohort, store))
-
-
-def load_classifier(cell: CellSettings, folder: RunFolder) -> StenosisClassifier:
-    """The classifier of a cell from its folder, in evaluation mode on the CPU.
-
-    Raises
-    ------
-    InputError
-        If that cell was not trained yet, or on a trunk that is there no more.
-    """
-    if cell.trainable == "head" and cell.trunk != trunk_digest(cell.weights, cell.backbone):
-        remedy = "Execute notebook 03 with this profile again"
-        raise InputError("this classifier was trained on other xa weights", field="weights", remedy=remedy)
-    state, model = folder.load_weights("classifier"), new_classifier(cell)
-    (model.head if cell.trainable == "head" else model).load_state_dict(state)
-    return model.cpu().eval()
+    """The classifier of a cell, trained here where it is not stored yet."""
+    return load_classifier(cell, run_task(KIND, train_cell, cell, cohort, store).load_weights("classifier"))
 
 
 def targets_of(samples: pd.DataFrame, cut_points: tuple[float, ...]) -> pd.Series:
@@ -219,15 +227,12 @@ def targets_of(samples: pd.DataFrame, cut_points: tuple[float, ...]) -> pd.Serie
     return pd.Series(np.where(samples["redundant"], len(cut_points) + 1, categories), index=samples.index)
 
 
-def epoch_rows(epoch: int, scored: pd.DataFrame, probabilities: Tensor, cell: CellSettings) -> pd.DataFrame:
-    """Predictions of one epoch, a row a frame.
+def epoch_rows(
+    epoch: int, scored: pd.DataFrame, probabilities: Float[Tensor, "n k"], cell: CellSettings
+) -> pd.DataFrame:
+    """Predictions of one epoch, a row a frame of ``scored`` (with ``part`` and ``target``).
 
-    Parameters
-    ----------
-    scored : DataFrame
-        Frames with their ``part`` and ``target``.
-    probabilities : Tensor [n, k or k + 1]
-        Softmax outputs; the last of k + 1 is the redundancy class.
+    ``probabilities`` are softmax outputs; with redundancy training the last is that of the redundancy class.
     """
     k = cell.n_categories
     table = scored.assign(epoch=epoch, fold=cell.fold, n_categories=k, redundancy=cell.redundancy)
@@ -242,11 +247,6 @@ def log_likelihood(predictions: pd.DataFrame) -> float:
     probabilities = predictions.filter(regex=r"^p_\d+$").to_numpy()
     chosen = probabilities[np.arange(len(predictions)), predictions["target"].to_numpy()]
     return float(np.log(np.clip(chosen, 1e-7, 1)).mean())
-
-
-def chosen_epochs(folders: list[RunFolder]) -> pd.DataFrame:
-    """``select_epochs`` of every cell."""
-    return pd.concat([select_epochs(folder.load_table("predictions")) for folder in folders], ignore_index=True)
 
 
 def select_epochs(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -266,23 +266,13 @@ def select_epochs(predictions: pd.DataFrame) -> pd.DataFrame:
     return chosen[(chosen["part"] == "outer") | (chosen["arm"] == "clean")].reset_index(drop=True)
 
 
-def _places(samples: pd.DataFrame) -> Tensor:
-    return torch.as_tensor(samples.index.to_numpy(copy=True))
-
-
-def _dealt_anew(samples: pd.DataFrame, parts: pd.Series, rng: np.random.Generator) -> pd.DataFrame:
+def _dealt_anew(samples: pd.DataFrame, parts: pd.Series, cell: CellSettings) -> pd.DataFrame:
     """Samples whose runs outside the outer fold carry one another's labels."""
-    own = samples[parts.ne("outer")]
-    severity = own.groupby("run_id")["percent_stenosis"].max()
-    dealt = pd.Series(rng.permutation(severity.to_numpy()), index=severity.index)
-    labels = samples["run_id"].map(dealt).where(parts.ne("outer"), samples["percent_stenosis"])
-    return samples.assign(percent_stenosis=labels)
+    severity = samples[parts.ne("outer")].groupby("run_id")["percent_stenosis"].max()
+    shuffled = np.random.default_rng(seed_of(cell)).permutation(severity.to_numpy())
+    dealt = samples["run_id"].map(dict(zip(severity.index, shuffled, strict=True)))
+    return samples.assign(percent_stenosis=dealt.where(parts.ne("outer"), samples["percent_stenosis"]))
 
 
 def _augmented(images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return augment(scale(images), generator), targets
-
-
-def _cell_seed(cell: CellSettings) -> int:
-    """A seed of its own for every cell, whatever the order in which they run."""
-    return int(cell.digest()[:8], 16)

@@ -9,7 +9,7 @@ from pathlib import Path
 from cag.anatomy import TWO_CATEGORIES
 from cag.chapters.bundle import Part, load_part
 from cag.chapters.classification.settings import CellSettings
-from cag.chapters.classification.training import new_classifier
+from cag.chapters.classification.training import load_classifier
 from cag.networks.classifier import StenosisClassifier
 
 
@@ -50,7 +50,4 @@ class Classifiers:
     def load(self, fold: int, view: str) -> StenosisClassifier:
         """The classifier of a fold and view, in evaluation mode on the CPU."""
         name, cell = self.cells[fold, view]
-        model = new_classifier(cell)
-        state = self.part.folder.load_weights(name)
-        (model.head if cell.trainable == "head" else model).load_state_dict(state)
-        return model.eval()
+        return load_classifier(cell, self.part.folder.load_weights(name))

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from cag.anatomy import TWO_CATEGORIES, VIEWS, view_from_angles
-from cag.chapters.classification.tables import labeled_frames, outputs_of, system
+from cag.chapters.classification.scores import labeled_frames, outputs_of, system
 from cag.chapters.frames.training import run_features
 from cag.chapters.reading.models import ReadingModels, load_models
 from cag.chapters.reading.run import TrunkMaps, probabilities

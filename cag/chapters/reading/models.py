@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from cag.chapters.bundle import PARTS, Part, load_part
 from cag.chapters.classification.operating import OperatingPoint
-from cag.chapters.classification.settings import CellSettings, trunk_digest
-from cag.chapters.classification.training import Start, frozen_trunk, new_classifier
+from cag.chapters.classification.settings import CellSettings
+from cag.chapters.classification.training import Start, frozen_trunk, load_classifier
 from cag.chapters.frames.reading import FrameSelector, load_frame_selector
 from cag.chapters.localization.training import FpnSettings, new_detector
 from cag.chapters.reading.triage import ArteryTriage
@@ -21,6 +21,7 @@ from cag.data.fingerprint import file_digest
 from cag.data.pseudonyms import pseudonym
 from cag.networks.classifier import StenosisClassifier
 from cag.networks.detector import StenosisDetector
+from cag.networks.weights import weights_digest
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class ReadingModels:
         if file not in self._detectors:
             cell = FpnSettings(**part.facts["cells"][file])
             seed = cell.seed if cell.weights == "random" else 0  # one frozen trunk serves classifiers and detectors
-            start = Start(cell.weights, trunk_digest(cell.weights, cell.backbone), cell.backbone, seed)
+            start = Start(cell.weights, weights_digest(cell.weights, cell.backbone), cell.backbone, seed)
             trunk = frozen_trunk(start) if cell.trainable == "head" else None
             self._detectors[file] = new_detector(cell, trunk, part.folder.load_weights(file)).eval()
         return self._detectors[file], part.facts["thresholds"][file]
@@ -104,9 +105,8 @@ class ReadingModels:
         """A classifier in evaluation mode; a head on a shared frozen trunk is kept, a whole network is not."""
         if file in self._heads:
             return self._heads[file]
-        model, frozen = new_classifier(self.cells[file]), self.cells[file].trainable == "head"
-        (model.head if frozen else model).load_state_dict(self.parts["classification"].folder.load_weights(file))
-        return self._heads.setdefault(file, model.eval()) if frozen else model.eval()
+        model = load_classifier(self.cells[file], self.parts["classification"].folder.load_weights(file))
+        return self._heads.setdefault(file, model) if model.trainable == "head" else model
 
 
 def load_models(folder: Path, *, device: str = "auto") -> ReadingModels:

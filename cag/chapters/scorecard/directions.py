@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from cag.chapters.classification.tables import labeled_frames, system
+from cag.chapters.classification.scores import labeled_frames, system
 from cag.chapters.frames.scores import method_runs
 from cag.chapters.localization.scores import Scored, scoring_rule
 from cag.chapters.store import Store

@@ -19,11 +19,12 @@ def scores(target, score):
 
 
 @pytest.mark.parametrize(("kind", "area"), [("roc", "images: AUC 0.75"), ("precision", "images: AP 0.83")])
-def test_a_curve_names_its_area_and_one_class_has_none(ax, kind, area):
-    figures.draw_curve(ax, scores([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), kind, "images", "k")
-    figures.draw_curve(ax, scores([1, 1], [0.1, 0.4]), kind, "images", "k")
-    assert [line.get_label() for line in ax.lines] == [area, "images: one class only"]
-    assert len(ax.lines[1].get_xdata()) == 0
+def test_a_curve_names_its_area_and_one_class_has_none(kind, area):
+    curves = {"images": scores([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), "noisy_or": scores([1, 1], [0.1, 0.4])}
+    figure = figures.curve_panels({"one": curves}, kind, resamples=3, rng=np.random.default_rng(0))
+    lines = figure.axes[0].lines[:2]
+    assert [line.get_label() for line in lines] == [area, "noisy-or: one class only"]
+    assert len(lines[1].get_xdata()) == 0
 
 
 @pytest.mark.parametrize("kind", ["roc", "precision"])
@@ -34,8 +35,7 @@ def test_the_band_encloses_the_curve_of_all_patients(kind):
     figure = figures.curve_panels({"one": {"a": table}, "two": {"a": table}}, kind, resamples=40, rng=rng)
     band = figure.axes[0].collections[0].get_paths()[0].vertices
     curve, chance = figure.axes[0].lines
-    order = np.argsort(curve.get_xdata(), kind="stable")
-    at_half = np.interp(0.5, curve.get_xdata()[order], curve.get_ydata()[order])
+    at_half = np.interp(0.5, curve.get_xdata(), curve.get_ydata())
     near = band[np.abs(band[:, 0] - 0.5) < 0.006, 1]
     assert near.min() <= at_half <= near.max()
     assert list(chance.get_ydata()) == ([0, 1] if kind == "roc" else [0.25, 0.25]), "what no information reaches"
@@ -52,13 +52,6 @@ def test_forest_draws_asymmetric_intervals_first_on_top(ax):
     figures.forest(ax, table, ["first", "second"])
     segments = ax.collections[0].get_segments()
     assert segments[0].tolist() == [[0.0, 1.0], [0.4, 1.0]]
-
-
-def test_reliability_sizes_its_points_by_the_frames_behind_them(ax):
-    table = pd.DataFrame({"mean_score": [0.2, 0.8], "observed": [0.1, 0.7], "low": 0.0, "high": 0.9, "n": [30, 10]})
-    figures.reliability(ax, table, "before", "k")
-    sizes = ax.collections[-1].get_sizes()
-    assert sizes[0] > sizes[1] and list(ax.lines[-1].get_xdata()) == [0, 1]
 
 
 def test_heatmaps_and_true_boxes_stand_on_their_frames():

@@ -1,4 +1,4 @@
-"""From images to arteries and patients: pooled scores, and thresholds chosen on inner patients."""
+"""What the classifiers said: rows of one system, scores of images, arteries and patients, and their metrics."""
 
 from __future__ import annotations
 
@@ -10,19 +10,70 @@ import pandas as pd
 from jaxtyping import Float
 
 from cag.chapters.classification.settings import ClassificationSettings
-from cag.chapters.classification.tables import SYSTEM, labeled_frames, outputs_of
 from cag.data.cohort import Cohort
 from cag.data.severity import artery_severity
 from cag.metrics.aggregation import HOWS, How, aggregate
-from cag.metrics.measured import of_scores
+from cag.metrics.classification import Scored
+from cag.metrics.measured import Measured, of_classification, of_scores
+from cag.metrics.measured import outputs_of as outputs_by_rule
 from cag.metrics.operating import sensitivity_threshold, youden_threshold
-from cag.metrics.tables import interval_table, strata
+from cag.metrics.tables import fold_table, interval_table, strata
 
+#: What tells one trained system from another.
+SYSTEM = ("n_categories", "redundancy", "arm")
 Level = Literal["artery", "patient"]
 LEVELS: tuple[Level, ...] = ("artery", "patient")
 #: From which score on disease is called: one half, or the inner patients' best or safest score.
 Point = Literal["half", "youden", "rule_out"]
 POINTS: tuple[Point, ...] = ("half", "youden", "rule_out")
+
+
+def labeled_frames(predictions: pd.DataFrame, part: str = "outer") -> pd.DataFrame:
+    """The frames that are scored: with contrast, in the part asked for."""
+    return predictions[(predictions["part"] == part) & ~predictions["redundant"]].reset_index(drop=True)
+
+
+def system(predictions: pd.DataFrame, n_categories: int, redundancy: bool, arm: str = "clean") -> pd.DataFrame:
+    """Predictions of one system: its categories, its training, its arm."""
+    chosen = predictions["n_categories"].eq(n_categories) & predictions["redundancy"].eq(redundancy)
+    return predictions[chosen & predictions["arm"].eq(arm)].reset_index(drop=True)
+
+
+def systems(predictions: pd.DataFrame) -> list[tuple[int, bool]]:
+    """Categories and redundancy training of every system, the leading one first: fewest categories, with redundancy."""
+    pairs = predictions[["n_categories", "redundancy"]].drop_duplicates()
+    found = [(int(k), bool(redundancy)) for k, redundancy in pairs.itertuples(index=False)]
+    return sorted(found, key=lambda pair: (pair[0], not pair[1]))
+
+
+def leading(predictions: pd.DataFrame, arm: str = "clean") -> pd.DataFrame:
+    """Predictions of the leading system; see ``systems``."""
+    return system(predictions, *systems(predictions)[0], arm)
+
+
+def outputs_of(rows: pd.DataFrame) -> Scored:
+    """Scores and calls of the frames of one system, by the rule of its arm."""
+    return outputs_by_rule(rows, rows["arm"].iloc[0])
+
+
+def measured(rows: pd.DataFrame) -> Measured:
+    """Image-level metrics of the frames of one system, by the rule of its arm."""
+    return of_classification(rows, rows["arm"].iloc[0])
+
+
+def image_metrics(predictions: pd.DataFrame, *, n: int, rng: int) -> pd.DataFrame:
+    """Image-level metrics of every system and artery: pooled out-of-fold with interval, and over folds.
+
+    Returns
+    -------
+    DataFrame
+        ``artery, n_categories, redundancy, arm, metric, value, low, high, fold_mean, fold_sd, n_rows, n_groups``.
+    """
+    tables = []
+    for key, rows in strata(labeled_frames(predictions), ("artery", *SYSTEM)):
+        folds = fold_table(rows, key["arm"]).rename(columns={"mean": "fold_mean", "sd": "fold_sd"})
+        tables.append(interval_table(measured(rows), n=n, rng=rng, **key).merge(folds, how="left"))
+    return pd.concat(tables, ignore_index=True)
 
 
 def reference_standard(cohort: Cohort, settings: ClassificationSettings) -> pd.DataFrame:
@@ -58,20 +109,10 @@ def level_scores(rows: pd.DataFrame, reference: pd.DataFrame, level: Level, how:
 
 
 def threshold_of(inner: pd.DataFrame, point: Point) -> float:
-    """From which score on disease is called, chosen on inner arteries or patients.
+    """From which score on disease is called, chosen on inner arteries or patients (``score, target``).
 
-    Parameters
-    ----------
-    inner : DataFrame
-        ``score, target``.
-    point : {'half', 'youden', 'rule_out'}
-        ``youden`` has the largest sum of sensitivity and specificity, ``rule_out`` is the highest score that
-        keeps a sensitivity of at least .95.
-
-    Returns
-    -------
-    float
-        NaN where the inner ones are of one class only.
+    ``youden`` has the largest sum of sensitivity and specificity, ``rule_out`` is the highest score that keeps a
+    sensitivity of at least .95; NaN where the inner ones are of one class only.
     """
     if point == "half":
         return 0.5
@@ -82,16 +123,8 @@ def threshold_of(inner: pd.DataFrame, point: Point) -> float:
 def operating_thresholds(outer: pd.DataFrame, inner: pd.DataFrame, point: Point) -> Float[np.ndarray, " n"]:
     """Threshold of each row of ``outer``, chosen for its fold without any patient of that fold.
 
-    Parameters
-    ----------
-    outer, inner : DataFrame
-        From ``level_scores``. For each fold the choice is made on the inner patients of every fold,
-        less those that this fold scores.
-
-    Returns
-    -------
-    array [n]
-        See ``threshold_of``.
+    Both are of ``level_scores``. For each fold the choice is made on the inner patients of every fold, less those
+    that this fold scores; NaN as in ``threshold_of``.
     """
     chosen = np.full(len(outer), np.nan)
     for fold, rows in outer.groupby("fold"):
@@ -101,17 +134,13 @@ def operating_thresholds(outer: pd.DataFrame, inner: pd.DataFrame, point: Point)
 
 
 def at_points(predictions: pd.DataFrame, reference: pd.DataFrame, level: Level, how: How = "max") -> pd.DataFrame:
-    """Pooled scores of one system, once for each operating point.
-
-    Parameters
-    ----------
-    predictions : rows of one system, both parts; without inner rows only one half is an operating point
+    """Pooled scores of one system (rows of both parts), once for each operating point.
 
     Returns
     -------
     DataFrame
-        ``level_scores`` with ``threshold`` (the point's name), ``cut`` and ``called`` (disease); rows of folds
-        without a threshold are left out.
+        ``level_scores`` with ``threshold`` (the point's name), ``cut`` and ``called`` (disease); without inner rows
+        one half is the only point, and folds without a threshold are left out.
     """
     outer, inner = (
         level_scores(labeled_frames(predictions, part), reference, level, how) for part in ("outer", "inner")
@@ -123,7 +152,7 @@ def at_points(predictions: pd.DataFrame, reference: pd.DataFrame, level: Level, 
 
 
 def level_metrics(
-    predictions: pd.DataFrame, reference: pd.DataFrame, *, hows: Sequence[How] = HOWS, bootstrap: int, seed: int
+    predictions: pd.DataFrame, reference: pd.DataFrame, *, hows: Sequence[How] = HOWS, n: int, rng: int
 ) -> pd.DataFrame:
     """Artery- and patient-level metrics of every system, way of pooling and operating point.
 
@@ -138,7 +167,6 @@ def level_metrics(
             for level in LEVELS:
                 by = ("threshold", "artery") if level == "artery" else ("threshold",)
                 for part, group in strata(at_points(rows, reference, level, how), by):
-                    measured = of_scores(group, group["cut"].to_numpy())
-                    table = interval_table(measured, n=bootstrap, rng=np.random.default_rng(seed))
-                    tables.append(table.assign(**{"level": level, "artery": "both", "how": how} | part | key))
+                    names = {"level": level, "artery": "both", "how": how} | part | key
+                    tables.append(interval_table(of_scores(group, group["cut"].to_numpy()), n=n, rng=rng, **names))
     return pd.concat(tables, ignore_index=True)
