@@ -68,7 +68,7 @@ def fetch(
     archive: Annotated[Path | None, typer.Option(help="The set's archive, if you have downloaded it yourself")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="The license is accepted; do not ask")] = False,
 ) -> None:
-    """Download a public set of angiograms after showing its license, and read it once; goes on where it stopped."""
+    """Download a public set of angiograms after showing its license, and read it once."""
     from cag.data.public.fetch import SOURCES, describe
     from cag.data.public.fetch import fetch as fetch_set
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import shutil
 import stat
 import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, cast
+from typing import IO, NamedTuple
 
 from cag.settings import InputError
 
@@ -22,36 +21,19 @@ from cag.settings import InputError
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 #: A folder with more files is no study; walking it would only look like hanging.
 MAX_FILES = 100_000
-_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
-_CHUNK = 2**20
+#: Entries of an archive, and the bytes that they unpack to. Neither library unpacks more than an entry declares.
+MAX_MEMBERS, MAX_BYTES = 20_000, 2**35
+_MAX_READ = 2**24
+#: Name and size of each file that an archive declares, why it is not read, how to open it.
+_Entries = Iterator[tuple[str, int, str, Callable[[], IO[bytes] | None]]]
 _AGAIN = "Unpack it yourself with a tool you trust, or export the study again"
 _STUDY = "Give the folder, or the zip or tar archive, that holds a patient's DICOM files"
 
-#: Name of an entry, why it is not read, and how to open it (None for a folder).
-_Entries = Iterator[tuple[str, str, Callable[[], Any] | None]]
 
+class FoundFile(NamedTuple):
+    """A file of a folder or an archive: its name below the study, and where to read it or why it must not be read.
 
-@dataclass(frozen=True)
-class ArchiveLimits:
-    """Entries and unpacked bytes an archive may hold; counted while it is unpacked, since its own table may lie."""
-
-    members: int = 20_000
-    member_bytes: int = 2**31
-    total_bytes: int = 2**35
-
-
-@dataclass(frozen=True)
-class FoundFile:
-    """A file of a folder or an archive.
-
-    Attributes
-    ----------
-    name : str
-        Below the study, with slashes; of an archive as the archive has it, never to be used as a path by itself.
-    path : Path or None
-        Where to read it (of an archive: until the next is asked for); None where it must not be read.
-    problem : str
-        Why not.
+    The name is as the archive has it, never to be used as a path by itself; the path holds until the next is asked for.
     """
 
     name: str
@@ -83,25 +65,25 @@ def tree_entries(source: Path) -> list[FoundFile]:
         return [FoundFile(source.name, source)]
     if not source.is_dir():
         raise InputError("is neither a folder nor an archive", field="study", remedy=_STUDY)
-    paths = []
+    found = []
     for place, folders, names in os.walk(source, followlinks=False):
-        paths += [Path(place) / name for name in names]
-        paths += [Path(place) / name for name in folders if (Path(place) / name).is_symlink()]
-        if len(paths) > MAX_FILES:
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        found += [_found(Path(place) / name, source) for name in [*names, *links]]
+        if len(found) > MAX_FILES:
             raise InputError(f"holds more than {MAX_FILES} files", field="study", remedy=_STUDY)
-    if not paths:
+    if not found:
         raise InputError("holds no file", field="study", remedy=_STUDY)
-    return [_entry(name, path) for name, path in sorted((path.relative_to(source).as_posix(), path) for path in paths)]
+    return sorted(found)
 
 
-def _entry(name: str, path: Path) -> FoundFile:
-    mode = path.lstat().st_mode
+def _found(path: Path, source: Path) -> FoundFile:
+    name, mode = path.relative_to(source).as_posix(), path.lstat().st_mode
     if stat.S_ISLNK(mode):
         return FoundFile(name, None, "is a link, and links are not followed")
     return FoundFile(name, path) if stat.S_ISREG(mode) else FoundFile(name, None, "is no plain file")
 
 
-def opened(entries: Sequence[FoundFile], limits: ArchiveLimits | None = None) -> Iterator[FoundFile]:
+def opened(entries: Sequence[FoundFile]) -> Iterator[FoundFile]:
     """The entries, with archives replaced by their files; an archive within an archive is refused.
 
     Unpacked is one file at a time, in a temporary folder; an archive that breaks ends there, with the reason.
@@ -112,27 +94,25 @@ def opened(entries: Sequence[FoundFile], limits: ArchiveLimits | None = None) ->
             continue
         try:
             with tempfile.TemporaryDirectory(prefix="cag-") as scratch:
-                for member in members(entry.path, Path(scratch), limits):
-                    name = f"{entry.name}/{member.name}"
-                    if member.path is not None and is_archive(Path(member.name)):
-                        yield FoundFile(name, None, "is an archive within an archive")
-                    else:
-                        yield FoundFile(name, member.path, member.problem)
+                for member in members(entry.path, Path(scratch)):
+                    found = member._replace(name=f"{entry.name}/{member.name}")
+                    nested = member.path is not None and is_archive(Path(member.name))
+                    yield found._replace(path=None, problem="is an archive within an archive") if nested else found
         except InputError as error:
             yield FoundFile(entry.name, None, error.problem)
 
 
-def unpack(archive: Path, folder: Path, scratch: Path, limits: ArchiveLimits | None = None) -> None:
+def unpack(archive: Path, folder: Path, scratch: Path) -> None:
     """Unpack into a folder; a member that is a link, encrypted or named outside the archive is an `ArchiveError`."""
-    for count, member in enumerate(members(archive, scratch, limits), start=1):
+    for count, member in enumerate(members(archive, scratch), start=1):
         if member.path is None:
             raise ArchiveError(f"member {count} {member.problem}", archive)
-        target = folder / PurePosixPath(member.name.replace("\\", "/"))
+        target = folder / member.name.replace("\\", "/")
         target.parent.mkdir(parents=True, exist_ok=True)
         member.path.replace(target)
 
 
-def members(archive: Path, scratch: Path, limits: ArchiveLimits | None = None) -> Iterator[FoundFile]:
+def members(archive: Path, scratch: Path) -> Iterator[FoundFile]:
     """The files of an archive, one after another, each copied to the same file in ``scratch``.
 
     Links, devices, encrypted files and names that lead out of the archive are not copied but reported.
@@ -140,21 +120,22 @@ def members(archive: Path, scratch: Path, limits: ArchiveLimits | None = None) -
     Raises
     ------
     ArchiveError
-        If it is damaged, or holds more files or bytes than ``limits``.
+        If it is damaged, or holds more than `MAX_MEMBERS` files or `MAX_BYTES`.
     """
-    limits, total, copy = limits or ArchiveLimits(), 0, scratch / "member"
-    entries = _zip_entries(archive) if archive.name.lower().endswith(".zip") else _tar_entries(archive, limits)
+    copy, left = scratch / "member", MAX_BYTES
+    entries = _zip_entries if archive.name.lower().endswith(".zip") else _tar_entries
     try:
-        with closing(entries):  # type: ignore[type-var]  # both are generators
-            for count, (name, problem, content) in enumerate(entries, start=1):
-                if count > limits.members:
-                    raise ArchiveError(f"holds more than {limits.members} entries", archive)
-                problem = problem or ("its name leads out of the archive" if leads_out(name) else "")
-                if content is not None and problem:
-                    yield FoundFile(name, None, problem)
-                elif content is not None:
-                    total += _copy(content(), copy, min(limits.member_bytes, limits.total_bytes - total), archive)
-                    yield FoundFile(name, copy)
+        for count, (name, size, problem, content) in enumerate(entries(archive), start=1):
+            left -= abs(size)
+            if count > MAX_MEMBERS or left < 0:
+                raise ArchiveError(f"holds more than {MAX_MEMBERS} entries or {MAX_BYTES} bytes", archive)
+            problem = problem or ("its name leads out of the archive" if leads_out(name) else "")
+            if problem:
+                yield FoundFile(name, None, problem)
+                continue
+            with content() as source, copy.open("wb") as file:  # type: ignore[union-attr]  # plain files have content
+                shutil.copyfileobj(source, file)
+            yield FoundFile(name, copy)
     except InputError:
         raise
     except Exception as error:  # both libraries raise nearly every built-in exception on broken archives
@@ -168,18 +149,6 @@ def leads_out(name: str) -> bool:
     return path.is_absolute() or ".." in path.parts or "\0" in name or any(":" in part for part in path.parts[:1])
 
 
-def _copy(source: IO[bytes], target: Path, most: int, archive: Path) -> int:
-    """Copy at most ``most`` bytes; more is refused as soon as it is there."""
-    size = 0
-    with source, target.open("wb") as file:
-        while chunk := source.read(_CHUNK):
-            size += len(chunk)
-            if size > most:
-                raise ArchiveError("unpacks to more bytes than are read", archive)
-            file.write(chunk)
-    return size
-
-
 def _zip_entries(path: Path) -> _Entries:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
@@ -188,37 +157,27 @@ def _zip_entries(path: Path) -> _Entries:
                 problem = "is a link or no plain file"
             elif info.flag_bits & 1:
                 problem = "is encrypted"
-            elif info.compress_type not in _ZIP_METHODS:
+            elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 problem = "is compressed in a way that is not read"
-            yield info.filename, problem, None if info.is_dir() else partial(archive.open, info)
+            if not info.is_dir():
+                yield info.filename, info.file_size, problem, partial(archive.open, info)
 
 
-def _tar_entries(path: Path, limits: ArchiveLimits) -> _Entries:
-    packed = path.suffix.lower() in (".gz", ".tgz")
-    with cast(IO[bytes], gzip.open(path, "rb") if packed else path.open("rb")) as stream:
-        bounded = cast(IO[bytes], _Bounded(stream, limits.total_bytes, path))
-        with tarfile.TarFile(fileobj=bounded) as archive:
-            while (info := archive.next()) is not None:
-                vars(archive)["members"].clear()  # the library keeps every header it has seen
+def _tar_entries(path: Path) -> _Entries:
+    with path.open("rb", buffering=0) as file:
+        stream = gzip.GzipFile(fileobj=file) if path.suffix.lower() in (".gz", ".tgz") else file
+        with _Bounded(stream) as bounded, tarfile.TarFile(fileobj=bounded) as archive:
+            for info in archive:
                 problem = "" if info.isreg() else "is a link or no plain file"
-                yield info.name, problem, None if info.isdir() else partial(archive.extractfile, info)
+                if not info.isdir():
+                    yield info.name, info.size, problem, partial(archive.extractfile, info)
 
 
-class _Bounded(io.RawIOBase):
-    """An unpacked stream that refuses to give more at once, or in all, than an honest archive asks for."""
+class _Bounded(io.BufferedReader):
+    """A stream that gives no more at once than an honest tar header asks for."""
 
-    def __init__(self, stream: IO[bytes], total: int, archive: Path) -> None:
-        self._stream, self._total, self._archive = stream, total, archive
-
-    def read(self, size: int = -1) -> bytes:
-        if size > 16 * _CHUNK or size < 0:
-            raise ArchiveError("has a header of absurd size", self._archive)
-        return self._stream.read(size)
-
-    def tell(self) -> int:
-        return self._stream.tell()
-
-    def seek(self, position: int, whence: int = 0) -> int:
-        if position > self._total:
-            raise ArchiveError("unpacks to more bytes than are read", self._archive)
-        return self._stream.seek(position, whence)
+    def read(self, size: int | None = -1, /) -> bytes:
+        """At most so many bytes."""
+        if size is None or not 0 <= size <= _MAX_READ:
+            raise tarfile.HeaderError("a header of absurd size")
+        return super().read(size)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal, Protocol
@@ -67,12 +67,7 @@ class FileFrames(FrameSource):
     folder: Path
 
     def frames(self, run: pd.Series, indices: Sequence[int] | None) -> UInt8[Tensor, "t h w"]:
-        """Decode the frames asked for; a real file whose bytes are not the manifest's is refused.
-
-        Raises
-        ------
-        DicomError, ManifestError
-        """
+        """Decode the frames asked for; a real file whose bytes are not the manifest's is a `ManifestError`."""
         file = inside(self.folder / "data_manifest.csv", run.path)
         if not file.exists():
             remedy = "Put it back, or make the simulated files again with: python -m cag simulate"
@@ -87,18 +82,16 @@ class FileFrames(FrameSource):
 
     def lumen_mask(self, run: pd.Series, indices: Sequence[int]) -> Bool[Tensor, "t h w"]:
         """Refused by `LabelError`: files hold no masks; ``cag.simulator.cohort`` has those of simulated files."""
-        remedy = "Use a simulated cohort"
-        raise LabelError("there are no lumen masks for this run", field=str(run.run_id), remedy=remedy)
+        problem = "there are no lumen masks for this run"
+        raise LabelError(problem, field=str(run.run_id), remedy="Use a simulated cohort")
 
 
 @dataclass(frozen=True, eq=False)
-class Cohort:
-    """Runs, patients, labels and frames.
+class Cohort(CohortTables):
+    """Runs, patients and labels, and the frames of the runs.
 
     Attributes
     ----------
-    manifest, patients, lesions, boxes : DataFrame
-        Columns of ``cag.data.tables.COLUMNS``; labels may be missing.
     folder : Path or None
         Folder the manifest's paths start from; None where frames are rendered on demand.
     source : FrameSource or None
@@ -109,10 +102,6 @@ class Cohort:
         How often each known quirk of a public set was met when it was read; empty for other cohorts.
     """
 
-    manifest: pd.DataFrame
-    patients: pd.DataFrame
-    lesions: pd.DataFrame
-    boxes: pd.DataFrame
     folder: Path | None
     source: FrameSource | None = field(default=None, repr=False)
     origin: str = ""
@@ -133,15 +122,14 @@ class Cohort:
 
     def run(self, run_id: str) -> pd.Series:
         """The manifest's row of a run; an unknown one is a `ManifestError`."""
-        place = self._places.get(run_id)
-        if place is None:
+        if run_id not in self._rows:
             raise ManifestError(f"there is no run {run_id!r}", field="run_id", remedy="See data_manifest.csv")
-        return self.manifest.iloc[place]
+        return self.manifest.iloc[self._rows[run_id]]
 
     @cached_property
-    def _places(self) -> dict[str, int]:
+    def _rows(self) -> dict[str, int]:
         """Row of each run: to search the manifest for every run would take its length squared."""
-        return {run_id: place for place, run_id in reversed(list(enumerate(self.manifest.run_id)))}
+        return dict(zip(self.manifest.run_id, range(len(self.manifest)), strict=True))
 
     def frames(self, run_id: str, indices: Sequence[int] | None = None) -> UInt8[Tensor, "t h w"]:
         """Frames of a run as grey levels 0..255, in the order asked for; all by default.
@@ -151,45 +139,31 @@ class Cohort:
         DicomError, ManifestError
             If the run, its file or a frame is not there or not what the manifest says.
         """
-        return self._frame_source.frames(self.run(run_id), indices)
+        return self._source.frames(self.run(run_id), indices)
 
     def frames_of_runs(self, requests: Iterable[tuple[str, Sequence[int] | None]]) -> Iterator[UInt8[Tensor, "t h w"]]:
         """Frames of several runs, one after another; runs rendered on demand are drawn together."""
-        return self._frame_source.frames_of_runs((self.run(run_id), indices) for run_id, indices in requests)
-
-    @property
-    def _frame_source(self) -> FrameSource:
-        if self.source is None:
-            raise ManifestError("this cohort has tables only, no frames", remedy="Open it from its manifest")
-        return self.source
+        return self._source.frames_of_runs((self.run(run_id), indices) for run_id, indices in requests)
 
     def lumen_mask(self, run_id: str, indices: Sequence[int]) -> Bool[Tensor, "t h w"]:
         """Where contrast-filled lumen is projected in these frames; a `LabelError` where no simulation is on record."""
-        return self._frame_source.lumen_mask(self.run(run_id), indices)
-
-    def subset(self, patient_ids: Collection[str] | None = None, *, run_ids: Collection[str] | None = None) -> Cohort:
-        """The runs of these patients, or these runs, or those that are both."""
-        kept = pd.Series(True, index=self.manifest.index)
-        if patient_ids is not None:
-            kept &= self.manifest.patient_id.isin(list(patient_ids))
-        if run_ids is not None:
-            kept &= self.manifest.run_id.isin(list(run_ids))
-        return replace(self, **vars(self.tables.subset(set(self.manifest.run_id[kept]))))
+        return self._source.lumen_mask(self.run(run_id), indices)
 
     @property
-    def tables(self) -> CohortTables:
-        """The four tables together."""
-        return CohortTables(self.manifest, self.patients, self.lesions, self.boxes)
+    def _source(self) -> FrameSource:
+        if self.source is None:
+            raise ManifestError("this cohort has tables only, no frames", remedy="Open it from its manifest")
+        return self.source
 
     def require(self, *labels: Label) -> None:
         """Refuse by `LabelError` a cohort in which no run or patient has one of these labels."""
         runs = self.manifest.reindex(columns=["contrast_begin", "view", "artery"])
         there = {
-            "contrast": ("data_manifest.csv", runs["contrast_begin"].notna().any()),
+            "contrast": ("data_manifest.csv", runs.contrast_begin.notna().any()),
             "view": ("data_manifest.csv", runs["view"].isin(list(VIEWS)).any()),
-            "artery": ("data_manifest.csv", runs["artery"].notna().any()),
-            "lesions": ("lesions.csv", len(self.lesions) > 0),
-            "boxes": ("boxes.csv", len(self.boxes) > 0),
+            "artery": ("data_manifest.csv", runs.artery.notna().any()),
+            "lesions": ("lesions.csv", len(self.lesions)),
+            "boxes": ("boxes.csv", len(self.boxes)),
         }
         for label in labels:
             file, found = there[label]
@@ -210,21 +184,16 @@ class Cohort:
 
     @cached_property
     def _digest(self) -> str:
-        columns = [column for column in _IDENTITY if column in self.manifest]
         runs = self.manifest.sort_values("run_id")
-        real = runs[runs["source"] != "simulated"] if "source" in runs else runs.iloc[:0]
-        digests = real[["run_id", "sha256"]] if "sha256" in real else real.iloc[:0]
+        real = runs[runs.source != "simulated"].reindex(columns=["run_id", "sha256"])
         # A column that says nothing identifies nothing, so that a new label leaves older cohorts what they are.
         boxes = self.boxes.dropna(axis="columns", how="all").round()
         quality = self.patients.reindex(columns=["patient_id", "low_quality"]).dropna()
-        parts = [self.origin, _text(runs[columns]), _text(self.lesions), _text(boxes), _text(digests), _text(quality)]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+        tables = (runs[[column for column in _IDENTITY if column in runs]], self.lesions, boxes, real, quality)
+        texts = [table.to_csv(index=False, float_format="%.6g", lineterminator="\n") for table in tables]
+        return hashlib.sha256("\0".join([self.origin, *texts]).encode()).hexdigest()[:16]
 
     @property
     def simulated_or_real(self) -> str:
         """What the cohort shows, as a piece of a sentence."""
         return " and ".join(text for source, text in _SOURCES.items() if (self.manifest.source == source).any())
-
-
-def _text(table: pd.DataFrame) -> str:
-    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from struct import unpack
 from typing import BinaryIO
@@ -57,7 +58,6 @@ _TAGS: list[str] = [*_CLASS, *_IMAGE, *_GREY, *_RUN, *_TIMING, *_GEOMETRY, *_SHU
 
 #: Degrees by which angles may differ within a run that counts as one view.
 _STEADY = 2.0
-_LOGGERS = [logging.getLogger(name) for name in ("pydicom", "openjpeg.decode", "openjpeg.encode")]
 _AGAIN = "Export the run again from the archive"
 
 
@@ -72,9 +72,8 @@ def guarded(path: Path) -> Iterator[None]:
 
     pydicom quotes the offending value, which may be a patient's name.
     """
-    disabled = [logger.disabled for logger in _LOGGERS]
-    for logger in _LOGGERS:
-        logger.disabled = True
+    disabled = logging.root.manager.disable
+    logging.disable()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -91,8 +90,7 @@ def guarded(path: Path) -> Iterator[None]:
     except Exception as error:  # the library raises nearly every built-in exception on broken files
         raise unusable(path, None, f"cannot be read ({type(error).__name__}); it is damaged or truncated") from None
     finally:
-        for logger, before in zip(_LOGGERS, disabled, strict=True):
-            logger.disabled = before
+        logging.disable(disabled)
 
 
 def read_dataset(path: Path, file: BinaryIO, *, allow_non_xa: bool) -> Dataset:
@@ -109,14 +107,28 @@ def read_dataset(path: Path, file: BinaryIO, *, allow_non_xa: bool) -> Dataset:
     uid = UID(str(dataset.get("SOPClassUID", "")))
     if uid not in XA_CLASSES and not allow_non_xa:
         shown = f"{uid.name} is" if uid.type == "SOP Class" else "this class of object is"
-        remedy = "Leave it out, or allow objects other than XA if you know that it shows an angiogram"
-        raise unusable(path, "SOP Class UID", f"{shown} not X-ray angiography", f"{remedy} (it has no angles)")
+        raise unusable(path, "SOP Class UID", f"{shown} not X-ray angiography", "Leave it out")
     for keyword in (*_CLASS, *_IMAGE):
         if dataset.get(keyword) in (None, ""):
             raise unusable(path, keyword, "mandatory tag is missing")
+    _bring_up(dataset)
     _check_image(path, dataset)
     _check_pixel_element(path, file, dataset)
     return dataset
+
+
+def _bring_up(dataset: Dataset) -> None:
+    """Put tags that Enhanced XA keeps in functional groups (shared, else of the first frame) where XA has them."""
+    groups = [items[0] for name in _GROUPS if len(items := dataset.get(name) or [])]
+    for group, keyword in product(groups, (*_GREY, *_TIMING, *_GEOMETRY, *_SHUTTER)):
+        if keyword not in dataset and (item := _in_group(group, keyword)) is not None:
+            dataset[keyword] = item[keyword]
+
+
+def _in_group(group: Dataset, keyword: str) -> Dataset | None:
+    """The item of a functional group that holds a tag."""
+    items = (element.value[0] for element in group if element.VR == "SQ" and len(element.value))
+    return next((item for item in items if keyword in item), None)
 
 
 def _check_image(path: Path, dataset: Dataset) -> None:
@@ -169,65 +181,49 @@ def frame_count(dataset: Dataset) -> int:
     return 1 if value in (None, "") else int(value)
 
 
+def numbers(dataset: Dataset, keyword: str) -> list[float]:
+    """Values of an optional tag; empty where there are none, or what is there are no numbers."""
+    try:
+        value = dataset.get(keyword)
+        return [float(one) for one in (value if isinstance(value, MultiValue) else [value])]
+    except (ValueError, TypeError):
+        return []
+
+
+def number(dataset: Dataset, keyword: str) -> float | None:
+    """First value of an optional tag; None where there is no finite one."""
+    return next(filter(math.isfinite, numbers(dataset, keyword)[:1]), None)
+
+
 def frame_rate(dataset: Dataset) -> float | None:
     """Frames a second at acquisition, or None where the file does not tell.
 
     First of: Cine Rate; 1000 / Frame Time; 1000 / mean of Frame Time Vector (whose first entry is 0);
     Recommended Display Frame Rate (PS3.3 C.7.6.5). Zero or less means unknown and passes to the next.
     """
-    vector = dataset.get("FrameTimeVector")
-    steps = [float(step) for step in vector][1:] if isinstance(vector, MultiValue) else []
-    times = (_first(dataset, "FrameTime"), sum(steps) / len(steps) if steps else None)
+    steps = numbers(dataset, "FrameTimeVector")[1:]
+    times = (number(dataset, "FrameTime"), sum(steps) / len(steps) if steps else None)
     rates = [1000 / time if time is not None and time > 0 else None for time in times]
-    rates = [_first(dataset, "CineRate"), *rates, _first(dataset, "RecommendedDisplayFrameRate")]
+    rates = [number(dataset, "CineRate"), *rates, number(dataset, "RecommendedDisplayFrameRate")]
     return next((round(rate, 4) for rate in rates if rate is not None and 0 < rate < 1000), None)
 
 
-def angles(path: Path, dataset: Dataset) -> tuple[float | None, float | None]:
+def angles(dataset: Dataset) -> tuple[float | None, float | None]:
     """Positioner primary and secondary angle in degrees, LAO+ and CRA+ (PS3.3 C.8.7.5).
 
-    None where the file gives none, or where the positioner moves during the run (one pair then
-    describes no view). An angle beyond 180 degrees is refused (`DicomError`).
+    None where the file gives none up to 180 degrees, or where the positioner moves during the run (one pair then
+    describes no view).
     """
     if str(dataset.SOPClassUID) not in XA_CLASSES or dataset.get("PositionerMotion") == "DYNAMIC" or _turns(dataset):
         return None, None
-    primary, secondary = (_first(dataset, f"Positioner{name}Angle") for name in ("Primary", "Secondary"))
-    for name, angle in (("Primary", primary), ("Secondary", secondary)):
-        if angle is not None and not abs(angle) <= 180:
-            raise unusable(path, f"Positioner {name} Angle", f"{angle:g} is no angle in degrees")
+    found = (number(dataset, f"Positioner{name}Angle") for name in ("Primary", "Secondary"))
+    primary, secondary = (None if angle is None or abs(angle) > 180 else angle for angle in found)
     return primary, secondary
 
 
 def _turns(dataset: Dataset) -> bool:
     """Whether the functional groups of an Enhanced XA object hold the C-arm at other angles at the end."""
-    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    if len(frames) < 2:
-        return False
-    ends = [_in_group(frames[place], "PositionerPrimaryAngle") for place in (0, -1)]
-    names = ("PositionerPrimaryAngle", "PositionerSecondaryAngle")
-    first, last = ([float(end.get(name) or 0) for name in names] if end is not None else [] for end in ends)
-    return any(abs(a - b) > _STEADY for a, b in zip(first, last, strict=False))
-
-
-def _first(dataset: Dataset, keyword: str) -> float | None:
-    """First value of a numeric tag, at the top or in the functional groups of Enhanced XA; None where absent."""
-    found = find(dataset, keyword)
-    value = found.get(keyword) if found is not None else None
-    if isinstance(value, MultiValue):
-        value = value[0] if len(value) else None
-    number = math.nan if value in (None, "") else float(value)
-    return number if math.isfinite(number) else None
-
-
-def find(dataset: Dataset, keyword: str) -> Dataset | None:
-    """The dataset that holds a tag: this one, or a functional group (shared, else of the first frame)."""
-    if keyword in dataset:
-        return dataset
-    groups = [items[0] for name in _GROUPS if len(items := dataset.get(name) or [])]
-    return next((found for group in groups if (found := _in_group(group, keyword)) is not None), None)
-
-
-def _in_group(group: Dataset, keyword: str) -> Dataset | None:
-    """The item of a functional group that holds a tag."""
-    items = (element.value[0] for element in group if element.VR == "SQ" and len(element.value))
-    return next((item for item in items if keyword in item), None)
+    frames = dataset.get("PerFrameFunctionalGroupsSequence") or [Dataset()]
+    ends = [_in_group(frames[place], "PositionerPrimaryAngle") or Dataset() for place in (0, -1)]
+    turned = ([number(end, f"Positioner{name}Angle") or 0 for end in ends] for name in ("Primary", "Secondary"))
+    return all(ends) and any(abs(first - last) > _STEADY for first, last in turned)

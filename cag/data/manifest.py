@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from cag.anatomy import ARTERIES, view_from_angles
 from cag.data.archives import is_archive, tree_entries
-from cag.data.dicom import read_cine, read_frames, read_header
+from cag.data.dicom import read_cine, read_frames
 from cag.data.fingerprint import file_digest, fingerprint, fingerprint_frames, path_digest, same_picture
 from cag.data.images import image_files, image_size
 from cag.data.pseudonyms import study_key
 from cag.data.qca import read_qca
-from cag.data.tables import COLUMNS, CohortTables, check_intervals, checked_table, inside, read_text, save_table
+from cag.data.tables import COLUMNS, CohortTables, Row, check_intervals, checked_table, inside, read_rows, save_table
 from cag.settings import DicomError, InputError, ManifestError
 
 #: File beside a manifest that holds the secret of its pseudonyms.
 KEY_FILE = ".pseudonym_key"
 #: Table of what a cohort's owner knows of each file.
 LABEL_FILE = "runs.csv"
-_LABELS = ("artery", "contrast_begin", "contrast_end")
-_SIZE, _GEOMETRY = ("n_frames", "rows", "columns"), ("fps", "primary_angle", "secondary_angle")
+_HEADER = ("n_frames", "rows", "columns", "fps", "primary_angle", "secondary_angle")
 #: Angles are written with two decimals (degrees), rates with four (frames a second).
 _ROUNDING = 0.01
 
 
-@dataclass(frozen=True)
-class BuildReport:
+class BuildReport(NamedTuple):
     """What became of a folder: the runs that were taken, why other files were not, what the labels lack."""
 
     manifest: pd.DataFrame
@@ -40,18 +38,13 @@ class BuildReport:
 
 
 def build_manifest(
-    folder: Path,
-    out: Path,
-    *,
-    key: bytes | None = None,
-    labels: Path | None = None,
-    qca: Path | None = None,
-    allow_non_xa: bool = False,
-    progress: bool = True,
+    folder: Path, out: Path, *, key: bytes | None = None, qca: Path | None = None, progress: bool = True
 ) -> BuildReport:
     """Find the cine runs below a folder, write their manifest, and list what was refused.
 
-    Of each run the header, its first and its last frame are read: a truncated file is found here.
+    Of each run the header, its first and its last frame are read: a truncated file is found here. What the header does
+    not know stands in ``runs.csv`` in the folder: ``file`` (below the folder), ``artery``, and ``contrast_begin,
+    contrast_end`` (frames from 0) where known. Without it these and the view stay empty.
 
     Parameters
     ----------
@@ -59,13 +52,8 @@ def build_manifest(
         The manifest; it must lie in ``folder`` or above it.
     key : bytes, optional
         Secret of the pseudonyms; by default that of ``.pseudonym_key`` beside the manifest, made at first use.
-    labels : Path, optional
-        Table with the columns ``file`` (below ``folder``) and ``artery``, and ``contrast_begin, contrast_end`` (frames
-        from 0) where known; ``runs.csv`` in the folder by default. Without it these and the view stay empty.
     qca : Path, optional
         Sheet of measured stenoses (`cag.data.qca.read_qca`), written as ``lesions.csv`` beside the manifest.
-    allow_non_xa : bool
-        Also take objects of other classes, such as Secondary Capture.
 
     Raises
     ------
@@ -77,7 +65,7 @@ def build_manifest(
     if not folder.resolve().is_relative_to(out.parent.resolve()):
         remedy = f"Write it in {folder.name} or a folder above"
         raise ManifestError("would not lie above its runs", file=out.name, remedy=remedy)
-    known = _run_labels(folder, labels)
+    known = _run_labels(folder)
     key = study_key(out.parent / KEY_FILE) if key is None else key
     rows: dict[str, dict[str, object]] = {}
     refused: dict[str, str] = {}
@@ -90,7 +78,7 @@ def build_manifest(
                 raise DicomError(entry.problem, file=file.name)
             if is_archive(file):
                 raise DicomError("is an archive", file=file.name, remedy="Unpack it, so that its files can be found")
-            row = _row(file, key, known.get(entry.name, {}), allow_non_xa)
+            row = _row(file, key, known.get(entry.name, {}))
         except DicomError as error:
             refused[entry.name] = f"{error.field}: {error.problem}" if error.field else error.problem
             continue
@@ -102,8 +90,8 @@ def build_manifest(
         first_of = "".join(f"; {name}: {reason}" for name, reason in list(refused.items())[:1])
         problem = f"{len(refused)} files and no angiogram among them{first_of}"
         raise ManifestError(problem, file=folder.name, remedy="Give the folder that holds the XA cine runs")
-    table = pd.DataFrame(list(rows.values())).reindex(columns=list(COLUMNS["data_manifest"]))
-    manifest = checked_table(table, "data_manifest").sort_values(["patient_id", "run_id"], ignore_index=True)
+    manifest = checked_table(pd.DataFrame(list(rows.values())), "data_manifest")
+    manifest = manifest.sort_values(["patient_id", "run_id"], ignore_index=True)
     check_intervals(manifest)
     notes: list[str] = []
     if qca:
@@ -113,43 +101,37 @@ def build_manifest(
     return BuildReport(manifest, refused, notes)
 
 
-def _row(file: Path, key: bytes, label: Mapping[str, Any], allow_non_xa: bool) -> dict[str, object]:
-    header = read_cine(file, key=key, frames=[0], allow_non_xa=allow_non_xa)
-    if header.n_frames > 1:
-        read_cine(file, key=key, frames=[header.n_frames - 1], allow_non_xa=allow_non_xa)
-    taken = {name: getattr(header, name) for name in ("run_id", "patient_id", *_SIZE, *_GEOMETRY)}
+def _row(file: Path, key: bytes, label: Mapping[str, Any]) -> dict[str, object]:
+    run = read_cine(file, key=key, frames=[0])
+    if run.n_frames > 1:
+        read_cine(file, key=key, frames=[run.n_frames - 1])
+    taken = {name: getattr(run, name) for name in ("run_id", "patient_id", *_HEADER)}
     if artery := label.get("artery"):
-        taken["view"] = view_from_angles(header.primary_angle, header.secondary_angle, artery)
+        taken["view"] = view_from_angles(run.primary_angle, run.secondary_angle, artery)
     return {**taken, **label, "sha256": file_digest(file), "source": "dicom", "end_censored": False}
 
 
-def _run_labels(folder: Path, labels: Path | None) -> dict[str, dict[str, str | int | None]]:
+def _run_labels(folder: Path) -> dict[str, dict[str, str | int | None]]:
     """What is known of each file, by its path below the folder."""
-    place = labels or folder / LABEL_FILE
-    if labels is None and not place.is_file():
-        return {}
-    table = read_text(place, ("file", "artery"))
-    rows = table.reindex(columns=["file", *_LABELS], fill_value="").to_dict("records")
-    return {Path(row["file"]).as_posix(): _label(folder, place, line, row) for line, row in enumerate(rows, start=2)}
+    place = folder / LABEL_FILE
+    rows = read_rows(place, ("file", "artery")) if place.is_file() else []
+    return {Path(row.cells["file"]).as_posix(): _label(folder, row) for row in rows}
 
 
-def _label(folder: Path, place: Path, line: int, row: Mapping[Any, str]) -> dict[str, str | int | None]:
-    def refuse(name: str, problem: str, remedy: str = "Correct this row and run again") -> ManifestError:
-        return ManifestError(f"line {line}: {row[name]!r} {problem}", file=place.name, field=name, remedy=remedy)
-
-    if not (folder / row["file"]).is_file():
-        raise refuse("file", f"is no file below {folder.name}")
-    if row["artery"] not in ARTERIES:
-        raise refuse("artery", f"is neither {' nor '.join(ARTERIES)}")
-    frames = {name: row[name].strip() for name in _LABELS[1:]}
+def _label(folder: Path, row: Row) -> dict[str, str | int | None]:
+    if not (folder / row.cells["file"]).is_file():
+        raise row.refusal("file", f"{row.cells['file']!r} is no file below {folder.name}")
+    artery, frames = row.cells["artery"], {name: row.cells.get(name, "") for name in ("contrast_begin", "contrast_end")}
+    if artery not in ARTERIES:
+        raise row.refusal("artery", f"{artery!r} is neither {' nor '.join(ARTERIES)}")
     for name, text in frames.items():
         if text and not text.isdigit():
-            raise refuse(name, "is no frame number", "Count frames from 0, or leave the cell empty")
-    return {"artery": row["artery"], **{name: int(text) if text else None for name, text in frames.items()}}
+            remedy = "Count frames from 0, or leave the cell empty"
+            raise row.refusal(name, f"{text!r} is no frame number", remedy)
+    return {"artery": artery, **{name: int(text) if text else None for name, text in frames.items()}}
 
 
-@dataclass(frozen=True)
-class VerifyFinding:
+class VerifyFinding(NamedTuple):
     """Something about one file that the manifest does not say.
 
     ``is_error`` is False for a note: a simulated run whose bytes differ in the last bits only, as between processors.
@@ -172,48 +154,37 @@ def verify(manifest_path: Path, *, progress: bool = True) -> list[VerifyFinding]
         If the manifest itself cannot be used.
     """
     manifest = CohortTables.load(manifest_path).manifest
-    findings: list[VerifyFinding] = []
-    for _, run in tqdm(manifest.iterrows(), total=len(manifest), desc="Verifying", unit="run", disable=not progress):
-        findings += _verify_run(inside(manifest_path, run.path), run)
-    return findings
+    bar = tqdm(manifest.iterrows(), total=len(manifest), desc="Verifying", unit="run", disable=not progress)
+    return [finding for _, run in bar for finding in _verify_run(inside(manifest_path, run.path), run)]
 
 
-def _verify_run(file: Path, run: pd.Series) -> list[VerifyFinding]:
+def _verify_run(file: Path, run: pd.Series) -> Iterator[VerifyFinding]:
     if not file.exists():
-        return [VerifyFinding(run.path, "is missing")]
-    is_dicom = run.source in ("simulated", "dicom")
+        yield VerifyFinding(run.path, "is missing")
+        return
+    images = [] if run.source in ("simulated", "dicom") else image_files(file)
     try:
-        differences = list(_header_differences(file, run) if is_dicom else _image_differences(image_files(file), run))
+        if images:
+            found = dict(zip(_HEADER, (len(images), *image_size(images[0])), strict=False))
+        else:
+            cine = read_cine(file, frames=[])
+            found = {name: getattr(cine, name) for name in _HEADER}
+        differences = list(_differences(found, run))
+        if differences or path_digest(file, images) == run.sha256:
+            yield from (VerifyFinding(run.path, difference) for difference in differences)
+        elif run.source != "simulated" or pd.isna(run.fingerprint):
+            yield VerifyFinding(run.path, "bytes differ from those of the manifest (SHA-256)")
+        elif same_picture(fingerprint(read_frames(file, fingerprint_frames(int(run.n_frames)))), run.fingerprint):
+            yield VerifyFinding(run.path, "bytes differ, the picture does not (another processor)", is_error=False)
+        else:
+            yield VerifyFinding(run.path, "shows another picture")
     except InputError as error:
-        return [VerifyFinding(run.path, error.problem)]
-    if differences or path_digest(file, () if is_dicom else image_files(file)) == run.sha256:
-        return [VerifyFinding(run.path, difference) for difference in differences]
-    if run.source != "simulated" or not isinstance(run.fingerprint, str):
-        return [VerifyFinding(run.path, "bytes differ from those of the manifest (SHA-256)")]
-    if same_picture(fingerprint(read_frames(file, fingerprint_frames(int(run.n_frames)))), run.fingerprint):
-        problem = "bytes differ, the picture does not (another processor)"
-        return [VerifyFinding(run.path, problem, is_error=False)]
-    return [VerifyFinding(run.path, "shows another picture")]
+        yield VerifyFinding(run.path, error.problem)
 
 
-def _header_differences(file: Path, run: pd.Series) -> Iterator[str]:
-    header = read_header(file, allow_non_xa=True)
-    for name in _SIZE:
-        if getattr(header, name) != run[name]:
-            yield f"{name} is {getattr(header, name)} instead of {run[name]}"
-    for name in _GEOMETRY:
-        found, expected = getattr(header, name), run[name]
-        if pd.isna(expected) and found is None:
-            continue
-        if found is None or pd.isna(expected) or abs(found - expected) > _ROUNDING:
-            shown = ["not given" if pd.isna(value) else f"{value:g}" for value in (found, expected)]
+def _differences(found: Mapping[str, float | None], run: pd.Series) -> Iterator[str]:
+    for name, value in found.items():
+        numbers = [np.nan if value is None else value, float(run[name])]
+        if not np.isclose(*numbers, rtol=0, atol=_ROUNDING, equal_nan=True):
+            shown = ["not given" if np.isnan(number) else f"{number:g}" for number in numbers]
             yield f"{name} is {shown[0]} instead of {shown[1]}"
-
-
-def _image_differences(images: list[Path], run: pd.Series) -> Iterator[str]:
-    if len(images) != run.n_frames:
-        yield f"n_frames is {len(images)} instead of {run.n_frames}"
-    for image in images[:1]:
-        size = image_size(image)
-        if size != (run["rows"], run["columns"]):
-            yield f"size is {size[0]} x {size[1]} instead of {run['rows']} x {run['columns']}"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pandas as pd
 
 from cag.anatomy import ARTERIES, SEGMENTS, Artery, artery_of_segment
 from cag.data.pseudonyms import pseudonym
-from cag.data.tables import read_text
+from cag.data.tables import Row, read_rows
 from cag.settings import ManifestError
 
 #: Names of arteries that sheets use -> the injected artery. They may stand beside the segment, to check it.
@@ -43,75 +42,60 @@ def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.Data
     ManifestError
         By line, without an identifier: another form, an unknown patient, a value out of range, a repeated row.
     """
-    table = read_text(path, ("patient", "segment", "percent_stenosis"))
-    if table.empty:
+    rows = read_rows(path, ("patient", "segment", "percent_stenosis"))
+    if not rows:
         remedy = "Add a row for each lesion, and one with 0 for each artery without any"
         raise ManifestError("holds no lesion", file=path.name, remedy=remedy)
-    rows = [_Row(path, line, row).lesion(patients, key) for line, row in enumerate(table.to_dict("records"), start=2)]
-    lesions = pd.DataFrame(rows, columns=["patient_id", "artery", "segment", "percent_stenosis"])
-    twice, percent = lesions.duplicated(), lesions.percent_stenosis
-    if twice.any():
-        problem = f"line {int(twice.to_numpy().argmax()) + 2}: repeats a row above it"
-        raise ManifestError(problem, file=path.name, field="segment", remedy="Remove it, or correct its segment")
-    if 0 < percent.max() <= 1:
+    found = [_lesion(row, patients, key) for row in rows]
+    lesions = pd.DataFrame(found, columns=["patient_id", "artery", "segment", "percent_stenosis"])
+    for row, repeated in zip(rows, lesions.duplicated(), strict=True):
+        if repeated:
+            raise row.refusal("segment", "repeats a row above it", "Remove it, or correct its segment")
+    if 0 < lesions.percent_stenosis.max() <= 1:
         problem = "no value is larger than 1, so these are fractions"
-        raise ManifestError(problem, file=path.name, field=str(percent.name), remedy="Write percent: 70, not 0.7")
+        raise ManifestError(problem, file=path.name, field="percent_stenosis", remedy="Write percent: 70, not 0.7")
     return lesions, _notes(lesions, patients)
 
 
-class _Row(NamedTuple):
-    """One line of a sheet."""
+def _lesion(row: Row, patients: Collection[str], key: bytes) -> tuple[str, Artery, int, float]:
+    """Pseudonym, artery, segment and percent stenosis of one line, each checked."""
+    patient = _patient(row, patients, key)
+    number, percent = row.cells["segment"].removesuffix(".0"), row.cells["percent_stenosis"]
+    if not number.isdigit() or int(number) not in SEGMENTS:
+        problem = f"{_quoted(row, 'segment')} is no segment from {min(SEGMENTS)} to {max(SEGMENTS)}"
+        raise row.refusal("segment", problem, "Use the numbers of the 29-segment model, which the glossary lists")
+    artery, named = artery_of_segment(int(number)), row.cells.get("artery", "").upper()
+    if named and _ARTERY_NAMES.get(named) != artery:
+        known = named if named in _ARTERY_NAMES else "an unknown artery"
+        raise row.refusal("artery", f"segment {number} belongs to the {artery}, and the row says {known}")
+    try:
+        value = float(percent.removesuffix("%").strip().replace(",", "."))
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 100:
+        problem = f"{_quoted(row, 'percent_stenosis')} is no percentage from 0 to 100"
+        remedy = "Write one number, such as 70; for a range or a sign take the measured value"
+        raise row.refusal("percent_stenosis", problem, remedy)
+    return patient, artery, int(number), value
 
-    path: Path
-    line: int
-    cells: Mapping[Any, str]
 
-    def lesion(self, patients: Collection[str], key: bytes) -> tuple[str, Artery, int, float]:
-        """Pseudonym, artery, segment and percent stenosis, each checked."""
-        patient, segment = self._patient(patients, key), self._segment()
-        artery, named = artery_of_segment(segment), self.cells.get("artery", "").strip().upper()
-        if named and _ARTERY_NAMES.get(named) != artery:
-            known = named if named in _ARTERY_NAMES else "an unknown artery"
-            raise self._refusal("artery", f"segment {segment} belongs to the {artery}, and the row says {known}")
-        return patient, artery, segment, self._percent()
+def _patient(row: Row, patients: Collection[str], key: bytes) -> str:
+    name = row.cells["patient"]
+    padded = [name.zfill(size) for size in range(len(name), _MAX_ID)] if name.isdigit() else []
+    found = [pseudonym(text, "patient", key) for text in (name, *padded)]
+    if not name:
+        raise row.refusal("patient", "is empty")
+    if found[0] in patients:
+        return found[0]
+    remedy = "Write it as in Patient ID (0010,0020) of the files, or remove the row"
+    if any(text in patients for text in found):
+        remedy = "Its leading zeros are lost: format the column as text before you save the sheet"
+    raise row.refusal("patient", "no run in the folder is of this patient", remedy)
 
-    def _patient(self, patients: Collection[str], key: bytes) -> str:
-        name = self.cells["patient"].strip()
-        padded = [name.zfill(size) for size in range(len(name), _MAX_ID)] if name.isdigit() else []
-        found = [pseudonym(text, "patient", key) for text in (name, *padded)]
-        if not name:
-            raise self._refusal("patient", "is empty")
-        if found[0] in patients:
-            return found[0]
-        remedy = "Write it as in Patient ID (0010,0020) of the files, or remove the row"
-        if any(text in patients for text in found):
-            remedy = "Its leading zeros are lost: format the column as text before you save the sheet"
-        raise self._refusal("patient", "no run in the folder is of this patient", remedy)
 
-    def _segment(self) -> int:
-        number = self.cells["segment"].strip().removesuffix(".0")
-        if not number.isdigit() or int(number) not in SEGMENTS:
-            problem = f"{self._quoted('segment')} is no segment from {min(SEGMENTS)} to {max(SEGMENTS)}"
-            raise self._refusal("segment", problem, "Use the numbers of the 29-segment model, which the glossary lists")
-        return int(number)
-
-    def _percent(self) -> float:
-        try:
-            value = float(self.cells["percent_stenosis"].strip().removesuffix("%").strip().replace(",", "."))
-        except ValueError:
-            value = float("nan")
-        if not 0 <= value <= 100:
-            problem = f"{self._quoted('percent_stenosis')} is no percentage from 0 to 100"
-            remedy = "Write one number, such as 70; for a range or a sign take the measured value"
-            raise self._refusal("percent_stenosis", problem, remedy)
-        return value
-
-    def _quoted(self, column: str) -> str:
-        text = self.cells[column].strip()
-        return repr(text) if _HARMLESS.fullmatch(text) else "this cell"
-
-    def _refusal(self, column: str, problem: str, remedy: str = "Correct this row and run again") -> ManifestError:
-        return ManifestError(f"line {self.line}: {problem}", file=self.path.name, field=column, remedy=remedy)
+def _quoted(row: Row, column: str) -> str:
+    text = row.cells[column]
+    return repr(text) if _HARMLESS.fullmatch(text) else "this cell"
 
 
 def _notes(lesions: pd.DataFrame, patients: Collection[str]) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,72 +22,71 @@ CORNERS = ["x1", "y1", "x2", "y2"]
 SIDECARS: tuple[TableName, ...] = ("patients", "lesions", "boxes")
 
 _TRUTH = {"True": True, "False": False, "true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
-_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 _CORRECT = "Correct this row and run again"
+_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 
-
-class Column(NamedTuple):
-    """One column: its kind, what values it may take, and whether each row must have one or the column may be absent.
-
-    ``whole`` numbers are int64 where every row must have one, else float64 with NaN; a ``flag`` may be missing
-    (nullable boolean), a ``known_flag`` is False where it is not given. Missing values are not checked.
-    """
-
-    kind: Literal["text", "number", "whole", "flag", "known_flag"]
-    check: Any = None
-    need: Literal["filled", "there", "optional"] = "optional"
-
-
-_angle = pa.Check.in_range(-180, 180)
-_percent = pa.Check.in_range(0, 100)
+#: Columns that each row must fill, and columns that may be empty or absent.
+_filled = partial(pa.Column, coerce=True, report_duplicates="exclude_first")
+_known = partial(pa.Column, coerce=True, nullable=True)
 _artery = pa.Check.isin(ARTERIES)
+_whole = pa.Check(lambda values: values % 1 == 0, error="is not a whole number")
 _segment = pa.Check.isin(list(SEGMENTS))
-_count = Column("whole", pa.Check.ge(1), "filled")
-_name = Column("text", None, "filled")
+_percent = pa.Check.in_range(0, 100)
+_angle = pa.Check.in_range(-180, 180)
 _flags = ("hypertension", "diabetes", "dyslipidemia", "smoker", "family_history", "previous_cva")
 
-COLUMNS: dict[TableName, dict[str, Column]] = {
+#: Columns of each table; whole numbers that may be missing become float, and a flag with a default is never missing.
+COLUMNS: dict[TableName, dict[str, pa.Column]] = {
     "data_manifest": {
-        **dict.fromkeys(("run_id", "patient_id", "path"), _name),
-        "sha256": Column("text", pa.Check.str_matches(r"^[0-9a-f]{64}$"), "filled"),
-        "source": Column("text", pa.Check.isin(SOURCES), "filled"),
-        **dict.fromkeys(("n_frames", "rows", "columns"), _count),
-        "fps": Column("number", pa.Check.gt(0), "there"),
-        **dict.fromkeys(("primary_angle", "secondary_angle"), Column("number", _angle, "there")),
-        "artery": Column("text", _artery, "there"),
-        "view": Column("text", pa.Check.isin([*VIEWS, NO_STANDARD_VIEW]), "there"),
-        **dict.fromkeys(("contrast_begin", "contrast_end"), Column("whole", pa.Check.ge(0), "there")),
-        "end_censored": Column("known_flag", None, "there"),
-        "fingerprint": Column("text"),
+        "run_id": _filled("str", unique=True),
+        "patient_id": _filled("str"),
+        "path": _filled("str"),
+        "sha256": _filled("str", pa.Check.str_matches(r"^[0-9a-f]{64}$")),
+        "source": _filled("str", pa.Check.isin(SOURCES)),
+        **{name: _filled("float64", [_whole, pa.Check.ge(1)]) for name in ("n_frames", "rows", "columns")},
+        "fps": _known("float64", pa.Check.in_range(0, 1000, include_min=False)),
+        **{name: _known("float64", _angle) for name in ("primary_angle", "secondary_angle")},
+        "artery": _known("str", _artery),
+        "view": _known("str", pa.Check.isin([*VIEWS, NO_STANDARD_VIEW])),
+        **{name: _known("float64", [_whole, pa.Check.ge(0)]) for name in ("contrast_begin", "contrast_end")},
+        "end_censored": _known("boolean", default=False),
+        "fingerprint": _known("str"),
     },
     "patients": {
-        "patient_id": _name,
-        "sex": Column("text", pa.Check.isin(["M", "F"])),
-        "age": Column("number", pa.Check.in_range(0, 120)),
-        "race": Column("text"),
-        "bmi": Column("number", pa.Check.in_range(5, 100)),
-        **dict.fromkeys(_flags, Column("flag")),
-        "low_quality": Column("known_flag"),
-        "dominance": Column("text"),
-        "set": Column("text", pa.Check.isin(["frame_train", "frame_test", "-"])),
+        "patient_id": _filled("str", unique=True),
+        "sex": _known("str", pa.Check.isin(["M", "F"])),
+        "age": _known("float64", pa.Check.in_range(0, 120)),
+        "race": _known("str"),
+        "bmi": _known("float64", pa.Check.in_range(5, 100)),
+        **{name: _known("boolean") for name in _flags},
+        "low_quality": _known("boolean", default=False),
+        "dominance": _known("str"),
+        "set": _known("str", pa.Check.isin(["frame_train", "frame_test", "-"])),
     },
     "lesions": {
-        "patient_id": _name,
-        "artery": Column("text", _artery, "filled"),
-        "segment": Column("whole", _segment, "filled"),
-        "percent_stenosis": Column("number", _percent, "filled"),
-        "length_mm": Column("number", pa.Check.gt(0)),
+        "patient_id": _filled("str"),
+        "artery": _filled("str", _artery),
+        "segment": _filled("float64", [_whole, _segment]),
+        "percent_stenosis": _filled("float64", _percent),
+        "length_mm": _known("float64", pa.Check.gt(0)),
     },
     "boxes": {
-        "run_id": _name,
-        "frame": Column("whole", pa.Check.ge(0), "filled"),
-        **dict.fromkeys(CORNERS, Column("number", None, "filled")),
-        "segment": Column("whole", _segment),
-        "percent_stenosis": Column("number", _percent),
-        "foreshortening": Column("number", pa.Check.in_range(0, 1)),
+        "run_id": _filled("str"),
+        "frame": _filled("float64", [_whole, pa.Check.ge(0)]),
+        **{corner: _filled("float64") for corner in CORNERS},
+        "segment": _known("float64", _segment),
+        "percent_stenosis": _known("float64", _percent),
+        "foreshortening": _known("float64", pa.Check.in_range(0, 1)),
     },
 }
-_UNIQUE: dict[TableName, str] = {"data_manifest": "run_id", "patients": "patient_id"}
+#: What a failed check of pandera is called.
+_PROBLEMS = {
+    "not_nullable": "is empty",
+    "field_uniqueness": "stands there twice",
+    "coerce_dtype('float64')": "is not a number",
+    str(_whole.error): str(_whole.error),
+    "coerce_dtype('boolean')": "is neither True nor False",
+}
 
 
 def read_text(path: Path, needed: Iterable[str]) -> pd.DataFrame:
@@ -116,51 +115,22 @@ def read_text(path: Path, needed: Iterable[str]) -> pd.DataFrame:
     return table
 
 
-def load_table(path: Path, name: TableName) -> pd.DataFrame:
-    """Read and check a table; the first thing wrong is one `ManifestError` with line and value."""
-    text = read_text(path, _needed(name))
-    return checked_table(text.mask(text == ""), name, file=path.name)
+class Row(NamedTuple):
+    """One line of a table that a person wrote: its cells by column, without outer blanks."""
+
+    file: str
+    line: int
+    cells: dict[str, str]
+
+    def refusal(self, column: str, problem: str, remedy: str = _CORRECT) -> ManifestError:
+        """The error that names this line."""
+        return ManifestError(f"line {self.line}: {problem}", file=self.file, field=column, remedy=remedy)
 
 
-def save_table(table: pd.DataFrame, path: Path) -> Path:
-    """Write a table as CSV, whole or not at all; whole numbers without a decimal point."""
-    shown = table.copy()
-    for column in shown.select_dtypes("float"):
-        values = shown[column]
-        if values.notna().any() and (values.dropna() % 1 == 0).all():
-            shown[column] = values.astype("Int64")
-    return write_atomically(path, lambda temporary: shown.to_csv(temporary, index=False, lineterminator="\n"))
-
-
-def empty_table(name: TableName) -> pd.DataFrame:
-    """A table of this kind without rows, its columns typed."""
-    return checked_table(pd.DataFrame(columns=list(COLUMNS[name])), name)
-
-
-def checked_table(table: pd.DataFrame, name: TableName, *, file: str | None = None) -> pd.DataFrame:
-    """Give a table (typed, or all text) its columns and types, or refuse it by line and value (`ManifestError`).
-
-    Optional columns that are missing come out empty; further columns are kept behind the known ones.
-    """
-    file, columns = file or f"{name}.csv", COLUMNS[name]
-    _require(table, _needed(name), file)
-    table = table.reset_index(drop=True)
-    typed = {column: _typed(table.get(column), spec, len(table), file, column) for column, spec in columns.items()}
-    result = pd.concat([pd.DataFrame(typed), table[[column for column in table if column not in columns]]], axis=1)
-    limited = {name: pa.Column(checks=spec.check, nullable=True) for name, spec in columns.items() if spec.check}
-    try:
-        pa.DataFrameSchema(limited).validate(result, lazy=True)
-    except pa.errors.SchemaErrors as error:
-        first = error.failure_cases.iloc[0]
-        wrong = pd.Series(result.index == first["index"])
-        _refuse(wrong, result[first["column"]], f"breaks {first['check']}", file, first["column"])
-    if unique := _UNIQUE.get(name):
-        _refuse(result[unique].duplicated(), result[unique], "stands there twice", file, unique)
-    return result
-
-
-def _needed(name: TableName) -> list[str]:
-    return [column for column, spec in COLUMNS[name].items() if spec.need != "optional"]
+def read_rows(path: Path, needed: Iterable[str]) -> list[Row]:
+    """The lines of a table that a person wrote; see `read_text`."""
+    cells = read_text(path, needed).apply(lambda column: column.str.strip()).to_dict("records")
+    return [Row(path.name, line, dict(row)) for line, row in enumerate(cells, start=2)]
 
 
 def _require(table: pd.DataFrame, needed: Iterable[str], file: str) -> None:
@@ -170,42 +140,48 @@ def _require(table: pd.DataFrame, needed: Iterable[str], file: str) -> None:
             raise ManifestError("this column is missing", file=file, field=column, remedy=remedy)
 
 
-def _typed(values: pd.Series | None, spec: Column, length: int, file: str, column: str) -> pd.Series:
-    """A column in its type; a value of another type is refused with its line."""
-    if values is None:
-        values = pd.Series([None] * length, dtype=object)
-    missing = values.isna()
-
-    def refuse(wrong: pd.Series, problem: str) -> None:
-        _refuse(wrong, values, problem, file, column)
-
-    if spec.need == "filled":
-        refuse(missing, "is empty")
-    if spec.kind == "text":
-        return values.astype("str").where(~missing, np.nan).astype("str")
-    if spec.kind in ("flag", "known_flag"):
-        flags = values.astype("str").map(_TRUTH)
-        refuse(flags.isna() & ~missing, "is neither True nor False")
-        return flags.astype("boolean") if spec.kind == "flag" else flags.eq(True)
-    numbers = pd.to_numeric(values.astype(object), errors="coerce").astype(float)
-    refuse((numbers.isna() & ~missing) | np.isinf(numbers), "is not a number")
-    if spec.kind == "whole":
-        refuse((numbers % 1 != 0) & ~missing, "is not a whole number")
-    return numbers.astype("int64") if spec.kind == "whole" and spec.need == "filled" else numbers
+def load_table(path: Path, name: TableName) -> pd.DataFrame:
+    """Read and check a table; the first thing wrong is one `ManifestError` with line and value."""
+    text = read_text(path, ())
+    return checked_table(text.mask(text == ""), name, file=path.name)
 
 
-def _shown(value: Any) -> str:
-    return "the cell" if pd.isna(value) else repr(value.item() if isinstance(value, np.generic) else value)
+def save_table(table: pd.DataFrame, path: Path) -> Path:
+    """Write a table as CSV, whole or not at all; whole numbers without a decimal point."""
+    whole = {
+        column: "Int64"
+        for column, values in table.select_dtypes("float").items()
+        if values.notna().any() and (values.dropna() % 1 == 0).all()
+    }
+    return write_atomically(path, partial(table.astype(whole).to_csv, index=False, lineterminator="\n"))
 
 
-def _refuse(
-    wrong: pd.Series, values: pd.Series, problem: str, file: str, field: str, show: Callable[[Any], str] = _shown
-) -> None:
+def checked_table(table: pd.DataFrame, name: TableName, *, file: str | None = None) -> pd.DataFrame:
+    """Give a table (typed, or all text) its columns and types, or refuse it by line and value (`ManifestError`).
+
+    Optional columns that are missing come out empty; further columns are kept behind the known ones.
+    """
+    file, columns = file or f"{name}.csv", COLUMNS[name]
+    _require(table, [column for column, spec in columns.items() if not spec.nullable], file)
+    table = table.reindex(columns=list(dict.fromkeys([*columns, *table]))).reset_index(drop=True)
+    for flag in (column for column, spec in columns.items() if str(spec.dtype) == "boolean"):
+        table[flag] = table[flag].map(lambda value: _TRUTH.get(str(value), value)).astype(object)
+    try:
+        typed = pa.DataFrameSchema(columns).validate(table, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        first = error.failure_cases.dropna(subset=["index"]).iloc[0]
+        problem = _PROBLEMS.get(first["check"], f"breaks {first['check']}")
+        _refuse(pd.Series(table.index == first["index"]), table[first["column"]], problem, file, first["column"])
+    whole = {column: "int64" for column, spec in columns.items() if not spec.nullable and _whole in spec.checks}
+    return typed.astype(whole | {column: "bool" for column, spec in columns.items() if spec.default is not None})
+
+
+def _refuse(wrong: pd.Series, values: pd.Series, problem: str, file: str, field: str) -> None:
     """Refuse the first wrong row; lines count from the header, as an editor shows them."""
     if wrong.any():
         row = int(np.argmax(wrong))
-        problem = f"line {row + 2}: {show(values.iloc[row])} {problem}"
-        raise ManifestError(problem, file=file, field=field, remedy=_CORRECT)
+        shown = "the cell" if pd.isna(value := values.iloc[row]) else repr(getattr(value, "item", lambda: value)())
+        raise Row(file, row + 2, {}).refusal(field, f"{shown} {problem}")
 
 
 @dataclass(frozen=True)
@@ -221,49 +197,47 @@ class CohortTables:
     boxes: pd.DataFrame
 
     @classmethod
-    def checked(
-        cls,
-        manifest: pd.DataFrame,
-        patients: pd.DataFrame | None = None,
-        lesions: pd.DataFrame | None = None,
-        boxes: pd.DataFrame | None = None,
-    ) -> CohortTables:
-        """Give each table its types.
+    def checked(cls, manifest: pd.DataFrame, *sidecars: pd.DataFrame | None, **named: pd.DataFrame) -> CohortTables:
+        """Give the manifest, and patients, lesions and boxes where they are known, their types.
 
         Raises
         ------
         ManifestError
             If a value breaks a limit, a label is of an unknown run or patient, or an interval, lesion or box cannot be.
         """
-        given = zip(SIDECARS, (patients, lesions, boxes), strict=True)
-        side = [empty_table(name) if table is None else checked_table(table, name) for name, table in given]
-        tables = cls(checked_table(manifest, "data_manifest"), *side)
-        check_intervals(tables.manifest)
-        for name, labels, known in (
-            ("patients.csv", tables.patients.patient_id, tables.manifest.patient_id),
-            ("lesions.csv", tables.lesions.patient_id, tables.manifest.patient_id),
-            ("boxes.csv", tables.boxes.run_id, tables.manifest.run_id),
-        ):
-            _refuse(~labels.isin(set(known)), labels, "is not in the manifest", name, str(labels.name))
-        wrong = tables.lesions.segment.map(artery_of_segment) != tables.lesions.artery
+        given = {**dict(zip(SIDECARS, sidecars, strict=False)), **named}
+        manifest = checked_table(manifest, "data_manifest")
+        check_intervals(manifest)
+        patients, lesions, boxes = (
+            checked_table(pd.DataFrame(columns=list(COLUMNS[name])) if table is None else table, name)
+            for name, table in ((name, given.get(name)) for name in SIDECARS)
+        )
+        for name, labels in zip(SIDECARS, (patients.patient_id, lesions.patient_id, boxes.run_id), strict=True):
+            unknown = ~labels.isin(manifest[labels.name])
+            _refuse(unknown, labels, "is not in the manifest", f"{name}.csv", str(labels.name))
+        wrong = lesions.segment.map(artery_of_segment) != lesions.artery
         problem = "has a lesion whose segment is not of its artery"
-        _refuse(wrong, tables.lesions.patient_id, problem, "lesions.csv", "segment", str)
-        _check_boxes(tables.boxes, tables.manifest)
-        return replace(tables, patients=_every_patient(tables.patients, tables.manifest))
+        _refuse(wrong, lesions.patient_id, problem, "lesions.csv", "segment")
+        _check_boxes(boxes, manifest)
+        missing = sorted(set(manifest.patient_id) - set(patients.patient_id))
+        if missing:
+            more = checked_table(pd.DataFrame({"patient_id": missing}), "patients")
+            patients = pd.concat([patients, more], ignore_index=True)
+        return cls(manifest, patients.sort_values("patient_id", ignore_index=True), lesions, boxes)
 
     @classmethod
     def load(cls, manifest_path: Path) -> CohortTables:
-        """Load a manifest and its labels: beside it, or in the common folder of its runs, or between the two.
+        """Load a manifest and its labels: beside it, or in a folder between it and its first run.
 
         Raises
         ------
         ManifestError
             As `checked`, and for a run outside the manifest's folder.
         """
-        manifest = load_table(manifest_path, "data_manifest")
+        manifest, top = load_table(manifest_path, "data_manifest"), manifest_path.parent
         for line, path in enumerate(manifest.path, start=2):
             inside(manifest_path, path, line)
-        folders = _label_folders(manifest_path, manifest)
+        folders = [top, *(top / folder for path in manifest.path[:1] for folder in Path(path).parents)]
         places = {name: [folder / f"{name}.csv" for folder in folders] for name in SIDECARS}
         found = {name: next(filter(Path.is_file, files), None) for name, files in places.items()}
         return cls.checked(manifest, **{name: load_table(file, name) for name, file in found.items() if file})
@@ -273,13 +247,6 @@ class CohortTables:
         for name in SIDECARS:
             save_table(getattr(self, name), (folder or manifest_path.parent) / f"{name}.csv")
         return save_table(self.manifest, manifest_path)
-
-    def subset(self, run_ids: set[str]) -> CohortTables:
-        """These runs, their patients and their labels."""
-        manifest = self.manifest[self.manifest.run_id.isin(run_ids)]
-        people = [table[table.patient_id.isin(set(manifest.patient_id))] for table in (self.patients, self.lesions)]
-        kept = (manifest, *people, self.boxes[self.boxes.run_id.isin(run_ids)])
-        return CohortTables(*(table.reset_index(drop=True) for table in kept))
 
 
 def inside(manifest_path: Path, path: str, line: int | None = None) -> Path:
@@ -297,31 +264,15 @@ def inside(manifest_path: Path, path: str, line: int | None = None) -> Path:
 def check_intervals(manifest: pd.DataFrame) -> None:
     """Refuse contrast intervals that are half given, reversed or longer than their run, by `ManifestError`."""
     begin, end, place = manifest.contrast_begin, manifest.contrast_end, ("data_manifest.csv", "contrast_end")
-    _refuse(begin.isna() != end.isna(), manifest.run_id, "has only one end of its contrast interval", *place, str)
-    _refuse((end < begin) | (end >= manifest.n_frames), manifest.run_id, "has no such contrast interval", *place, str)
+    _refuse(begin.isna() != end.isna(), manifest.run_id, "has only one end of its contrast interval", *place)
+    _refuse((end < begin) | (end >= manifest.n_frames), manifest.run_id, "has no such contrast interval", *place)
 
 
 def _check_boxes(boxes: pd.DataFrame, manifest: pd.DataFrame) -> None:
     """Refuse boxes of frames that do not exist, without area, or reaching outside the image."""
     runs = manifest.set_index("run_id").reindex(boxes.run_id).reset_index(drop=True)
-    names, corners = boxes.run_id.astype(str) + ", frame " + boxes.frame.astype(str), ", ".join(CORNERS)
-    outside = (boxes.x1 < 0) | (boxes.y1 < 0) | (boxes.x2 > runs["columns"]) | (boxes.y2 > runs["rows"])
-    _refuse(boxes.frame >= runs.n_frames, names, "does not exist but has a box", "boxes.csv", "frame", str)
-    _refuse((boxes.x2 <= boxes.x1) | (boxes.y2 <= boxes.y1), names, "has a box without area", "boxes.csv", corners, str)
-    _refuse(outside, names, "has a box that reaches outside the image", "boxes.csv", corners, str)
-
-
-def _every_patient(patients: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
-    missing = sorted(set(manifest.patient_id) - set(patients.patient_id))
-    rows = checked_table(pd.DataFrame({"patient_id": missing}), "patients")
-    joined = pd.concat([patients, rows], ignore_index=True) if missing else patients
-    return joined.sort_values("patient_id", ignore_index=True)
-
-
-def _label_folders(manifest_path: Path, manifest: pd.DataFrame) -> list[Path]:
-    """The manifest's folder, then from the runs' common folder upwards to it."""
-    top = manifest_path.parent
-    parents = [os.path.dirname(path) for path in manifest.path]  # noqa: PTH120 (relative text, no file)
-    common = Path(os.path.commonpath(parents)) if parents and all(parents) else Path()
-    between = [top / common, *(top / parent for parent in common.parents)]
-    return [top, *(folder for folder in between if folder != top)]
+    names, place = boxes.run_id + ", frame " + boxes.frame.astype("str"), ("boxes.csv", ", ".join(CORNERS))
+    _refuse(boxes.frame >= runs.n_frames, names, "does not exist but has a box", "boxes.csv", "frame")
+    _refuse((boxes.x2 <= boxes.x1) | (boxes.y2 <= boxes.y1), names, "has a box without area", *place)
+    outside = (boxes[["x1", "y1"]] < 0).any(axis=1) | (boxes.x2 > runs["columns"]) | (boxes.y2 > runs["rows"])
+    _refuse(outside, names, "has a box that reaches outside the image", *place)

@@ -54,17 +54,6 @@ def test_other_bytes_and_missing_files_are_refused(
         cohort.frames(run.run_id)
 
 
-def test_a_subset_keeps_its_labels_only(files: tuple[Path, dict[str, np.ndarray]]) -> None:
-    cohort = Cohort.from_manifest(files[0])
-    first = cohort.manifest.iloc[0]
-    for subset in (cohort.subset([first.patient_id]), cohort.subset(run_ids=[first.run_id])):
-        assert subset.manifest.run_id.tolist() == [first.run_id]
-        assert subset.patients.patient_id.tolist() == [first.patient_id]
-        assert subset.frames(first.run_id).shape == (5, 32, 40)
-        assert subset.digest() != cohort.digest()
-    assert cohort.subset().digest() == cohort.digest() == Cohort.from_manifest(files[0]).digest()
-
-
 def test_labels_are_required_by_name(files: tuple[Path, dict[str, np.ndarray]]) -> None:
     cohort = Cohort.from_manifest(files[0])
     cohort.require()

@@ -1,4 +1,4 @@
-"""Pixels: compressed and deep values into grey levels, damaged streams refused."""
+"""Every kind of file that angiography departments write, synthesized: read as it is meant, refused where damaged."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_variants import write_variant
-from mutations import mutated
+from dicom_variants import COLUMNS, FRAMES, ROWS, VARIANTS, base, disk, tags, write_variant
+from fuzz_dicom import mutated
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless
 
@@ -19,48 +19,89 @@ from cag.settings import DicomError
 Change = Callable[..., Path]
 
 
-def store(change: Change, path: Path, values: np.ndarray, bits: int, signed: bool = False, **tags: object) -> Path:
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_kind_is_read(name: str, tmp_path: Path) -> None:
+    frames = read_frames(write_variant(name, tmp_path))
+    assert frames.shape == (FRAMES, ROWS, COLUMNS) and np.ptp(frames) > 100
+
+
+@pytest.mark.parametrize("name", ["rle", "jpeg_ls", "jpeg_2000", "no_rate", "no_angles", "biplane_a", "overlay_plane"])
+def test_what_changes_no_pixel_changes_no_pixel(name: str, tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read_frames(write_variant(name, tmp_path)), disk())
+    np.testing.assert_array_equal(read_frames(tmp_path / f"{name}.dcm", [4, 1]), disk()[[4, 1]])
+
+
+@pytest.mark.parametrize(
+    "name, expected, tolerance",
+    [
+        *((name, disk(12) / 4095 * 255, 0.75) for name in ("bits_12_rle", "bits_12_jpeg_2000")),
+        *((name, disk(10) / 1023 * 255, 0.75) for name in ("bits_10_window", "overlay_bits")),
+        ("bits_16", disk(16) / 65535 * 255, 0.75),
+        ("bits_12_voi_lut", 255 - disk(12) // 16, 0),
+        ("monochrome1", 255 - disk(), 0),
+    ],
+)
+def test_stored_values_become_grey_levels(name: str, expected: np.ndarray, tolerance: float, tmp_path: Path) -> None:
+    frames = read_frames(write_variant(name, tmp_path))
+    assert np.abs(frames - expected.astype(float)).max() <= tolerance
+
+
+def store(change: Change, path: Path, values: list, bits: int, signed: bool = False, **more: object) -> Path:
     """Put other stored values into a one-frame file."""
 
     def edit(ds: Dataset) -> None:
-        for tag in ("WindowCenter", "WindowWidth"):
-            ds.pop(tag, None)
-        ds.set_pixel_data(values.astype(np.int16 if signed else np.uint16)[None], "MONOCHROME2", bits)
-        for tag, value in tags.items():
-            setattr(ds, tag, value)
+        tags("WindowCenter", "WindowWidth")(ds)
+        ds.set_pixel_data(np.array([values], np.int16 if signed else np.uint16), "MONOCHROME2", bits)
+        tags(**more)(ds)
 
     return change(path, edit)
 
 
-def test_grey_levels_of_more_bits(change: Change, run: tuple[Path, np.ndarray]) -> None:
-    path, _ = run
-    values = np.array([[0, 1023], [512, 256]])
-    assert read_frames(store(change, path, values, 10)).ravel().tolist() == [0, 255, 128, 64]
-    # linear window of PS3.3 C.11.2.1.2: (x - 99.5) / 100 + .5
-    windowed = np.array([[0, 49, 50, 99], [100, 149, 150, 1023]])
-    store(change, path, windowed, 10, WindowCenter=100, WindowWidth=101)
-    assert read_frames(path).ravel().tolist() == [0, 0, 1, 126, 129, 254, 255, 255]
+VOI_TABLE = Dataset()
+VOI_TABLE.add_new("LUTDescriptor", "US", [4, 10, 8])
+VOI_TABLE.add_new("LUTData", "OW", np.array([200, 100, 50, 7], np.uint16).tobytes())
 
 
-def test_signed_values_and_inversion(change: Change, run: tuple[Path, np.ndarray]) -> None:
-    path, _ = run
-    store(change, path, np.array([[-2048, 2047], [0, -1024]]), 12, signed=True)
-    assert read_frames(path).ravel().tolist() == [0, 255, 128, 64]
-    change(path, lambda ds: setattr(ds, "PhotometricInterpretation", "MONOCHROME1"))
-    assert read_frames(path).ravel().tolist() == [255, 0, 127, 191]
+@pytest.mark.parametrize(
+    "values, bits, more, expected",
+    [
+        ([0, 1023, 512, 256], 10, {}, [0, 255, 128, 64]),
+        # linear window of PS3.3 C.11.2.1.2: (x - 99.5) / 100 + .5
+        ([0, 49, 50, 100, 149, 150], 10, {"WindowCenter": 100, "WindowWidth": 101}, [0, 0, 1, 129, 254, 255]),
+        ([0, 100, 101], 10, {"WindowCenter": 100.5, "WindowWidth": 1}, [0, 0, 255]),
+        ([50, 100], 10, {"WindowCenter": 100, "WindowWidth": 200, "VOILUTFunction": "LINEAR_EXACT"}, [64, 128]),
+        ([100, 1023], 10, {"WindowCenter": 100, "WindowWidth": 200, "VOILUTFunction": "SIGMOID"}, [128, 255]),
+        ([0, 1023, 512], 10, {"WindowCenter": 100, "WindowWidth": 0}, [0, 255, 128]),
+        ([-2048, 2047, 0, -1024], 12, {"signed": True}, [0, 255, 128, 64]),
+        ([-2048, 2047], 12, {"signed": True, "PhotometricInterpretation": "MONOCHROME1"}, [255, 0]),
+        (
+            [0, 10, 11, 12, 13, 14],
+            12,
+            {"WindowCenter": 1, "WindowWidth": 2, "VOILUTSequence": [VOI_TABLE]},
+            [200, 200, 100, 50, 7, 7],
+        ),
+    ],
+)
+def test_windows_tables_and_signs(change: Change, run: tuple, values: list, bits: int, more: dict, expected: list):
+    assert read_frames(store(change, run[0], [values], bits, **more)).ravel().tolist() == expected
 
 
-def test_a_voi_table_goes_before_a_window(change: Change, run: tuple[Path, np.ndarray]) -> None:
-    path, _ = run
-
-    def edit(ds: Dataset) -> None:
-        item = Dataset()
-        item.add_new("LUTDescriptor", "US", [4, 10, 8])
-        item.add_new("LUTData", "OW", np.array([200, 100, 50, 7], np.uint16).tobytes())
-        ds.VOILUTSequence = [item]
-
-    change(store(change, path, np.array([[0, 10], [11, 12], [13, 14]]), 12, WindowCenter=1, WindowWidth=2), edit)
-    assert read_frames(path).ravel().tolist() == [200, 200, 100, 50, 7, 7]
+def test_shutters_hide_what_is_outside(tmp_path: Path) -> None:
+    rectangle = np.zeros((ROWS, COLUMNS), dtype=bool)
+    rectangle[4:44, 8:56] = True
+    y, x = np.mgrid[:ROWS, :COLUMNS]
+    circle = (y - 23) ** 2 + (x - 31) ** 2 <= 400
+    for name, visible in (("shutter_rectangle", rectangle), ("shutter_circle", circle)):
+        np.testing.assert_array_equal(read_frames(write_variant(name, tmp_path)), np.where(visible, disk(), 0))
+    triangle = read_frames(write_variant("shutter_polygon", tmp_path)).any(axis=0)
+    assert triangle[2, 32] and not triangle[40, 2] and not triangle[40, 60]
+    enhanced = read_frames(write_variant("enhanced", tmp_path))
+    assert not enhanced[:, :2].any(), "Enhanced XA keeps its shutter in a functional group"
+    for more in ({}, {"CenterOfCircularShutter": [500, 500], "RadiusOfCircularShutter": 2}):
+        dataset = base(tmp_path / "run.dcm")
+        tags(ShutterShape="CIRCULAR", **more)(dataset)
+        dataset.save_as(tmp_path / "run.dcm")
+        np.testing.assert_array_equal(read_frames(tmp_path / "run.dcm"), disk(), "an impossible shutter hides nothing")
 
 
 @pytest.mark.parametrize("name", ["plain", "rle", "jpeg_ls", "jpeg_2000", "bits_12_voi_lut", "enhanced"])
@@ -78,11 +119,11 @@ def test_damaged_files_are_read_or_refused_by_name(tmp_path: Path, key: bytes, n
     assert outcomes == {"read", "refused"}, "the damage is neither always fatal nor never felt"
 
 
-def test_a_codestream_of_another_size_is_refused(change: Change, run: tuple[Path, np.ndarray], key: bytes) -> None:
+def test_a_codestream_of_another_size_is_refused(change: Change, run: tuple[Path, np.ndarray]) -> None:
     path = change(run[0], lambda ds: ds.compress(JPEG2000Lossless))
     change(path, lambda ds: setattr(ds, "Rows", 31))
-    with pytest.raises(DicomError, match="holds 32 x 40 of 8 bits where the header declares 31 x 40 of 8 bits"):
-        read_cine(path, key=key)
+    with pytest.raises(DicomError, match="holds 32 x 40 x 1 of 8 bits where the header declares 31 x 40 x 1 of 8 bits"):
+        read_frames(path)
 
 
 def test_size_of_a_jpeg_frame() -> None:

@@ -16,7 +16,7 @@ from cag.chapters.frames.reading import FrameFinding, find_interval
 from cag.chapters.frames.training import pooled_features
 from cag.chapters.reading.models import ReadingModels
 from cag.chapters.reading.triage import angle_class
-from cag.data.dicom import Cine, CineHeader
+from cag.data.dicom import Cine
 from cag.data.frames import shrink
 from cag.metrics.boxes import CORNERS
 from cag.metrics.classification import scored
@@ -74,9 +74,7 @@ def read_run(cine: Cine, models: ReadingModels, *, fold: int | None = None, arte
     return replace(run, images=images.join(classified[0]), heatmaps=classified[1])
 
 
-def right_probability(
-    cine: CineHeader, chosen: UInt8[Tensor, "k h w"], models: ReadingModels, fold: int | None
-) -> float:
+def right_probability(cine: Cine, chosen: UInt8[Tensor, "k h w"], models: ReadingModels, fold: int | None) -> float:
     """Probability, 0 to 1, that a run shows the right artery, by its chosen frames and its C-arm angles."""
     small = shrink(chosen, models.selector.settings.image_size)
     pooled = pooled_features(models.selector.classifier, small, models.device)
@@ -169,7 +167,7 @@ def find_boxes(maps: TrunkMaps, frames: Int[np.ndarray, " k"], models: ReadingMo
     return table[table.counts | best].reset_index(drop=True)
 
 
-def _no_view(cine: CineHeader, artery: Artery | None) -> str:
+def _no_view(cine: Cine, artery: Artery | None) -> str:
     if cine.primary_angle is None or cine.secondary_angle is None:
         return "The file gives no C-arm angles, so no view and no classifier can be assigned."
     other: Artery = "LCA" if artery == "RCA" else "RCA"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cag.data.public import arcade, cadica, danilov
-from cag.data.public.common import PublicCohort
-from cag.settings import ManifestError
+from cag.data.public.common import PublicCohort, unreadable
 
 __all__ = ["PublicCohort", "is_public", "read_public"]
 
@@ -19,15 +18,9 @@ def is_public(path: Path) -> bool:
 
 
 def read_public(folder: Path) -> PublicCohort:
-    """Read a public set from its unpacked folder, whichever it is.
-
-    Raises
-    ------
-    ManifestError
-        If the folder has the layout of none of them.
-    """
-    for known in _SETS if folder.is_dir() else ():
-        if known.recognizes(folder):
-            return known.read(folder)
-    remedy = "Give the unpacked folder of ARCADE (stenosis), CADICA (selectedVideos) or Danilov (image_dir, xml_dir)"
-    raise ManifestError("has the layout of no public set", file=folder.name, remedy=remedy)
+    """Read a public set from its unpacked folder, whichever it is; a `ManifestError` if it is none of them."""
+    known = next((known for known in _SETS if known.recognizes(folder)), None)
+    if known is None:
+        remedy = "Give the unpacked ARCADE (stenosis), CADICA (selectedVideos) or Danilov set (image_dir, xml_dir)"
+        raise unreadable(folder, "has the layout of no public set", remedy=remedy)
+    return known.read(folder)

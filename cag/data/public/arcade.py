@@ -8,46 +8,65 @@ in different views may lie in different groups.
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from PIL import Image
+from pydantic import BaseModel, Field, ValidationError
 from scipy.ndimage import binary_erosion, gaussian_filter
 from scipy.sparse.csgraph import connected_components
 
 from cag.data.fingerprint import cell_means
 from cag.data.images import read_image
-from cag.data.public.common import PublicCohort, box, image_row, unreadable
+from cag.data.public.common import PublicCohort, box, image_row, public_cohort, unreadable
 
 PARTS = ("train", "val", "test")
 _STENOSIS = "stenosis"
-#: Why an annotation is left out, in the order in which it is asked.
-LEFT_OUT = (
-    "annotations of another category left out",
-    "annotations whose outline has no points left out",
-    "boxes with a missing or infinite number left out",
-)
 #: What is counted of the set as a whole; a count of 0 is shown too, so that one sees what was looked for.
 QUIRKS = (
     "images without annotation left out",
     "images stored in color, read as grey",
     "annotation numbers used twice",
-    *LEFT_OUT,
+    "annotations of another category left out",
+    "annotations whose outline has no points left out",
+    "boxes with a missing or infinite number left out",
 )
 #: Correlation from which two images count as frames of one run. Looked at in ARCADE's train and val: above it
 #: pairs show one vessel tree, save for some dark collimated frames, which are grouped needlessly.
 SIMILARITY = 0.4
-_THUMB = 64
+#: Cells a side in which images are compared.
+THUMB = 64
 _COLLIMATOR = 40.0
 _SMOOTHING = 4.0
+
+
+class _Image(BaseModel):
+    id: int
+    file_name: str = Field(pattern=r"^[^/\\]+$")
+
+
+class _Category(BaseModel):
+    id: int
+    name: str = ""
+
+
+class _Annotation(BaseModel):
+    id: int
+    image_id: int
+    bbox: Annotated[list[float | None], Field(min_length=4, max_length=4)]
+    category_id: int | None = None
+    segmentation: Any = "a plain box"
+
+
+class _Coco(BaseModel):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category] = []
 
 
 def recognizes(folder: Path) -> bool:
@@ -59,19 +78,12 @@ def _root(folder: Path) -> Path:
     return folder / _STENOSIS if (folder / _STENOSIS).is_dir() else folder
 
 
-def read(folder: Path, parts: tuple[str, ...] = PARTS) -> PublicCohort:
+def read(folder: Path) -> PublicCohort:
     """Read images and boxes; an image is a run of one frame, a group of near-duplicates a patient.
 
     Images without annotation are left out: the set shows at least one of them to be an omission
     (train 218 equals val 58, which is annotated). What else is left out, or kept although odd,
-    `read_coco` and `PublicCohort.of_rows` say; ``counts`` tells how often.
-
-    Parameters
-    ----------
-    folder : Path
-        The unpacked set: holds ``stenosis``, or ``train`` and ``val``.
-    parts : tuple of str
-        Of ``train``, ``val``, ``test``; absent ones are passed over.
+    `read_coco` and `public_cohort` say; ``counts`` tells how often.
 
     Raises
     ------
@@ -81,58 +93,47 @@ def read(folder: Path, parts: tuple[str, ...] = PARTS) -> PublicCohort:
     counts = Counter(dict.fromkeys(QUIRKS, 0))
     files: dict[str, Path] = {}
     boxes: list[dict[str, object]] = []
-    for part in parts:
+    for part in PARTS:
         place = _root(folder) / part
         if not (place / "annotations").is_dir():
             continue
-        names, annotations, odd = read_coco(place / "annotations" / f"{part}.json", _STENOSIS)
+        names, annotations, odd = read_coco(place / "annotations" / f"{part}.json")
         run_ids = {number: f"arcade_{part}_{Path(name).stem.zfill(4)}" for number, name in names.items()}
         annotated = sorted({number for number, _ in annotations})
         counts.update(odd)
         counts["images without annotation left out"] += len(names) - len(annotated)
-        files |= {run_ids[number]: _existing(place / "images" / names[number]) for number in annotated}
+        files |= {run_ids[number]: place / "images" / names[number] for number in annotated}
         boxes += [box(run_ids[number], 0, *bbox) for number, bbox in annotations]
-    if not files:
-        raise unreadable(folder, "holds no annotated image", remedy="Unpack arcade.zip and give its folder")
-    groups = image_groups(list(files.values()))
-    counts["images stored in color, read as grey"] = sum(map(_in_color, files.values()))
+    for path in files.values():
+        if not path.is_file():
+            raise unreadable(path, "is annotated but not there")
+    with ThreadPoolExecutor() as pool:
+        thumbs = list(pool.map(lambda path: cell_means(read_image(path), THUMB), files.values()))
+    for path in files.values():
+        with Image.open(path) as image:
+            counts["images stored in color, read as grey"] += image.mode != "L"
+    groups = near_duplicate_groups(np.stack(thumbs)) if thumbs else []
+    table = pd.DataFrame({"group": groups, "part": [run_id.split("_")[1] for run_id in files]})
+    sizes = table.groupby("group").part.agg(["size", "nunique"])
+    repeated = {
+        "images in groups of near-duplicates": int(sizes["size"][sizes["size"] > 1].sum()),
+        "groups of near-duplicates": int((sizes["size"] > 1).sum()),
+        "groups that lie in more than one of the set's own parts": int((sizes["nunique"] > 1).sum()),
+    }
     rows = [
         image_row(folder, path, run_id=run_id, patient_id=f"A{group + 1:04d}", source="arcade")
         for (run_id, path), group in zip(files.items(), groups, strict=True)
     ]
-    found = PublicCohort.of_rows(rows, boxes, folder, counts)
-    repeated = _group_counts(groups, [run_id.split("_")[1] for run_id in files])
-    return PublicCohort(found.tables, {**found.counts, **repeated})
+    found = public_cohort(rows, boxes, folder, counts)
+    return found._replace(counts={**found.counts, **repeated})
 
 
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise unreadable(path, "is annotated but not there", remedy="Unpack arcade.zip again")
-    return path
-
-
-def _in_color(path: Path) -> bool:
-    with Image.open(path) as image:
-        return image.mode != "L"
-
-
-def _group_counts(groups: Int[np.ndarray, " n"], parts: Sequence[str]) -> dict[str, int]:
-    """How much of the set is repeated, and over how many groups its own train and val parts leak."""
-    table = pd.DataFrame({"group": groups, "part": parts}).groupby("group").part.agg(["size", "nunique"])
-    return {
-        "images in groups of near-duplicates": int(table["size"][table["size"] > 1].sum()),
-        "groups of near-duplicates": int((table["size"] > 1).sum()),
-        "groups that lie in more than one of the set's own parts": int((table["nunique"] > 1).sum()),
-    }
-
-
-def read_coco(path: Path, category: str) -> tuple[dict[int, str], list[tuple[int, list[float]]], Counter[str]]:
+def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float]]], Counter[str]]:
     """File name of each image number; image number and box (x, y, width, height) of each usable annotation; counts.
 
-    Left out and counted: annotations of another category, with a missing or infinite number in
-    their box, and those whose outline has no points. Kept and counted: annotations that repeat a
-    number, since the number is not used. An annotation without the field ``segmentation`` is a
-    plain box.
+    Left out and counted: annotations of another category than stenosis, with a missing or infinite number in
+    their box, and those whose outline has no points. Kept and counted: annotations that repeat a number,
+    since the number is not used. An annotation without the field ``segmentation`` is a plain box.
 
     Raises
     ------
@@ -140,58 +141,34 @@ def read_coco(path: Path, category: str) -> tuple[dict[int, str], list[tuple[int
         No JSON, a missing field, an image name with a folder, an image number given twice, or an
         annotation of an image that the file does not list.
     """
-    coco = _load(path)
-    images = {image["id"]: str(image["file_name"]) for image in coco["images"]}
-    if len(images) < len(coco["images"]):
-        raise unreadable(path, f"{len(coco['images']) - len(images)} image numbers are given twice", field="id")
-    others = {known["id"] for known in coco.get("categories", []) if known.get("name") != category}
-    numbers = [annotation["id"] for annotation in coco["annotations"]]
-    counts = Counter({"annotation numbers used twice": len(numbers) - len(set(numbers))})
-    kept = []
-    for annotation in coco["annotations"]:
-        image = annotation["image_id"]
-        if image not in images:
-            problem = f"annotation {annotation['id']} is of image {image}, which the file does not list"
-            raise unreadable(path, problem, field="image_id")
-        if reason := _unusable(annotation, others):
-            counts[reason] += 1
-        else:
-            kept.append((image, [float(x) for x in annotation["bbox"]]))
-    return images, kept, counts
-
-
-def _unusable(annotation: dict[str, Any], others: set[int]) -> str:
-    """The first of ``LEFT_OUT`` that applies; empty for a usable annotation."""
-    if annotation.get("category_id") in others:
-        return LEFT_OUT[0]
-    if "segmentation" in annotation and not any(annotation["segmentation"] or []):
-        return LEFT_OUT[1]
-    if not all(isinstance(x, int | float) and math.isfinite(x) for x in annotation["bbox"]):
-        return LEFT_OUT[2]
-    return ""
-
-
-def _load(path: Path) -> dict[str, Any]:
     try:
-        coco: dict[str, Any] = json.loads(path.read_text())
-        if any(Path(image["file_name"]).name != image["file_name"] or image["id"] is None for image in coco["images"]):
-            raise ValueError("image name with a folder")
-        if not all(len(a["bbox"]) == 4 and "id" in a and "image_id" in a for a in coco["annotations"]):
-            raise ValueError("box without four numbers, or an annotation without a number or an image")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise unreadable(path, f"is no COCO annotation file ({type(error).__name__})") from None
-    return coco
-
-
-def image_groups(paths: Sequence[Path]) -> Int[np.ndarray, " n"]:
-    """Near-duplicate group of each image file."""
-    with ThreadPoolExecutor() as pool:
-        return near_duplicate_groups(np.stack(list(pool.map(lambda path: thumbnail(read_image(path)), paths))))
-
-
-def thumbnail(image: np.ndarray) -> Float[np.ndarray, "s s"]:
-    """An image as 64 x 64 cell means."""
-    return cell_means(image, _THUMB)
+        coco = _Coco.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise unreadable(path, f"is no COCO annotation file ({error.strerror})") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or None
+        raise unreadable(path, f"is no COCO annotation file ({first['msg']})", field=where) from None
+    images = {image.id: image.file_name for image in coco.images}
+    if len(images) < len(coco.images):
+        raise unreadable(path, f"{len(coco.images) - len(images)} image numbers are given twice", field="id")
+    others = {known.id for known in coco.categories if known.name != _STENOSIS}
+    counts = Counter({"annotation numbers used twice": len(coco.annotations) - len({a.id for a in coco.annotations})})
+    kept = []
+    for annotation in coco.annotations:
+        if annotation.image_id not in images:
+            problem = f"annotation {annotation.id} is of image {annotation.image_id}, which the file does not list"
+            raise unreadable(path, problem, field="image_id")
+        numbers = np.array(annotation.bbox, dtype=float)
+        if annotation.category_id in others:
+            counts["annotations of another category left out"] += 1
+        elif not any(annotation.segmentation or []):
+            counts["annotations whose outline has no points left out"] += 1
+        elif not np.isfinite(numbers).all():
+            counts["boxes with a missing or infinite number left out"] += 1
+        else:
+            kept.append((annotation.image_id, numbers.tolist()))
+    return images, kept, counts
 
 
 def near_duplicate_groups(thumbs: Float[np.ndarray, "n s s"], similarity: float = SIMILARITY) -> Int[np.ndarray, " n"]:

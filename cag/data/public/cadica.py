@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cag.data.images import image_files
-from cag.data.public.common import PublicCohort, box, image_row, unreadable
+from cag.data.public.common import PublicCohort, box, image_row, public_cohort, unreadable
 
 #: Severity class -> percent diameter stenosis, the middle of its range.
 SEVERITY = {"p0_20": 10.0, "p20_50": 35.0, "p50_70": 60.0, "p70_90": 80.0, "p90_98": 94.0, "p99": 99.0, "p100": 100.0}
@@ -40,10 +40,8 @@ def read(folder: Path) -> PublicCohort:
         if not files:
             continue
         patient, verdict = video.parent.name, _verdict(video)
-        run_id, patient_id = (
-            f"cadica_{patient}_{video.name}",
-            f"C{patient.removeprefix('p').zfill(4)}",
-        )  # sort by number
+        run_id = f"cadica_{patient}_{video.name}"
+        patient_id = f"C{patient.removeprefix('p').zfill(4)}"  # in the order of the numbers
         row = image_row(folder, images, run_id=run_id, patient_id=patient_id, source="cadica")
         rows.append({**row, "has_lesion": verdict})
         counts["videos in neither list"] += verdict is None
@@ -55,9 +53,7 @@ def read(folder: Path) -> PublicCohort:
                 boxes += found
             else:
                 counts["boxes of frames without an image left out"] += len(found)
-    if not rows:
-        raise unreadable(folder, "holds no video", remedy="Unpack CADICA and give the folder above it")
-    return PublicCohort.of_rows(rows, boxes, folder, counts)
+    return public_cohort(rows, boxes, folder, counts)
 
 
 def _verdict(video: Path) -> bool | None:

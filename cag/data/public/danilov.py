@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from cag.data.images import image_files
-from cag.data.public.common import PublicCohort, image_row, unreadable
+from cag.data.public.common import PublicCohort, image_row, public_cohort, unreadable
 
 _MAX_XML = 1_000_000
 
@@ -39,9 +39,7 @@ def read(folder: Path) -> PublicCohort:
         run_id = f"danilov_{image.stem}"
         rows.append(image_row(folder, image, run_id=run_id, patient_id=_patient(image), source="danilov"))
         boxes += [{"run_id": run_id, "frame": 0, **box} for box in _boxes(annotation)]
-    if not rows:
-        raise unreadable(folder, "holds no annotated image", remedy="Unpack the set and give its folder")
-    return PublicCohort.of_rows(rows, boxes, folder, counts)
+    return public_cohort(rows, boxes, folder, counts)
 
 
 def _patient(image: Path) -> str:

@@ -1,4 +1,4 @@
-"""Bring a public set here: where it is to be had, resumed download, digest, safe unpacking, and one look at it."""
+"""Bring a public set here: where it is to be had, download, digest, safe unpacking, and one look at it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from cag.data.fingerprint import file_digest
 from cag.data.public import PublicCohort, is_public, read_public
 from cag.settings import InputError
 
-#: Written last, beside the unpacked set: where it came from.
+#: Written last, in the unpacked set: where it came from.
 RECORD = "source.json"
-#: Bytes after which a server is no longer believed.
-MAX_BYTES = 2**35
-#: Bytes written at a time (at most so many are lost when a connection breaks), and seconds without an answer.
-_CHUNK, _PATIENCE = 2**16, 60
+#: The license of every set, by which it is fetched and cited.
+LICENSE = "Creative Commons Attribution 4.0 (https://creativecommons.org/licenses/by/4.0/)"
 
 
 @dataclass(frozen=True)
@@ -30,11 +28,9 @@ class PublicSource:
     title: str
     page: str
     url: str
-    archive: str
     sha256: str | None
     citation: str
     answers: str
-    license: str = "Creative Commons Attribution 4.0 (https://creativecommons.org/licenses/by/4.0/)"
 
 
 _MENDELEY = "https://data.mendeley.com"
@@ -43,7 +39,6 @@ SOURCES: dict[str, PublicSource] = {
         title="ARCADE: 1,500 angiograms with stenosis outlines",
         page="https://zenodo.org/records/10390295",
         url="https://zenodo.org/records/10390295/files/arcade.zip?download=1",
-        archive="arcade.zip",
         sha256="a396cdea7c92c55dc97bbf3dd8e3df517d76872b289a8bcb45513bdb3350837f",
         citation="Popov et al., Scientific Data 2024, doi 10.5281/zenodo.10390295",
         answers="localization; no patient numbers, hardly an image without stenosis, so no classification",
@@ -52,7 +47,6 @@ SOURCES: dict[str, PublicSource] = {
         title="CADICA: selected videos of 42 patients with boxes by severity class",
         page=f"{_MENDELEY}/datasets/p9bpx9ctcv/2",
         url=f"{_MENDELEY}/public-api/zip/p9bpx9ctcv/download/2",
-        archive="cadica.zip",
         sha256=None,
         citation="Jimenez-Partinen et al. 2024, doi 10.17632/p9bpx9ctcv.2",
         answers="localization and classification by patient; neither angles nor artery, so no standard views",
@@ -61,7 +55,6 @@ SOURCES: dict[str, PublicSource] = {
         title="Danilov et al.: 8,325 frames of one-vessel disease with boxes",
         page=f"{_MENDELEY}/datasets/ydrm75xywg/2",
         url=f"{_MENDELEY}/public-api/zip/ydrm75xywg/download/2",
-        archive="danilov.zip",
         sha256=None,
         citation="Danilov et al., Scientific Reports 2021, doi 10.17632/ydrm75xywg.2",
         answers="localization by patient; every frame shows a stenosis, so no classification",
@@ -75,8 +68,8 @@ def describe(source: PublicSource) -> str:
         "Set": source.title,
         "Page": source.page,
         "Address": source.url,
-        "SHA-256": source.sha256 or "not published; that of the first download is written beside it",
-        "License": source.license,
+        "SHA-256": source.sha256 or f"not published; that of the download is written into {RECORD}",
+        "License": LICENSE,
         "Cite": source.citation,
         "Can test": source.answers,
     }
@@ -90,7 +83,7 @@ def fetch(name: str, out: Path, *, archive: Path | None = None, progress: bool =
     ----------
     name : one of ``SOURCES``
     archive : Path, optional
-        The set's archive where you have downloaded it yourself; otherwise a download goes on where it stopped.
+        The set's archive where you have downloaded it yourself.
 
     Returns
     -------
@@ -104,68 +97,45 @@ def fetch(name: str, out: Path, *, archive: Path | None = None, progress: bool =
     """
     if name not in SOURCES:
         raise InputError(f"{name!r} is no known set", field="fetch", remedy=f"Known: {', '.join(SOURCES)}")
-    source, folder = SOURCES[name], out / name
-    if not (folder / RECORD).is_file():
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot be made ({error.strerror})", field="--out", remedy="Choose another") from None
-        packed = archive or _download(source, out, progress=progress)
-        if not packed.is_file() or not is_archive(packed):
-            remedy = f"Give the archive that {source.page} offers"
-            raise InputError("is no zip or tar archive", file=packed.name, remedy=remedy)
-        if source.sha256 not in (None, found := file_digest(packed)):
-            problem = f"SHA-256 is {found} instead of {source.sha256}"
-            remedy = f"Download it again, or look at {source.page} what changed there"
-            raise InputError(problem, file=packed.name, remedy=remedy)
-        _unpack(packed, folder, source)
+    source, folder, packed = SOURCES[name], out / name, archive or out / f"{name}.zip"
+    if (folder / RECORD).is_file():
+        return folder, read_public(folder)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot be made ({error.strerror})", field="--out", remedy="Choose another") from None
+    if archive is None and not (packed.is_file() and source.sha256 in (None, file_digest(packed))):
+        _download(source, packed, progress)
+    if not packed.is_file() or not is_archive(packed):
+        remedy = f"Give the archive that {source.page} offers"
+        raise InputError("is no zip or tar archive", file=packed.name, remedy=remedy)
+    if source.sha256 not in (None, found := file_digest(packed)):
+        remedy = f"Download it again, or look at {source.page} what changed there"
+        raise InputError(f"SHA-256 is {found} instead of {source.sha256}", file=packed.name, remedy=remedy)
+    _unpack(packed, folder, {"url": source.url, "sha256": found, "license": LICENSE, "cite": source.citation})
     return folder, read_public(folder)
 
 
-def _download(source: PublicSource, out: Path, *, progress: bool) -> Path:
-    """The archive in ``out``: found again when its digest fits, else downloaded; a part of it is continued."""
-    archive, part, tag = (out / f"{source.archive}{ending}" for ending in ("", ".part", ".tag"))
-    if archive.is_file() and source.sha256 in (None, file_digest(archive)):
-        return archive
+def _download(source: PublicSource, archive: Path, progress: bool) -> None:
+    import requests  # nobody who only reads needs it
+
+    part = archive.with_name(f"{archive.name}.part")
     try:
-        _receive(source.url, part, tag, progress)
+        with requests.get(source.url, stream=True, timeout=60) as answer, part.open("wb") as file:
+            answer.raise_for_status()
+            total = int(answer.headers.get("Content-Length", 0)) or None
+            with tqdm(total=total, unit="B", unit_scale=True, disable=not progress) as bar:
+                for chunk in answer.iter_content(2**20):
+                    bar.update(file.write(chunk))
     except OSError as error:  # requests' errors are among them
         status = getattr(getattr(error, "response", None), "status_code", None)
         problem = f"{source.url} cannot be downloaded ({status or type(error).__name__})"
-        remedy = f"Run it again to go on, or download it from {source.page} and give the file with --archive"
+        remedy = f"Run it again, or download it from {source.page} and give the file with --archive"
         raise InputError(problem, field="fetch", remedy=remedy) from None
-    tag.unlink(missing_ok=True)
-    return part.replace(archive)
+    part.replace(archive)
 
 
-def _receive(url: str, part: Path, tag: Path, progress: bool) -> None:
-    """Download into ``part``, after what is there of the version that ``tag`` names."""
-    import requests  # nobody who only reads needs it
-
-    have = part.stat().st_size if part.is_file() and tag.is_file() else 0
-    headers = {"Accept-Encoding": "identity"}
-    headers |= {"Range": f"bytes={have}-", "If-Range": tag.read_text()} if have else {}
-    with requests.get(url, headers=headers, stream=True, timeout=_PATIENCE) as answer:
-        answer.raise_for_status()
-        have = have if answer.status_code == 206 else 0
-        total = have + int(answer.headers.get("Content-Length", 0))
-        version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-        tag.unlink(missing_ok=True)
-        if version and not version.startswith("W/"):
-            tag.write_text(version)
-        bar = tqdm(total=total or None, initial=have, unit="B", unit_scale=True, disable=not progress)
-        with bar, part.open("ab" if have else "wb") as file:
-            for chunk in answer.iter_content(_CHUNK):
-                have += len(chunk)
-                if have > MAX_BYTES:
-                    raise OSError("more bytes than any known set has")
-                file.write(chunk)
-                bar.update(len(chunk))
-    if total and have < total:
-        raise OSError("the connection ended early")
-
-
-def _unpack(packed: Path, folder: Path, source: PublicSource) -> None:
+def _unpack(packed: Path, folder: Path, record: dict[str, str]) -> None:
     """Unpack beside the final place, archives inside too, and move the set itself there when all is there."""
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
         scratch, whole = Path(name), Path(name) / "set"
@@ -174,12 +144,10 @@ def _unpack(packed: Path, folder: Path, source: PublicSource) -> None:
         for inner in [path for path in whole.rglob("*") if path.is_file() and is_archive(path)]:
             unpack(inner, inner.parent, scratch)
             inner.unlink()
-        below = sorted((path for path in whole.rglob("*") if path.is_dir()), key=lambda path: len(path.parts))
-        root = next(filter(is_public, [whole, *below]), None)
+        root = next(filter(is_public, [whole, *sorted(whole.rglob("*/"), key=lambda path: len(path.parts))]), None)
         if root is None:
             remedy = "Look at the set's page, unpack it yourself and give the notebook its folder"
             raise InputError("does not hold the set's known layout", file=packed.name, remedy=remedy)
-        record = {"url": source.url, "sha256": file_digest(packed), "license": source.license, "cite": source.citation}
         (root / RECORD).write_text(json.dumps(record, indent=1))
         shutil.rmtree(folder, ignore_errors=True)
         root.replace(folder)

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter, shift
 
+from cag.chapters.localization.frames import FrameChoice, choose_frames
 from cag.data.cohort import Cohort
-from cag.data.public import arcade, read_public
-from cag.data.public.arcade import near_duplicate_groups, thumbnail
+from cag.data.fingerprint import cell_means
+from cag.data.images import read_image
+from cag.data.public import read_public
+from cag.data.public.arcade import THUMB, near_duplicate_groups, read_coco
+from cag.data.splits import Split, fold_strata, patient_folds, split_images
+from cag.data.tables import CORNERS
 from cag.settings import ManifestError
+
+GOOD = {"id": 1, "image_id": 1, "bbox": [4, 5, 6, 7], "category_id": 26, "segmentation": [[4, 5, 10, 5, 10, 12]]}
 
 
 def picture(rng: np.random.Generator) -> np.ndarray:
@@ -22,33 +31,40 @@ def picture(rng: np.random.Generator) -> np.ndarray:
     return np.clip(140 + 300 * detail, 60, 255).astype(np.uint8)
 
 
-def make_arcade(folder: Path, part: str, images: list[np.ndarray], boxes: list[tuple[int, list[float]]]) -> None:
-    """Write images and a COCO file; the first annotation's number is used twice."""
-    (folder / "stenosis" / part / "images").mkdir(parents=True)
-    (folder / "stenosis" / part / "annotations").mkdir()
-    for number, image in enumerate(images, start=1):
-        Image.fromarray(image).save(folder / "stenosis" / part / "images" / f"{number}.png")
-    coco = {
-        "images": [{"id": n, "file_name": f"{n}.png"} for n in range(1, len(images) + 1)],
-        "annotations": [{"id": max(n, 1), "image_id": i, "bbox": box} for n, (i, box) in enumerate(boxes)],
-    }
-    (folder / "stenosis" / part / "annotations" / f"{part}.json").write_text(json.dumps(coco))
+def arcade_part(
+    folder: Path, part: str, pictures: list[np.ndarray], *annotations: dict[str, Any], **more: object
+) -> Path:
+    """Write images and a COCO file, and return the latter."""
+    place = folder / "stenosis" / part
+    for name in ("images", "annotations"):
+        (place / name).mkdir(parents=True, exist_ok=True)
+    listed = [{"id": n, "file_name": f"{n}.png"} for n in range(1, len(pictures) + 1)]
+    for image, named in zip(pictures, listed, strict=True):
+        Image.fromarray(image).save(place / "images" / str(named["file_name"]))
+    categories = [{"id": 1, "name": "1"}, {"id": 26, "name": "stenosis"}]
+    coco = {"images": listed, "annotations": annotations, "categories": categories, **more}
+    (place / "annotations" / f"{part}.json").write_text(json.dumps(coco))
+    return place / "annotations" / f"{part}.json"
+
+
+def box(number: int, image: int, *bbox: float | None) -> dict[str, Any]:
+    return {"id": number, "image_id": image, "bbox": bbox}
 
 
 @pytest.fixture
 def made_up(tmp_path: Path, rng: np.random.Generator) -> Path:
     one, two = picture(rng), picture(rng)
     moved = np.clip(shift(one.astype(float), 1, mode="nearest") + 3, 0, 255).astype(np.uint8)
-    boxes: list[tuple[int, list[float]]] = [(1, [5, 6, 20, 10]), (1, [5, 6, 20, 10]), (2, [120, 100, 20, 20])]
-    boxes += [(2, [130, 10, 5, 5]), (2, [3, 3, 0, 9])]
-    make_arcade(tmp_path, "train", [one, np.repeat(two[..., None], 3, 2), two], boxes)
-    make_arcade(tmp_path, "val", [moved], [(1, [1.5, 2.5, 3, 4])])
+    boxes = [box(1, 1, 5, 6, 20, 10), box(1, 1, 5, 6, 20, 10), box(2, 2, 120, 100, 20, 20)]
+    boxes += [box(3, 2, 130, 10, 5, 5), box(4, 2, 3, 3, 0, 9)]
+    arcade_part(tmp_path, "train", [one, np.repeat(two[..., None], 3, 2), two], *boxes)
+    arcade_part(tmp_path, "val", [moved], box(1, 1, 1.5, 2.5, 3, 4))
     return tmp_path
 
 
 def test_quirks_of_arcade_are_handled_and_counted(made_up: Path) -> None:
-    found = read_public(made_up)
-    assert found.counts == {
+    cohort = Cohort.from_manifest(made_up)
+    assert cohort.counts == {
         "images without annotation left out": 1,
         "images stored in color, read as grey": 1,
         "annotation numbers used twice": 1,
@@ -62,81 +78,113 @@ def test_quirks_of_arcade_are_handled_and_counted(made_up: Path) -> None:
         "groups of near-duplicates": 1,
         "groups that lie in more than one of the set's own parts": 1,
     }
-    assert Cohort.from_manifest(made_up).counts == found.counts
-    manifest, boxes = found.tables.manifest, found.tables.boxes
-    assert manifest.run_id.tolist() == ["arcade_train_0001", "arcade_train_0002", "arcade_val_0001"]
-    assert manifest.patient_id.tolist() == ["A0001", "A0002", "A0001"]
-    assert boxes[["x1", "y1", "x2", "y2"]].to_numpy().tolist() == [
-        [5, 6, 25, 16],
-        [120, 100, 128, 120],
-        [1.5, 2.5, 4.5, 6.5],
-    ]
-
-
-def test_arcade_opens_as_a_cohort(made_up: Path) -> None:
-    cohort = Cohort.from_manifest(made_up)
+    assert cohort.manifest.run_id.tolist() == ["arcade_train_0001", "arcade_train_0002", "arcade_val_0001"]
+    assert cohort.manifest.patient_id.tolist() == ["A0001", "A0002", "A0001"]
+    corners = cohort.boxes[CORNERS].to_numpy().tolist()
+    assert corners == [[5, 6, 25, 16], [120, 100, 128, 120], [1.5, 2.5, 4.5, 6.5]]
     cohort.require("boxes")
-    frame = cohort.frames("arcade_train_0002")
     stored = np.asarray(Image.open(made_up / "stenosis/train/images/2.png"))
-    np.testing.assert_array_equal(frame[0].numpy(), stored[..., 0])
+    np.testing.assert_array_equal(cohort.frames("arcade_train_0002")[0].numpy(), stored[..., 0])
     assert cohort.simulated_or_real == "real angiograms (ARCADE)"
-
-
-def test_broken_arcade_is_refused(made_up: Path) -> None:
     (made_up / "stenosis/train/images/1.png").unlink()
     with pytest.raises(ManifestError, match=r"1.png: is annotated but not there"):
         read_public(made_up)
-    annotations = made_up / "stenosis/train/annotations/train.json"
-    for text in ("{", '{"images": [{"id": 1, "file_name": "../1.png"}], "annotations": []}', "[]"):
-        annotations.write_text(text)
-        with pytest.raises(ManifestError, match="no COCO annotation file"):
-            read_public(made_up)
     with pytest.raises(ManifestError, match="layout of no public set"):
         read_public(made_up / "stenosis" / "train" / "images")
 
 
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        (box(2, 2, 1, 2, 3, 4) | {"segmentation": [[]]}, "annotations whose outline has no points left out"),
+        (box(2, 2, 1, float("nan"), 3, 4), "boxes with a missing or infinite number left out"),
+        (box(2, 2, 1, None, 3, 4), "boxes with a missing or infinite number left out"),
+        (box(2, 2, 1, 2, float("inf"), 4), "boxes with a missing or infinite number left out"),
+        (box(2, 2, 1, 2, 3, 4) | {"category_id": 1}, "annotations of another category left out"),
+        (box(2, 2, 1, 2, 3, -4), "boxes without area dropped"),
+    ],
+)
+def test_unusable_annotations_are_left_out_and_counted(
+    tmp_path: Path, rng: np.random.Generator, odd: dict[str, Any], reason: str
+) -> None:
+    arcade_part(tmp_path, "train", [picture(rng), picture(rng)], GOOD, odd)
+    found = read_public(tmp_path)
+    assert found.counts[reason] == 1 and found.tables.boxes[CORNERS].to_numpy().tolist() == [[4, 5, 10, 12]]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "more", "expected"),
+    [
+        ([GOOD, box(7, 9, 1, 2, 3, 4)], {}, "train.json, image_id: annotation 7 is of image 9"),
+        ([GOOD], {"images": [{"id": 1, "file_name": "1.png"}] * 2}, "1 image numbers are given twice"),
+        ([GOOD], {"images": [{"id": 1, "file_name": "../1.png"}]}, "train.json, images.0.file_name: is no COCO"),
+        ([GOOD, box(1, 1, 1, 2, 3)], {}, "train.json, annotations.1.bbox: is no COCO annotation file"),
+        ([{"image_id": 1, "bbox": [1, 2, 3, 4]}], {}, "train.json, annotations.0.id: is no COCO annotation file"),
+        ([], {"images": 0}, "train.json, images: is no COCO annotation file"),
+    ],
+)
+def test_broken_annotations_are_refused_by_place(tmp_path: Path, annotations: list, more: dict, expected: str) -> None:
+    path = arcade_part(tmp_path, "train", [], *annotations, **({"images": [{"id": 1, "file_name": "1.png"}]} | more))
+    with pytest.raises(ManifestError) as caught:
+        read_coco(path)
+    assert expected in str(caught.value)
+    path.write_text("{")
+    with pytest.raises(ManifestError, match=r"train.json: is no COCO annotation file \(Invalid JSON"):
+        read_coco(path)
+
+
 def test_groups_join_through_others(rng: np.random.Generator) -> None:
-    one, two = picture(rng), picture(rng)
+    one, two, three = picture(rng), picture(rng), picture(rng)
     between = ((one.astype(int) + two) // 2).astype(np.uint8)
-    thumbs = np.stack([thumbnail(image) for image in (one, two, picture(rng))])
-    assert near_duplicate_groups(thumbs).tolist() == [0, 1, 2]
-    chained = np.concatenate([thumbs, thumbnail(between)[None]])
-    assert near_duplicate_groups(chained, 0.6).tolist() == [0, 0, 1, 0]
-    assert thumbnail(np.full((512, 512), 7, np.uint8)).tolist() == [[7.0] * 64] * 64
+    thumbs = np.stack([cell_means(image, THUMB) for image in (one, two, three, between)])
+    assert near_duplicate_groups(thumbs[:3]).tolist() == [0, 1, 2]
+    assert near_duplicate_groups(thumbs, 0.6).tolist() == [0, 0, 1, 0]
+    assert cell_means(np.full((512, 512), 7, np.uint8), 64).tolist() == [[7.0] * 64] * 64
+
+
+def test_the_known_pair_is_one_group(cag_data: Path) -> None:
+    # train 218 equals val 58; train 219 and val 59 are other pictures.
+    folder = cag_data / "arcade" / "stenosis"
+    names = ("train/images/218.png", "val/images/58.png", "train/images/219.png", "val/images/59.png")
+    groups = near_duplicate_groups(np.stack([cell_means(read_image(folder / name), THUMB) for name in names]))
+    assert groups[0] == groups[1] and len(set(groups[1:])) == 3
+
+
+def test_real_quirks_are_counted_and_no_group_is_split(cag_data: Path) -> None:
+    cohort = Cohort.from_manifest(cag_data / "arcade")
+    assert cohort.counts["images without annotation left out"] == 3
+    assert cohort.counts["images stored in color, read as grey"] == 38
+    assert cohort.counts["groups that lie in more than one of the set's own parts"] > 0
+    val = cohort.manifest.run_id.str.startswith("arcade_val")
+    assert val.sum() == 200 and cohort.boxes.run_id.isin(cohort.manifest.run_id[val]).sum() == 406
+    frames = choose_frames(cohort, FrameChoice())
+    folds = patient_folds(fold_strata(cohort), 4, 0).set_index("patient_id").fold
+    sizes = frames.images.patient_id.value_counts()
+    repeated = frames.images[frames.images.patient_id.isin(sizes.index[sizes > 1])]
+    assert len(repeated) == cohort.counts["images in groups of near-duplicates"]
+    for fold in range(4):
+        parts = pd.Series(split_images(cohort, frames.images, Split("clean", fold, 4, 0)), index=frames.images.index)
+        assert (parts[repeated.index].groupby(repeated.patient_id).nunique() == 1).all()
+        assert (repeated.patient_id.map(folds).eq(fold) == parts[repeated.index].eq("outer")).all()
 
 
 def test_cadica_excerpt(cag_data: Path) -> None:
-    found = read_public(cag_data / "cadica_excerpt")
-    manifest, boxes = found.tables.manifest, found.tables.boxes
-    assert (
-        len(boxes) == 46
-        and len(manifest) == 13
-        and manifest.n_frames.sum() == 43
-        and manifest.patient_id.nunique() == 4
-    )
+    cohort = Cohort.from_manifest(cag_data / "cadica_excerpt")
+    manifest, boxes = cohort.manifest, cohort.boxes
+    assert (len(boxes), len(manifest), manifest.n_frames.sum(), manifest.patient_id.nunique()) == (46, 13, 43, 4)
     assert manifest.set_index("run_id").has_lesion[["cadica_p19_v6", "cadica_p19_v9"]].tolist() == [True, False]
     first = boxes[(boxes.run_id == "cadica_p19_v6") & (boxes.frame == 0)]
-    assert first[["x1", "y1", "x2", "y2"]].to_numpy().tolist() == [[147, 211, 185, 283]]
+    assert first[CORNERS].to_numpy().tolist() == [[147, 211, 185, 283]]
     assert first.severity_class.tolist() == ["p0_20"] and first.percent_stenosis.tolist() == [10]
-    assert found.counts["boxes of frames without an image left out"] > 0
-    frames = Cohort.from_manifest(cag_data / "cadica_excerpt").frames("cadica_p19_v6", [1])
-    assert frames.shape == (1, 512, 512)
+    assert cohort.counts["boxes of frames without an image left out"] > 0
+    assert cohort.frames("cadica_p19_v6", [1]).shape == (1, 512, 512)
 
 
 def test_danilov_excerpt(cag_data: Path) -> None:
-    found = read_public(cag_data / "danilov_excerpt")
-    assert (
-        len(found.tables.boxes) == 7
-        and len(found.tables.manifest) == 6
-        and set(found.tables.manifest.patient_id) == {"D14_002"}
-    )
-    boxes = found.tables.boxes[found.tables.boxes.run_id == "danilov_14_002_5_0017"]
-    assert boxes[["x1", "y1", "x2", "y2"]].to_numpy().tolist() == [[161, 173, 179, 187], [222, 174, 241, 186]]
-
-
-def test_arcade_val_is_read(cag_data: Path) -> None:
-    found = arcade.read(cag_data / "arcade", parts=("val",))
-    assert len(found.tables.manifest) == 200 and len(found.tables.boxes) == 406
+    found = read_public(cag_data / "danilov_excerpt").tables
+    assert (len(found.boxes), len(found.manifest), set(found.manifest.patient_id)) == (7, 6, {"D14_002"})
+    boxes = found.boxes[found.boxes.run_id == "danilov_14_002_5_0017"]
+    assert boxes[CORNERS].to_numpy().tolist() == [[161, 173, 179, 187], [222, 174, 241, 186]]
 
 
 BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>5</xmax><ymax>6</ymax></bndbox>"
@@ -152,7 +200,7 @@ def save(path: Path) -> None:
 def test_cadica_boxes_of_another_form(tmp_path: Path, line: str) -> None:
     video = tmp_path / "selectedVideos" / "p3" / "v1"
     video.parent.mkdir(parents=True)
-    with pytest.raises(ManifestError, match="holds no video"):
+    with pytest.raises(ManifestError, match="holds no annotated image or video"):
         read_public(tmp_path)
     save(video / "input" / "p3_v1_00001.png")
     (video / "groundtruth").mkdir()
@@ -168,9 +216,9 @@ def test_cadica_boxes_of_another_form(tmp_path: Path, line: str) -> None:
 @pytest.mark.parametrize(
     "text", ["<annotation>", VOC.replace("<xmin>1", "<xmin>one"), '<!DOCTYPE a [<!ENTITY x "y">]>' + VOC]
 )
-def test_danilov_annotations_of_another_form(tmp_path: Path, text: str) -> None:
-    save(tmp_path / "image_dir" / "14_2_5_0001.bmp")
-    save(tmp_path / "image_dir" / "14_2_5_0002.bmp")
+def test_danilov_files_of_another_form(tmp_path: Path, text: str) -> None:
+    for frame in (1, 2):
+        save(tmp_path / "image_dir" / f"14_2_5_000{frame}.bmp")
     (tmp_path / "xml_dir").mkdir()
     xml = tmp_path / "xml_dir" / "14_2_5_0001.xml"
     xml.write_text(VOC)
@@ -179,11 +227,8 @@ def test_danilov_annotations_of_another_form(tmp_path: Path, text: str) -> None:
     xml.write_text(text)
     with pytest.raises(ManifestError, match=r"14_2_5_0001.xml: is no Pascal VOC annotation"):
         read_public(tmp_path)
-
-
-def test_danilov_names_of_another_form(tmp_path: Path) -> None:
+    xml.write_text(VOC)
     save(tmp_path / "image_dir" / "frame1.bmp")
-    (tmp_path / "xml_dir").mkdir()
     (tmp_path / "xml_dir" / "frame1.xml").write_text(VOC)
     with pytest.raises(ManifestError, match="1 parts instead of 4"):
         read_public(tmp_path)
