@@ -22,6 +22,7 @@ _EMPTY = (
     *("KVP", "XRayTubeCurrent", "ExposureTime", "PatientOrientation"),
 )
 _FIXED = {
+    "SOPClassUID": XA_IMAGE_STORAGE,
     "ImageType": ["ORIGINAL", "PRIMARY", "SINGLE PLANE"],
     "Modality": "XA",
     "Manufacturer": "cag",
@@ -36,6 +37,10 @@ _FIXED = {
     "SamplesPerPixel": 1,
     "PhotometricInterpretation": "MONOCHROME2",
     "PixelRepresentation": 0,
+    "BitsAllocated": 8,
+    "BitsStored": 8,
+    "HighBit": 7,
+    "FrameIncrementPointer": 0x00181063,  # Frame Time
     "WindowCenter": 128,  # grey levels as they are
     "WindowWidth": 256,
 }
@@ -56,7 +61,6 @@ def write_cine(
     secondary_angle: float | None,
     patient_id: str,
     run_id: str,
-    study_id: str | None = None,
     comment: str = SIMULATED,
 ) -> None:
     """Write a run as X-Ray Angiographic Image Storage: 8 bit, MONOCHROME2, explicit VR little endian.
@@ -66,13 +70,12 @@ def write_cine(
 
     Parameters
     ----------
-    frames : array of uint8, shape (t, h, w)
     fps : float
         Frames a second. Cine Rate holds whole numbers only; other rates are in Frame Time alone.
     primary_angle, secondary_angle : float or None
         Degrees, LAO+ and CRA+; None leaves the tag out.
-    patient_id, run_id, study_id : str
-        Pseudonyms; the study is the patient's only one by default.
+    patient_id, run_id : str
+        Pseudonyms; all runs of a patient are of one study.
     comment : str
         Image Comments (says by default that the run is simulated).
 
@@ -86,38 +89,32 @@ def write_cine(
         raise DicomError(problem, file=path.name, field="frames", remedy="Give uint8 [frames, rows, columns]")
     if not fps > 0:
         raise DicomError(f"{fps} frames a second", file=path.name, field="fps", remedy="Give a positive rate")
-    dataset = _dataset(patient_id, study_id or patient_id, run_id, comment)
-    dataset.FrameTime = format_number_as_ds(1000 / fps)
-    dataset.FrameIncrementPointer = 0x00181063  # Frame Time
-    dataset.RecommendedDisplayFrameRate = max(round(fps), 1)
-    if float(fps).is_integer():
-        dataset.CineRate = int(fps)
-    for name, angle in (("Primary", primary_angle), ("Secondary", secondary_angle)):
-        if angle is not None:
-            setattr(dataset, f"Positioner{name}Angle", format_number_as_ds(float(angle)))
-    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames.shape
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-    pixels = frames.tobytes()
-    dataset.PixelData = pixels + b"\0" * (len(pixels) % 2)
-    dataset["PixelData"].VR = "OB"
-    write_atomically(path, lambda temporary: dcmwrite(temporary, dataset, enforce_file_format=True))
-
-
-def _dataset(patient_id: str, study_id: str, run_id: str, comment: str) -> Dataset:
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    for keyword, value in {**dict.fromkeys(_EMPTY), **_FIXED}.items():
-        setattr(dataset, keyword, value)
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = XA_IMAGE_STORAGE
-    dataset.SOPInstanceUID = derived_uid("run", patient_id, study_id, run_id)
-    dataset.StudyInstanceUID = derived_uid("study", patient_id, study_id)
-    dataset.SeriesInstanceUID = derived_uid("series", patient_id, study_id, run_id)
-    dataset.PatientID = dataset.PatientName = patient_id
-    dataset.StudyID = study_id[:16]
-    dataset.SeriesDescription = run_id
-    dataset.ImageComments = comment
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset, dataset.file_meta = Dataset(), FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.ImplementationClassUID = derived_uid("implementation", "cag")
     dataset.file_meta.ImplementationVersionName = "CAG"
-    return dataset
+    pixels = frames.tobytes()
+    values = {
+        **dict.fromkeys(_EMPTY),
+        **_FIXED,
+        "SOPInstanceUID": derived_uid("run", patient_id, patient_id, run_id),
+        "StudyInstanceUID": derived_uid("study", patient_id, patient_id),
+        "SeriesInstanceUID": derived_uid("series", patient_id, patient_id, run_id),
+        "PatientID": patient_id,
+        "PatientName": patient_id,
+        "StudyID": patient_id[:16],
+        "SeriesDescription": run_id,
+        "ImageComments": comment,
+        "FrameTime": format_number_as_ds(1000 / fps),
+        "RecommendedDisplayFrameRate": max(round(fps), 1),
+        **({"CineRate": int(fps)} if float(fps).is_integer() else {}),
+        **dict(zip(("NumberOfFrames", "Rows", "Columns"), frames.shape, strict=True)),
+        "PixelData": pixels + b"\0" * (len(pixels) % 2),
+    }
+    for name, angle in (("Primary", primary_angle), ("Secondary", secondary_angle)):
+        if angle is not None:
+            values[f"Positioner{name}Angle"] = format_number_as_ds(float(angle))
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    dataset["PixelData"].VR = "OB"
+    write_atomically(path, lambda temporary: dcmwrite(temporary, dataset, enforce_file_format=True))

@@ -27,14 +27,10 @@ def fingerprint_frames(n_frames: int) -> list[int]:
 
 def cell_means(frames: UInt8[np.ndarray, "*t h w"], cells: int) -> np.ndarray:
     """Mean grey level of ``cells`` x ``cells`` parts of each frame, which have at least as many pixels a side."""
-    starts, sizes = zip(*(_parts(side, cells) for side in frames.shape[-2:]), strict=True)
-    sums = np.add.reduceat(np.add.reduceat(frames.astype(np.int64), starts[0], axis=-2), starts[1], axis=-1)
+    sides = [np.array_split(np.arange(side), cells) for side in frames.shape[-2:]]
+    (tops, lefts), sizes = ([part[0] for part in parts] for parts in sides), [list(map(len, parts)) for parts in sides]
+    sums = np.add.reduceat(np.add.reduceat(frames.astype(np.int64), tops, axis=-2), lefts, axis=-1)
     return sums / np.outer(*sizes)
-
-
-def _parts(side: int, cells: int) -> tuple[list[int], list[int]]:
-    parts = np.array_split(np.arange(side), cells)
-    return [part[0] for part in parts], [len(part) for part in parts]
 
 
 def fingerprint(frames: UInt8[np.ndarray, "t h w"]) -> str:
@@ -74,10 +70,8 @@ def code_digest(module: str, counted: tuple[str, ...], left_out: tuple[str, ...]
     ----------
     module : str
         Dotted name.
-    counted : tuple of str
-        Beginnings of the names of modules that decide a result.
-    left_out : tuple of str
-        Of these, beginnings of the names of modules that do not.
+    counted, left_out : tuple of str
+        Beginnings of the names of modules that decide a result, and of those among them that do not.
     """
     found: dict[str, str] = {}
     waiting = [module]
@@ -100,7 +94,10 @@ def _source(module: str) -> str:
 def _code(source: str) -> tuple[frozenset[str], str]:
     """The modules that a module's text imports, and its code."""
     tree = ast.parse(source)
-    return frozenset(imported_modules(tree)), ast.unparse(_without_docstrings(tree))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = node.body[ast.get_docstring(node, clean=False) is not None :]
+    return frozenset(imported_modules(tree)), ast.unparse(tree)
 
 
 def imported_modules(tree: ast.AST) -> set[str]:
@@ -111,8 +108,7 @@ def imported_modules(tree: ast.AST) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             below = {f"{node.module}.{alias.name}" for alias in node.names}
-            modules = {name for name in below if name.startswith("cag.") and _is_module(name)}
-            names |= modules or {node.module}
+            names |= {name for name in below if name.startswith("cag.") and _is_module(name)} or {node.module}
     return names
 
 
@@ -122,16 +118,3 @@ def _is_module(name: str) -> bool:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:
         return False
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:]
-    return tree

@@ -184,7 +184,7 @@ def _verify_run(file: Path, run: pd.Series) -> Iterator[VerifyFinding]:
 
 def _differences(found: Mapping[str, float | None], run: pd.Series) -> Iterator[str]:
     for name, value in found.items():
-        numbers = [np.nan if value is None else value, float(run[name])]
-        if not np.isclose(*numbers, rtol=0, atol=_ROUNDING, equal_nan=True):
-            shown = ["not given" if np.isnan(number) else f"{number:g}" for number in numbers]
+        told, expected = np.nan if value is None else value, float(run[name])
+        if not np.isclose(told, expected, rtol=0, atol=_ROUNDING, equal_nan=True):
+            shown = ["not given" if np.isnan(number) else f"{number:g}" for number in (told, expected)]
             yield f"{name} is {shown[0]} instead of {shown[1]}"

@@ -197,20 +197,25 @@ class CohortTables:
     boxes: pd.DataFrame
 
     @classmethod
-    def checked(cls, manifest: pd.DataFrame, *sidecars: pd.DataFrame | None, **named: pd.DataFrame) -> CohortTables:
-        """Give the manifest, and patients, lesions and boxes where they are known, their types.
+    def checked(
+        cls,
+        manifest: pd.DataFrame,
+        patients: pd.DataFrame | None = None,
+        lesions: pd.DataFrame | None = None,
+        boxes: pd.DataFrame | None = None,
+    ) -> CohortTables:
+        """Give each table its types.
 
         Raises
         ------
         ManifestError
             If a value breaks a limit, a label is of an unknown run or patient, or an interval, lesion or box cannot be.
         """
-        given = {**dict(zip(SIDECARS, sidecars, strict=False)), **named}
         manifest = checked_table(manifest, "data_manifest")
         check_intervals(manifest)
         patients, lesions, boxes = (
             checked_table(pd.DataFrame(columns=list(COLUMNS[name])) if table is None else table, name)
-            for name, table in ((name, given.get(name)) for name in SIDECARS)
+            for name, table in zip(SIDECARS, (patients, lesions, boxes), strict=True)
         )
         for name, labels in zip(SIDECARS, (patients.patient_id, lesions.patient_id, boxes.run_id), strict=True):
             unknown = ~labels.isin(manifest[labels.name])

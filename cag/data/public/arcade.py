@@ -112,7 +112,7 @@ def read(folder: Path) -> PublicCohort:
     for path in files.values():
         with Image.open(path) as image:
             counts["images stored in color, read as grey"] += image.mode != "L"
-    groups = near_duplicate_groups(np.stack(thumbs)) if thumbs else []
+    groups = near_duplicate_groups(np.stack(thumbs)) if thumbs else np.empty(0, int)
     table = pd.DataFrame({"group": groups, "part": [run_id.split("_")[1] for run_id in files]})
     sizes = table.groupby("group").part.agg(["size", "nunique"])
     repeated = {
