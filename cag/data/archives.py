@@ -10,7 +10,7 @@ import stat
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
@@ -26,7 +26,7 @@ MAX_MEMBERS, MAX_BYTES = 20_000, 2**35
 _MAX_READ = 2**24
 #: Name and size of each file that an archive declares, why it is not read, how to open it.
 _Entries = Iterator[tuple[str, int, str, Callable[[], IO[bytes] | None]]]
-_AGAIN = "Unpack it yourself with a tool you trust, or export the study again"
+_LINK, _NO_FILE = "is a link, and links are not followed", "is a link or no plain file"
 _STUDY = "Give the folder, or the zip or tar archive, that holds a patient's DICOM files"
 
 
@@ -41,11 +41,8 @@ class FoundFile(NamedTuple):
     problem: str = ""
 
 
-class ArchiveError(InputError):
-    """An archive that cannot be read or holds more than it may."""
-
-    def __init__(self, problem: str, archive: Path) -> None:
-        super().__init__(problem, file=archive.name, remedy=_AGAIN)
+def _refused(archive: Path, problem: str) -> InputError:
+    return InputError(problem, file=archive.name, remedy="Unpack it yourself with a tool you trust, or export it again")
 
 
 def is_archive(path: Path) -> bool:
@@ -65,25 +62,20 @@ def tree_entries(source: Path) -> list[FoundFile]:
         return [FoundFile(source.name, source)]
     if not source.is_dir():
         raise InputError("is neither a folder nor an archive", field="study", remedy=_STUDY)
-    found = []
+    paths: list[Path] = []
     for place, folders, names in os.walk(source, followlinks=False):
         links = [name for name in folders if (Path(place) / name).is_symlink()]
-        found += [_found(Path(place) / name, source) for name in [*names, *links]]
-        if len(found) > MAX_FILES:
+        paths += [Path(place) / name for name in [*names, *links]]
+        if len(paths) > MAX_FILES:
             raise InputError(f"holds more than {MAX_FILES} files", field="study", remedy=_STUDY)
-    if not found:
+    if not paths:
         raise InputError("holds no file", field="study", remedy=_STUDY)
-    return sorted(found)
+    problems = [_LINK if path.is_symlink() else "" if path.is_file() else _NO_FILE for path in paths]
+    found = zip(paths, problems, strict=True)
+    return sorted(FoundFile(path.relative_to(source).as_posix(), None if why else path, why) for path, why in found)
 
 
-def _found(path: Path, source: Path) -> FoundFile:
-    name, mode = path.relative_to(source).as_posix(), path.lstat().st_mode
-    if stat.S_ISLNK(mode):
-        return FoundFile(name, None, "is a link, and links are not followed")
-    return FoundFile(name, path) if stat.S_ISREG(mode) else FoundFile(name, None, "is no plain file")
-
-
-def opened(entries: Sequence[FoundFile]) -> Iterator[FoundFile]:
+def opened(entries: Iterable[FoundFile]) -> Iterator[FoundFile]:
     """The entries, with archives replaced by their files; an archive within an archive is refused.
 
     Unpacked is one file at a time, in a temporary folder; an archive that breaks ends there, with the reason.
@@ -103,10 +95,10 @@ def opened(entries: Sequence[FoundFile]) -> Iterator[FoundFile]:
 
 
 def unpack(archive: Path, folder: Path, scratch: Path) -> None:
-    """Unpack into a folder; a member that is a link, encrypted or named outside the archive is an `ArchiveError`."""
+    """Unpack into a folder; a member that is a link, encrypted or named outside the archive is an `InputError`."""
     for count, member in enumerate(members(archive, scratch), start=1):
         if member.path is None:
-            raise ArchiveError(f"member {count} {member.problem}", archive)
+            raise _refused(archive, f"member {count} {member.problem}")
         target = folder / member.name.replace("\\", "/")
         target.parent.mkdir(parents=True, exist_ok=True)
         member.path.replace(target)
@@ -119,7 +111,7 @@ def members(archive: Path, scratch: Path) -> Iterator[FoundFile]:
 
     Raises
     ------
-    ArchiveError
+    InputError
         If it is damaged, or holds more than `MAX_MEMBERS` files or `MAX_BYTES`.
     """
     copy, left = scratch / "member", MAX_BYTES
@@ -128,7 +120,7 @@ def members(archive: Path, scratch: Path) -> Iterator[FoundFile]:
         for count, (name, size, problem, content) in enumerate(entries(archive), start=1):
             left -= abs(size)
             if count > MAX_MEMBERS or left < 0:
-                raise ArchiveError(f"holds more than {MAX_MEMBERS} entries or {MAX_BYTES} bytes", archive)
+                raise _refused(archive, f"holds more than {MAX_MEMBERS} entries or {MAX_BYTES} bytes")
             problem = problem or ("its name leads out of the archive" if leads_out(name) else "")
             if problem:
                 yield FoundFile(name, None, problem)
@@ -140,7 +132,7 @@ def members(archive: Path, scratch: Path) -> Iterator[FoundFile]:
         raise
     except Exception as error:  # both libraries raise nearly every built-in exception on broken archives
         problem = f"cannot be unpacked ({type(error).__name__}); it is damaged or no such archive"
-        raise ArchiveError(problem, archive) from None
+        raise _refused(archive, problem) from None
 
 
 def leads_out(name: str) -> bool:
@@ -154,7 +146,7 @@ def _zip_entries(path: Path) -> _Entries:
         for info in archive.infolist():
             problem = ""
             if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
-                problem = "is a link or no plain file"
+                problem = _NO_FILE
             elif info.flag_bits & 1:
                 problem = "is encrypted"
             elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -168,7 +160,7 @@ def _tar_entries(path: Path) -> _Entries:
         stream = gzip.GzipFile(fileobj=file) if path.suffix.lower() in (".gz", ".tgz") else file
         with _Bounded(stream) as bounded, tarfile.TarFile(fileobj=bounded) as archive:
             for info in archive:
-                problem = "" if info.isreg() else "is a link or no plain file"
+                problem = "" if info.isreg() else _NO_FILE
                 if not info.isdir():
                     yield info.name, info.size, problem, partial(archive.extractfile, info)
 

@@ -30,7 +30,7 @@ def cell_means(frames: UInt8[np.ndarray, "*t h w"], cells: int) -> np.ndarray:
     sides = [np.array_split(np.arange(side), cells) for side in frames.shape[-2:]]
     (tops, lefts), sizes = ([part[0] for part in parts] for parts in sides), [list(map(len, parts)) for parts in sides]
     sums = np.add.reduceat(np.add.reduceat(frames.astype(np.int64), tops, axis=-2), lefts, axis=-1)
-    return sums / np.outer(*sizes)
+    return sums / np.outer(sizes[0], sizes[1])
 
 
 def fingerprint(frames: UInt8[np.ndarray, "t h w"]) -> str:
@@ -40,10 +40,8 @@ def fingerprint(frames: UInt8[np.ndarray, "t h w"]) -> str:
 
 def same_picture(one: str, other: str) -> bool:
     """Whether two fingerprints differ by no more than the last bits of a rendering can explain."""
-    if len(one) != len(other):
-        return False
     levels = [np.frombuffer(bytes.fromhex(text), np.uint8).astype(int) for text in (one, other)]
-    return bool((np.abs(levels[0] - levels[1]) <= TOLERANCE).all())
+    return len(one) == len(other) and bool((np.abs(levels[0] - levels[1]) <= TOLERANCE).all())
 
 
 def file_digest(path: Path) -> str:
@@ -56,10 +54,7 @@ def path_digest(path: Path, images: Sequence[Path] = ()) -> str:
     """SHA-256 of a file, or of a folder's images (names and contents, in the order given)."""
     if path.is_file():
         return file_digest(path)
-    whole = hashlib.sha256()
-    for image in images:
-        whole.update(f"{image.name}\0{file_digest(image)}\n".encode())
-    return whole.hexdigest()
+    return hashlib.sha256("".join(f"{image.name}\0{file_digest(image)}\n" for image in images).encode()).hexdigest()
 
 
 @lru_cache

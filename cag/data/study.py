@@ -25,10 +25,9 @@ class StudyFile:
 
     Attributes
     ----------
-    label : str
-        Pseudonym of its name in the study: archives name files by UIDs, people by patients.
-    name : str
-        The name itself; it belongs in no output that is shared.
+    label, name : str
+        Pseudonym of its name in the study, and the name itself, which belongs in no output that is shared:
+        archives name files by UIDs, people by patients.
     cine : Cine or None
         The run, or None where the file was refused. Text found burned into its pixels is filled.
     sha256 : str
@@ -60,25 +59,33 @@ def study_files(source: Path, key: bytes, *, progress: bool = True) -> Iterator[
         If it is neither, or holds no file.
     """
     seen: set[str] = set()
-    singles: dict[tuple[object, ...], list[StudyFile]] = {}
+    singles: dict[tuple[object, ...], list[tuple[StudyFile, Cine]]] = {}
     pixels = 0
-    for entry in tqdm(tree_entries(source), desc="Reading the study", unit="file", disable=not progress):
-        for found in opened([entry]):
-            file = _open(found, key)
-            if file.cine is None:
-                yield file
-            elif str(file.cine.run_id) in seen:
-                yield StudyFile(file.label, file.name, None, "", "the same object as a file before it")
+    for found in opened(tqdm(tree_entries(source), desc="Reading the study", unit="file", disable=not progress)):
+        file = _open(found, key)
+        cine = file.cine
+        if cine is None:
+            yield file
+        elif str(cine.run_id) in seen:
+            yield replace(file, cine=None, sha256="", reason="the same object as a file before it")
+        else:
+            seen.add(str(cine.run_id))
+            series = (
+                cine.patient_id,
+                cine.series_id,
+                cine.rows,
+                cine.columns,
+                cine.primary_angle,
+                cine.secondary_angle,
+            )
+            single = cine.n_frames == 1 and cine.series_id is not None and cine.instance_number is not None
+            pixels += cine.frames.size if single else 0
+            if single and pixels <= MAX_PIXELS:
+                singles.setdefault(series, []).append((file, cine))
             else:
-                seen.add(str(file.cine.run_id))
-                series = _series(file.cine)
-                pixels += file.cine.frames.size if series else 0
-                if series and pixels <= MAX_PIXELS:
-                    singles.setdefault(series, []).append(file)
-                else:
-                    yield _cleaned(file)
+                yield _cleaned(file, cine)
     for files in singles.values():
-        yield _cleaned(_joined(files))
+        yield _joined(sorted(files, key=lambda pair: pair[1].instance_number or 0)[:MAX_FRAMES])
 
 
 def _open(found: FoundFile, key: bytes) -> StudyFile:
@@ -86,43 +93,31 @@ def _open(found: FoundFile, key: bytes) -> StudyFile:
     if found.path is None:
         return StudyFile(label, found.name, None, "", found.problem)
     try:
-        cine = read_cine(found.path, key=key)
+        return StudyFile(label, found.name, read_cine(found.path, key=key), file_digest(found.path), "")
     except DicomError as error:
-        reason = f"{error.field}: {error.problem}" if error.field else error.problem
-        return StudyFile(label, found.name, None, "", reason)
-    return StudyFile(label, found.name, cine, file_digest(found.path), "")
+        return StudyFile(
+            label, found.name, None, "", f"{error.field}: {error.problem}" if error.field else error.problem
+        )
 
 
-def _series(cine: Cine) -> tuple[object, ...]:
-    """What single frames share that belong to one run; empty for a run, and for a frame without a place."""
-    if cine.n_frames > 1 or cine.series_id is None or cine.instance_number is None:
-        return ()
-    return (cine.patient_id, cine.series_id, cine.rows, cine.columns, cine.primary_angle, cine.secondary_angle)
-
-
-def _joined(files: list[StudyFile]) -> StudyFile:
-    """One run from single frames; a frame that stands alone stays as it is."""
-    if len(files) == 1:
-        return files[0]
-    ordered = sorted(files, key=lambda file: (file.cine.instance_number or 0) if file.cine else 0)[:MAX_FRAMES]
-    cines = [file.cine for file in ordered if file.cine is not None]
-    digest = hashlib.sha256("".join(file.sha256 for file in ordered).encode()).hexdigest()
-    frames, count = np.concatenate([cine.frames for cine in cines]), len(cines)
-    whole = replace(cines[0], n_frames=count, run_id=cines[0].series_id, frames=frames)
-    name = f"{ordered[0].name} and {count - 1} more of its series"
+def _joined(files: list[tuple[StudyFile, Cine]]) -> StudyFile:
+    """One run from single frames in their order; a frame that stands alone stays as it is."""
+    (first, cine), count = files[0], len(files)
+    if count == 1:
+        return _cleaned(first, cine)
+    frames = np.concatenate([single.frames for _, single in files])
+    digest = hashlib.sha256("".join(file.sha256 for file, _ in files).encode()).hexdigest()
     note = f"Put together from {count} files of one frame each, in the order of their instance numbers."
-    return StudyFile(ordered[0].label, name, whole, digest, "", (note,))
+    whole = replace(first, name=f"{first.name} and {count - 1} more of its series", sha256=digest, notes=(note,))
+    return _cleaned(whole, replace(cine, n_frames=count, run_id=cine.series_id, frames=frames))
 
 
-def _cleaned(file: StudyFile) -> StudyFile:
+def _cleaned(file: StudyFile, cine: Cine) -> StudyFile:
     """The run without the text that was found in its pixels, and what is to be said about text."""
-    cine, notes = file.cine, file.notes
-    if cine is None:
-        return file
-    graphics = burned_in(cine.frames)
+    graphics, notes = burned_in(cine.frames), file.notes
     if graphics.any():
         notes += (f"Text or lines burned into the picture were found and filled ({int(graphics.sum())} pixels).",)
-        file = replace(file, cine=replace(cine, frames=without_graphics(cine.frames, graphics)))
+        cine = replace(cine, frames=without_graphics(cine.frames, graphics))
     elif cine.says_burned_in:
         notes += ("The file says that text is burned into the picture, and none was found: look before you share it.",)
-    return replace(file, notes=notes)
+    return replace(file, cine=cine, notes=notes)

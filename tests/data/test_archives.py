@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cag.data import archives
-from cag.data.archives import ArchiveError, leads_out, members, opened, tree_entries, unpack
+from cag.data.archives import leads_out, members, opened, tree_entries, unpack
 from cag.settings import InputError
 
 CONTENT = {"a/one.txt": b"one", "../out.txt": b"evil", "/etc/absolute": b"evil", "b/two.txt": b"two" * 100}
@@ -86,7 +86,7 @@ def bomb(path: Path) -> Path:
 @pytest.mark.parametrize("name", ["bomb.zip", "bomb.tar.gz"])
 def test_bombs_stop_before_they_are_unpacked(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MAX_BYTES", 10**6)
-    with pytest.raises(ArchiveError, match="holds more than 20000 entries or 1000000 bytes"):
+    with pytest.raises(InputError, match="holds more than 20000 entries or 1000000 bytes"):
         list(members(bomb(tmp_path / name), tmp_path))
     assert not (tmp_path / "member").exists()
 
@@ -96,7 +96,7 @@ def test_a_zip_that_declares_less_than_it_holds_gives_no_more(tmp_path: Path) ->
     for place, offset in ((raw.find(b"PK\x03\x04"), 22), (raw.find(b"PK\x01\x02"), 24)):
         raw[place + offset : place + offset + 4] = (1000).to_bytes(4, "little")
     (tmp_path / "bomb.zip").write_bytes(raw)
-    with pytest.raises(ArchiveError, match="cannot be unpacked"):
+    with pytest.raises(InputError, match="cannot be unpacked"):
         list(members(tmp_path / "bomb.zip", tmp_path))
     assert (tmp_path / "member").stat().st_size <= 1000
 
@@ -106,10 +106,10 @@ def test_too_many_entries_and_absurd_headers_are_refused(tmp_path: Path, monkeyp
     info.size, info.type = 10**9, tarfile.XHDTYPE
     with gzip.open(tmp_path / "pax.tar.gz", "wb") as file:
         file.write(info.tobuf(tarfile.USTAR_FORMAT) + bytes(10_000))
-    with pytest.raises(ArchiveError, match="cannot be unpacked"):
+    with pytest.raises(InputError, match="cannot be unpacked"):
         list(members(tmp_path / "pax.tar.gz", tmp_path))
     monkeypatch.setattr(archives, "MAX_MEMBERS", 3)
-    with pytest.raises(ArchiveError, match="more than 3 entries"):
+    with pytest.raises(InputError, match="more than 3 entries"):
         list(members(write_zip(tmp_path / "a.zip"), tmp_path))
 
 
@@ -137,7 +137,7 @@ def test_damaged_archives_are_read_or_refused(tmp_path: Path, name: str) -> None
         (tmp_path / name).write_bytes(damaged[: rng.integers(len(whole) // 2, len(whole) + 1)])
         try:
             list(members(tmp_path / name, tmp_path))
-        except ArchiveError as error:
+        except InputError as error:
             assert str(error).startswith(name)
             refused += 1
     assert refused
@@ -146,7 +146,7 @@ def test_damaged_archives_are_read_or_refused(tmp_path: Path, name: str) -> None
 def test_unpacking_stops_at_what_is_not_safe(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    with pytest.raises(ArchiveError, match="member 2 its name leads out"):
+    with pytest.raises(InputError, match="member 2 its name leads out"):
         unpack(write_zip(tmp_path / "a.zip"), out, tmp_path)
     assert [path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()] == ["a/one.txt"]
 
@@ -167,7 +167,7 @@ def test_nothing_outside_is_reached(tmp_path: Path) -> None:
         "file_link.dcm": "is a link, and links are not followed",
         "folder_link": "is a link, and links are not followed",
         "loop": "is a link, and links are not followed",
-        "pipe.dcm": "is no plain file",
+        "pipe.dcm": "is a link or no plain file",
     }
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from cag.data.archives import is_archive, unpack
 from cag.data.fingerprint import file_digest
 from cag.data.public import PublicCohort, is_public, read_public
-from cag.settings import InputError
+from cag.settings import InputError, writing
 
 #: Written last, in the unpacked set: where it came from.
 RECORD = "source.json"
@@ -21,74 +21,58 @@ RECORD = "source.json"
 LICENSE = "Creative Commons Attribution 4.0 (https://creativecommons.org/licenses/by/4.0/)"
 
 
-@dataclass(frozen=True)
-class PublicSource:
-    """A public set: page and archive, digest (None where the publisher packs anew), citation, what it can test."""
+class PublicSource(NamedTuple):
+    """A public set: its title, page and archive, digest (None where the publisher packs anew), and citation."""
 
     title: str
     page: str
     url: str
     sha256: str | None
     citation: str
-    answers: str
 
 
 _MENDELEY = "https://data.mendeley.com"
 SOURCES: dict[str, PublicSource] = {
     "arcade": PublicSource(
-        title="ARCADE: 1,500 angiograms with stenosis outlines",
+        "ARCADE: 1,500 angiograms with stenosis outlines, for localization",
         page="https://zenodo.org/records/10390295",
         url="https://zenodo.org/records/10390295/files/arcade.zip?download=1",
         sha256="a396cdea7c92c55dc97bbf3dd8e3df517d76872b289a8bcb45513bdb3350837f",
         citation="Popov et al., Scientific Data 2024, doi 10.5281/zenodo.10390295",
-        answers="localization; no patient numbers, hardly an image without stenosis, so no classification",
     ),
     "cadica": PublicSource(
-        title="CADICA: selected videos of 42 patients with boxes by severity class",
+        "CADICA: selected videos of 42 patients with boxes by severity class, for localization and classification",
         page=f"{_MENDELEY}/datasets/p9bpx9ctcv/2",
         url=f"{_MENDELEY}/public-api/zip/p9bpx9ctcv/download/2",
         sha256=None,
         citation="Jimenez-Partinen et al. 2024, doi 10.17632/p9bpx9ctcv.2",
-        answers="localization and classification by patient; neither angles nor artery, so no standard views",
     ),
     "danilov": PublicSource(
-        title="Danilov et al.: 8,325 frames of one-vessel disease with boxes",
+        "Danilov et al.: 8,325 frames of one-vessel disease with boxes, for localization",
         page=f"{_MENDELEY}/datasets/ydrm75xywg/2",
         url=f"{_MENDELEY}/public-api/zip/ydrm75xywg/download/2",
         sha256=None,
         citation="Danilov et al., Scientific Reports 2021, doi 10.17632/ydrm75xywg.2",
-        answers="localization by patient; every frame shows a stenosis, so no classification",
     ),
 }
 
 
 def describe(source: PublicSource) -> str:
     """What is to be known before a download, line by line."""
-    rows = {
-        "Set": source.title,
-        "Page": source.page,
-        "Address": source.url,
-        "SHA-256": source.sha256 or f"not published; that of the download is written into {RECORD}",
-        "License": LICENSE,
-        "Cite": source.citation,
-        "Can test": source.answers,
-    }
-    return "\n".join(f"{name + ':':10}{text}" for name, text in rows.items())
+    digest = source.sha256 or f"not published; that of the download is written into {RECORD}"
+    told = {"Set": source.title, "Page": source.page, "Address": source.url, "SHA-256": digest}
+    told |= {"License": LICENSE, "Cite": source.citation}
+    return "\n".join(f"{name + ':':10}{text}" for name, text in told.items())
 
 
 def fetch(name: str, out: Path, *, archive: Path | None = None, progress: bool = True) -> tuple[Path, PublicCohort]:
-    """Bring a public set into ``out/<name>``; what is already there is checked by reading it, and not fetched again.
+    """Bring a public set into ``out/<name>`` and read it; what is already there is not fetched again.
 
     Parameters
     ----------
     name : one of ``SOURCES``
     archive : Path, optional
         The set's archive where you have downloaded it yourself.
-
-    Returns
-    -------
-    folder, cohort
-        The folder to give to a notebook as its ``manifest``, and what was read there.
 
     Raises
     ------
@@ -100,10 +84,8 @@ def fetch(name: str, out: Path, *, archive: Path | None = None, progress: bool =
     source, folder, packed = SOURCES[name], out / name, archive or out / f"{name}.zip"
     if (folder / RECORD).is_file():
         return folder, read_public(folder)
-    try:
+    with writing(out.name):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot be made ({error.strerror})", field="--out", remedy="Choose another") from None
     if archive is None and not (packed.is_file() and source.sha256 in (None, file_digest(packed))):
         _download(source, packed, progress)
     if not packed.is_file() or not is_archive(packed):

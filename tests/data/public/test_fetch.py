@@ -7,7 +7,6 @@ import json
 import threading
 import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -70,7 +69,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}/danilov.zip"
-    monkeypatch.setitem(SOURCES, "danilov", replace(SOURCES["danilov"], url=url))
+    monkeypatch.setitem(SOURCES, "danilov", SOURCES["danilov"]._replace(url=url))
     yield server
     server.shutdown()
     thread.join()
@@ -79,7 +78,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def knows(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     """From now on the set's digest is known."""
-    monkeypatch.setitem(SOURCES, "danilov", replace(SOURCES["danilov"], sha256=sha256(content).hexdigest()))
+    monkeypatch.setitem(SOURCES, "danilov", SOURCES["danilov"]._replace(sha256=sha256(content).hexdigest()))
 
 
 @pytest.mark.parametrize("inner", [False, True])
@@ -149,5 +148,5 @@ def test_a_refusing_server_is_one_sentence_with_a_way_out(server: Server, tmp_pa
 @pytest.mark.parametrize("name", SOURCES)
 def test_license_and_address_are_told(name: str) -> None:
     text = describe(SOURCES[name])
-    for part in (SOURCES[name].url, "Creative Commons", "doi 10.", "Can test:"):
+    for part in (SOURCES[name].url, "Creative Commons", "doi 10."):
         assert part in text
