@@ -31,22 +31,12 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Called:
-    """How calls agree with the truth on patients that no network has seen, each called by his fold's threshold.
+    """How calls agree with the truth on patients that no network has seen, each called by his fold's threshold."""
 
-    Attributes
-    ----------
-    count : int
-        Arteries or patients.
-    sensitivity, specificity : Estimate
-        Intervals resample patients.
-    youden : Estimate
-        Sensitivity plus specificity minus one: 0 is chance.
-    """
-
-    count: int
+    count: int  #: Arteries or patients.
     sensitivity: Estimate
     specificity: Estimate
-    youden: Estimate
+    youden: Estimate  #: Sensitivity plus specificity minus one: 0 is chance.
 
     @property
     def better_than_chance(self) -> bool:
@@ -56,24 +46,13 @@ class Called:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """The probability from which an artery, and with it the patient, is called diseased.
+    """The probability from which an artery, and with it the patient, is called diseased."""
 
-    Attributes
-    ----------
-    threshold : float, 0-1
-        For patients whom no network knows: chosen on the inner patients of all folds.
-    of_folds : mapping of fold to float
-        For a patient of the networks' own cohort, whom one fold alone has not seen; see ``operating_thresholds``.
-    origin : str
-        Where the thresholds come from, as a sentence.
-    artery, patient : Called
-        What the calls of arteries and patients are worth.
-    """
-
-    threshold: float
+    threshold: float  #: For patients whom no network knows: chosen on the inner patients of all folds.
+    #: Fold -> threshold of a patient of the networks' own cohort whom that fold alone has not seen.
     of_folds: Mapping[int, float]
-    origin: str
-    artery: Called
+    origin: str  #: Where the thresholds come from, as a sentence.
+    artery: Called  #: What the calls of arteries are worth.
     patient: Called
 
     #: How the score of an artery and of a patient comes about, as the beginning of a sentence.

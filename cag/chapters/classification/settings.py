@@ -24,52 +24,28 @@ _WORDS = {"seed": "seed {}", "head": "{} head", "label_rule": "{} labels", "weig
 
 
 class ClassificationSettings(StudySettings):
-    """What notebooks 03 to 05 are told.
+    """What notebooks 03 to 05 are told."""
 
-    Attributes
-    ----------
-    image_size : int
-        Height and width the networks see, pixels.
-    cut_points : sequence of sequences of float
-        Lowest percent stenosis of each category but the first, for every category system compared.
-        All start at the same one, from which on a stenosis counts as disease.
-    redundancy : sequence of bool
-        Train without and with redundancy frames.
-    model_views : sequence of str
-        The classifiers: one a view of the LCA, one for the RCA.
-    folds : int
-        Patient folds of the cross-validation.
-    frames_per_run : int
-        Labeled frames taken from each contrast interval.
-    label_rule : {'assigned', 'visible', 'permuted'}
-        See ``classification_samples``; ``permuted`` deals the assigned labels anew among the runs that are trained
-        on, so that what is then found is chance.
-    trainable : {'all', 'head'}
-        ``all`` as published; ``head`` keeps the trunk frozen and trains on its maps, computed once.
-    head : {'published', 'plain'}
-        With the attention branch, or global average and one linear layer.
-    backbone : str
-        ``inception_v3``, ``efficientnet_lite0``, or a convolutional classifier of torchvision by name.
-    variants : sequence of mappings of setting to values
-        Other ways to train: the values of each mapping are crossed; see ``variants``.
-    variant_views : sequence of str
-        The classifiers that are trained in those ways.
-    """
-
-    image_size: int = Field(default=192, ge=96, le=1024)
+    image_size: int = Field(default=192, ge=96, le=1024)  #: Pixels a side that the networks see.
+    #: Lowest percent stenosis of each category but the first, for every category system compared. All start at the
+    #: same one, from which on a stenosis counts as disease.
     cut_points: tuple[tuple[float, ...], ...] = (TWO_CATEGORIES, THREE_CATEGORIES)
-    redundancy: tuple[bool, ...] = Field(default=(False, True), min_length=1)
-    model_views: tuple[str, ...] = Field(default=MODEL_VIEWS, min_length=1)
-    folds: int = Field(default=3, ge=2, le=20)
-    frames_per_run: int = Field(default=5, ge=1, le=50)
+    redundancy: tuple[bool, ...] = Field(default=(False, True), min_length=1)  #: Train without, with redundancy frames.
+    model_views: tuple[str, ...] = Field(default=MODEL_VIEWS, min_length=1)  #: The classifiers, one a view.
+    folds: int = Field(default=3, ge=2, le=20)  #: Patient folds of the cross-validation.
+    frames_per_run: int = Field(default=5, ge=1, le=50)  #: Labeled frames of each contrast interval.
+    #: See ``classification_samples``; ``permuted`` deals the assigned labels anew among the runs that are trained on,
+    #: so that what is then found is chance.
     label_rule: LabelRule = "assigned"
+    #: ``all`` as published; ``head`` keeps the trunk frozen and trains on its maps, computed once.
     trainable: Trainable = "head"
-    head: HeadKind = "published"
-    backbone: str = "inception_v3"
+    head: HeadKind = "published"  #: With the attention branch; ``plain`` is global average and one linear layer.
+    backbone: str = "inception_v3"  #: Or ``efficientnet_lite0``, or a convolutional classifier of torchvision by name.
     epochs: int = Field(default=8, ge=1)
     patience: int = Field(default=8, ge=1)
     batch_size: int = Field(default=16, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
+    #: Other ways to train: setting -> values, crossed within each mapping; see the function ``variants``.
     variants: tuple[dict[str, tuple[Any, ...]], ...] = (
         {"seed": (0, 1)},
         {"head": ("published", "plain")},
@@ -77,7 +53,7 @@ class ClassificationSettings(StudySettings):
         {"weights": ("random", "imagenet")},
         {"label_rule": ("permuted",)},
     )
-    variant_views: tuple[str, ...] = Field(default=("RCA",), min_length=1)
+    variant_views: tuple[str, ...] = Field(default=("RCA",), min_length=1)  #: The classifiers trained in those ways.
 
     @field_validator("cut_points")
     @classmethod
@@ -119,11 +95,7 @@ class ClassificationSettings(StudySettings):
 
 
 class CellSettings(Settings):
-    """All that one cell of the grid depends on besides the cohort.
-
-    Its digest is the seed of the cell's training. ``trunk`` is the digest of the study's own weights that the
-    trunk starts from, else empty.
-    """
+    """All that one cell of the grid depends on besides the cohort; its digest seeds the training."""
 
     cut_points: tuple[float, ...]
     redundancy: bool
@@ -137,7 +109,7 @@ class CellSettings(Settings):
     head: HeadKind
     backbone: str
     weights: Weights
-    trunk: str = ""
+    trunk: str = ""  #: Digest of the study's own weights that the trunk starts from, else empty.
     seed: int
     fit: FitSettings
 
