@@ -129,6 +129,14 @@ class Split:
     seed: int
 
 
+def patient_parts(cohort: Cohort, patients: pd.Series, fold: int, folds: int, seed: int) -> pd.Series:
+    """Part of each row by its patient when a fold is tested; studies of low quality are scored, never trained on."""
+    strata = fold_strata(cohort)
+    split = inner_split(patient_folds(strata, folds, seed), strata, fold, seed=seed).set_index("patient_id")["part"]
+    parts = patients.map(split)
+    return parts.mask(patients.isin(low_quality(cohort)) & parts.ne("outer"), "left out")
+
+
 def split_images(cohort: Cohort, images: pd.DataFrame, split: Split) -> np.ndarray:
     """The part of each image in one fold, one of ``PARTS``.
 
@@ -145,11 +153,7 @@ def split_images(cohort: Cohort, images: pd.DataFrame, split: Split) -> np.ndarr
         is_outer = leaky_image_folds(len(images), split.folds, split.seed) == split.fold
         parts = np.where(is_outer, "outer", "train").astype(object)
     else:
-        strata = fold_strata(cohort)
-        folds = patient_folds(strata, split.folds, split.seed)
-        parts_of = inner_split(folds, strata, split.fold, seed=split.seed).set_index("patient_id")["part"]
-        parts = images.patient_id.map(parts_of).to_numpy(dtype=object)
-        parts[(parts != "outer") & images.patient_id.isin(low_quality(cohort)).to_numpy()] = "left out"
+        parts = patient_parts(cohort, images.patient_id, split.fold, split.folds, split.seed).to_numpy(dtype=object)
     for part in ("train", "outer") if split.arm == "as_published" else ("train", "inner", "outer"):
         if not (parts == part).any():
             problem = f"fold {split.fold + 1} of {split.folds} has no lesion frame in its {part} part"

@@ -23,8 +23,7 @@ from cag.chapters.classification.settings import STUDY, CellSettings, Classifica
 from cag.chapters.store import RunFolder, Store, run_task, run_tasks
 from cag.data.cohort import Cohort
 from cag.data.frames import load_frames
-from cag.data.severity import low_quality, patient_severity
-from cag.data.splits import ARMS, inner_split, patient_folds
+from cag.data.splits import ARMS, patient_parts
 from cag.networks.backbones import build_trunk
 from cag.networks.classifier import StenosisClassifier, balanced_order
 from cag.networks.training import Batches, fit, predict
@@ -186,11 +185,7 @@ def maps_of(cohort: Cohort, frames: Frames, start: Start, device: str) -> Float[
 
 def parts_of(cohort: Cohort, cell: CellSettings, samples: pd.DataFrame) -> pd.Series:
     """``outer``, ``inner`` or ``train`` for each frame; studies of low quality are scored, never trained on."""
-    severity = patient_severity(cohort)
-    folds = patient_folds(severity, cell.folds, cell.seed)
-    split = inner_split(folds, severity, cell.fold, seed=cell.seed).set_index("patient_id")["part"]
-    parts = samples["patient_id"].map(split)
-    return parts.mask(samples["patient_id"].isin(low_quality(cohort)) & parts.ne("outer"), "left out")
+    return patient_parts(cohort, samples["patient_id"], cell.fold, cell.folds, cell.seed)
 
 
 def seed_of(cell: CellSettings) -> int:
