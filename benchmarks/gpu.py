@@ -96,7 +96,7 @@ def side_by_side(work: Work, processes: int, device: str, steps: int) -> float:
     """Images a second of several trainings at once, all together, each in a process of its own."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        futures = [pool.submit(images_per_second, work, None, device, steps) for _ in range(processes)]
+        futures = [pool.submit(images_per_second, work, device, steps) for _ in range(processes)]
         return sum(future.result() for future in futures)
 
 
@@ -137,12 +137,12 @@ def measure(
 
 
 def _rates(size: int, batch: int, steps: int, runtime: Runtime, backbone: str, ceiling: float) -> Iterator[Row]:
-    detected = images_per_second(Work("detect", size, batch, backbone), None, runtime.device.type, steps)
+    detected = images_per_second(Work("detect", size, batch, backbone), runtime.device.type, steps)
     yield Row("detector training, loop", size, detected, "images/s")
     trained, inferred, operations = bare_rates(size, batch, steps, runtime, backbone)
     device, aim = runtime.device.type, 2000.0 if size == 512 else float("nan")
     for what, kind, bare, passes in (("training", "train", trained, 3), ("prediction", "infer", inferred, 1)):
-        loop = images_per_second(Work(kind, size, batch, backbone), None, device, steps)  # type: ignore[arg-type]
+        loop = images_per_second(Work(kind, size, batch, backbone), device, steps)  # type: ignore[arg-type]
         yield Row(f"{what}, bare", size, bare, "images/s")
         yield Row(f"{what}, loop", size, loop, "images/s", aim if kind == "train" else float("nan"))
         yield Row(f"{what}, loop of bare", size, loop / bare, "share", 0.9 if kind == "train" else float("nan"))

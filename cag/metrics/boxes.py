@@ -44,25 +44,20 @@ def enlarge(boxes: Float[np.ndarray, "n 4"], minimum: float, rule: Rule = "clean
 
 
 def check_boxes(images: pd.DataFrame, detections: pd.DataFrame, truth: pd.DataFrame) -> None:
-    """Refuse what no metric can use, naming the first image concerned and how many boxes there are.
+    """Refuse boxes that no metric can use, naming the first image concerned.
 
-    A detection without area is a false positive, not an error: networks produce them.
+    A box without area is none of them: as a detection it is a false positive.
 
     Raises
     ------
     InputError
-        Repeated images; a box of an image that is not listed; a missing coordinate or score;
-        corners in the wrong order; a true box without area.
+        A box of an image that is not listed; a missing coordinate or score; corners in the wrong order.
     """
-    _refuse(images, images["image_id"].duplicated(), "images are listed more than once")
-    _refuse(detections, detections["score"].isna(), "detections have no score")
-    _refuse(truth, truth["x2"].eq(truth["x1"]) | truth["y2"].eq(truth["y1"]), "true boxes have no area")
     for name, table in (("detections", detections), ("truth", truth)):
-        _refuse(table, ~table["image_id"].isin(images["image_id"]), f"boxes of {name} belong to no listed image")
-        ordered = (table["x1"] <= table["x2"]) & (table["y1"] <= table["y2"])
-        _refuse(table, ~ordered, f"boxes of {name} lack a coordinate, or have their corners in the wrong order")
-
-
-def _refuse(table: pd.DataFrame, wrong: pd.Series, problem: str) -> None:
-    if wrong.any():
-        raise InputError(f"{wrong.sum()} {problem}, first in image {table['image_id'][wrong].iloc[0]!r}", field="boxes")
+        usable = table["image_id"].isin(images["image_id"]) & table.get("score", pd.Series(0, table.index)).notna()
+        usable &= (table["x1"] <= table["x2"]) & (table["y1"] <= table["y2"])
+        if not usable.all():
+            first = table["image_id"][~usable].iloc[0]
+            problem = f"{(~usable).sum()} boxes of {name} cannot be scored, first in image {first!r}"
+            remedy = "Give each a listed image, a score, and x1 <= x2, y1 <= y2"
+            raise InputError(problem, field="boxes", remedy=remedy)

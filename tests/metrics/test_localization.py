@@ -1,12 +1,26 @@
-"""Matching and clean localization metrics, by hand."""
+"""Matching and clean localization metrics by hand, average precision against pycocotools."""
+
+import contextlib
+import io
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
-from cag.metrics.localization import metrics, recall_by
+from cag.metrics.boxes import CORNERS
+from cag.metrics.localization import (
+    IOU_THRESHOLDS,
+    average_precision,
+    coco_metrics,
+    froc_sensitivity,
+    metrics,
+    recall_by,
+    score_at_rate,
+)
 from cag.metrics.matching import match_detections, match_image
 
 # Images a and b have lesions, c and d none; d has no detection either. Diagonals are 5 (3 x 4 pixels scaled by 100).
@@ -14,7 +28,7 @@ IMAGES = pd.DataFrame({"image_id": list("abcd"), "patient_id": ["P1", "P1", "P2"
 
 
 def table(rows, *more):
-    return pd.DataFrame(rows, columns=["image_id", "x1", "y1", "x2", "y2", *more])
+    return pd.DataFrame(rows, columns=["image_id", *CORNERS, *more])
 
 
 TRUTH = table(
@@ -37,6 +51,7 @@ DETECTIONS = table(
     ],
     "score",
 )
+RATES = (0.25, 0.5, 1.0, 2.0)
 NO_DETECTIONS, NO_TRUTH = DETECTIONS.iloc[:0], TRUTH.iloc[:0]
 
 
@@ -110,49 +125,6 @@ def test_a_detection_without_area_is_false():
     assert value(metrics(match_detections(IMAGES, flat, TRUTH)))["precision"] == 0
 
 
-def draw(seed, n=12):
-    rng = np.random.default_rng(seed)
-    images = pd.DataFrame({"image_id": [f"i{k}" for k in range(n)], "patient_id": rng.choice(list("PQRS"), n)})
-    images = images.assign(width=100, height=100)
-
-    def boxes(count):
-        low = rng.integers(0, 60, (count, 2)).astype(float)
-        frame = pd.DataFrame(np.hstack([low, low + rng.integers(10, 40, (count, 2))]), columns=["x1", "y1", "x2", "y2"])
-        return frame.assign(image_id=rng.choice(images["image_id"], count))
-
-    return images, boxes(60).assign(score=rng.integers(0, 10, 60) / 10), boxes(25)
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 100_000))
-def test_order_of_rows_is_immaterial(seed):
-    images, detections, truth = draw(seed)
-    first = value(metrics(match_detections(images, detections, truth)))
-    shuffled = (frame.sample(frac=1, random_state=seed) for frame in (images, detections, truth))
-    second = value(metrics(match_detections(*shuffled)))
-    assert first == pytest.approx(second, nan_ok=True)
-    for name in ("recall", "precision", "f1", "image_sensitivity"):
-        assert 0 <= first[name] <= 1
-
-
-@settings(max_examples=8, deadline=None)
-@given(st.integers(0, 100_000))
-def test_a_weight_of_two_is_an_image_twice(seed):
-    images, detections, truth = draw(seed)
-    counts = np.random.default_rng(seed).integers(0, 3, len(images))
-    counts[0] = 1
-    copies = pd.concat([images[counts > copy].assign(copy=copy) for copy in range(2)])
-
-    def repeat(frame):
-        merged = frame.merge(copies[["image_id", "copy"]], on="image_id")
-        return merged.assign(image_id=merged["image_id"] + "_" + merged["copy"].astype(str))
-
-    repeated = match_detections(repeat(images), repeat(detections), repeat(truth))
-    matches = match_detections(images, detections, truth)
-    weights = pd.Series(counts, index=images["image_id"])[matches.images["image_id"]].to_numpy(dtype=float)
-    assert value(metrics(matches, weights[None])) == pytest.approx(value(metrics(repeated)), nan_ok=True)
-
-
 def test_recall_by_severity_segment_and_size_with_intervals_from_resamples():
     matches, once = match_detections(IMAGES, DETECTIONS, TRUTH), np.ones((1, 4))
     by_severity = recall_by(matches, "percent_stenosis", once, bins=[25, 50, 70, 100])
@@ -165,3 +137,165 @@ def test_recall_by_severity_segment_and_size_with_intervals_from_resamples():
     assert table["segment"].tolist() == [1, 2]
     assert table[["recall", "low", "high"]].iloc[1].tolist() == pytest.approx([0.5, 0.025, 0.975])
     assert recall_by(matches, "segment", weights[2:])["low"].isna().all()
+
+
+def draw(seed, n=15, lesions=25, found=80, levels=1000):
+    rng = np.random.default_rng(seed)
+    images = pd.DataFrame({"image_id": [f"i{k:02d}" for k in range(n)], "patient_id": rng.choice(list("PQRS"), n)})
+
+    def frame(boxes, image_id):
+        return pd.DataFrame(boxes, columns=CORNERS).assign(image_id=image_id)
+
+    def boxes(count):
+        low = rng.uniform(0, 400, (count, 2))
+        return np.hstack([low, low + rng.uniform(20, 60, (count, 2))])
+
+    truth = frame(boxes(lesions), rng.choice(images["image_id"][2:], lesions))
+    near = truth.iloc[rng.integers(0, lesions, found // 2)] if lesions else truth
+    close = near[CORNERS].to_numpy() + rng.normal(0, 3, (len(near), 4))
+    ids = [*near["image_id"], *rng.choice(images["image_id"], found - len(near))]
+    detections = frame(np.vstack([close, boxes(found - len(near))]), ids)
+    scores = rng.choice(levels, found, replace=levels < found) / levels
+    return images.assign(width=512, height=512), detections.assign(score=scores), truth
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 100_000))
+def test_order_of_rows_is_immaterial(seed):
+    tables = draw(seed)
+    first = value(metrics(match_detections(*tables)))
+    second = value(metrics(match_detections(*(table.sample(frac=1, random_state=seed) for table in tables))))
+    assert first == pytest.approx(second, nan_ok=True)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 100_000))
+def test_a_weight_of_two_is_an_image_twice(seed):
+    images, *boxes = draw(seed)
+    counts = np.random.default_rng(seed).integers(0, 3, len(images))
+    copies = pd.concat([images[counts > copy].assign(copy=copy) for copy in range(2)])
+
+    def repeat(table):
+        merged = table.merge(copies[["image_id", "copy"]], on="image_id")
+        return merged.assign(image_id=merged["image_id"] + "_" + merged["copy"].astype(str))
+
+    repeated, matches = match_detections(*map(repeat, (images, *boxes))), match_detections(images, *boxes)
+    weights, once = counts[None].astype(float), np.ones((1, len(repeated.images)))
+    assert value(metrics(matches, weights)) == pytest.approx(value(metrics(repeated)), nan_ok=True)
+    np.testing.assert_allclose(average_precision(matches, weights), average_precision(repeated))
+    np.testing.assert_allclose(froc_sensitivity(matches, weights, RATES), froc_sensitivity(repeated, once, RATES))
+
+
+def by_pycocotools(images, detections, truth):
+    """Average precision and largest recall at each IoU of .5 to .95, straight from pycocotools."""
+    number = {image_id: index for index, image_id in enumerate(sorted(images["image_id"]))}
+
+    def annotations(table):
+        rows = []
+        for index, row in enumerate(table.itertuples(), start=1):
+            size = [row.x2 - row.x1, row.y2 - row.y1]
+            entry = {"id": index, "image_id": number[row.image_id], "category_id": 1, "iscrowd": 0}
+            rows.append(entry | {"bbox": [row.x1, row.y1, *size], "area": size[0] * size[1]})
+        return rows
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = {
+            "images": [{"id": index} for index in number.values()],
+            "annotations": annotations(truth),
+            "categories": [{"id": 1}],
+        }
+        coco.createIndex()
+        found = annotations(detections)
+        for entry, score in zip(found, detections["score"], strict=True):
+            entry["score"] = score
+        evaluation = COCOeval(coco, coco.loadRes(found), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation.eval["precision"][:, :, 0, 0, 2].mean(1), evaluation.eval["recall"][:, 0, 0, 2]
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 100_000))
+def test_average_precision_is_pycocotools_at_each_iou(seed):
+    images, detections, truth = draw(seed)
+    ours = [average_precision(match_detections(images, detections, truth, iou_threshold=t))[0] for t in IOU_THRESHOLDS]
+    precision, recall = by_pycocotools(images, detections, truth)
+    np.testing.assert_allclose(ours, precision, atol=1e-9)
+    matches = [match_detections(images, detections, truth, iou_threshold=t) for t in IOU_THRESHOLDS]
+    both = coco_metrics(matches)
+    assert both["ap"][0] == pytest.approx(precision.mean(), abs=1e-9)
+    assert both["ar"][0] == pytest.approx(recall.mean(), abs=1e-9)
+
+
+def test_equal_scores_of_different_images_are_as_in_pycocotools():
+    images, detections, truth = draw(3, levels=7)
+    # Within an image the order of equal scores is ours (by coordinates); sorted so, pycocotools' is the same.
+    detections = detections.sort_values(["image_id", *CORNERS])
+    ours = average_precision(match_detections(images, detections, truth))[0]
+    assert ours == pytest.approx(by_pycocotools(images, detections, truth)[0][0], abs=1e-9)
+
+
+# Ten images, four lesions. By falling score: hit, miss, hit, miss, miss, hit; one lesion is never found.
+HITS, SCORES = [True, False, True, False, False, True], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+
+
+def by_hand(hits=HITS, scores=SCORES, n_images=10):
+    images = pd.DataFrame({"image_id": [f"i{k}" for k in range(n_images)], "patient_id": "P", "width": 9, "height": 9})
+    truth = pd.DataFrame([(f"i{k}", 0.0, 0.0, 9.0, 9.0) for k in range(4)], columns=["image_id", *CORNERS])
+    place = iter(range(4))
+    rows = [(f"i{next(place)}", 0.0, 0.0, 9.0, 9.0) if hit else ("i9", 0.0, 0.0, 9.0, 9.0) for hit in hits]
+    detections = pd.DataFrame(rows, columns=["image_id", *CORNERS]).assign(score=scores)
+    return match_detections(images, detections, truth)
+
+
+def test_average_precision_by_hand():
+    # Precision at the hits 1, 2/3, 3/6; recalls 1/4, 2/4, 3/4. Of the 101 recalls 0..25 (26) see 1,
+    # 26..50 (25) see 2/3, 51..75 (25) see 1/2, the rest 0.
+    assert average_precision(by_hand())[0] == pytest.approx((26 + 25 * 2 / 3 + 25 / 2) / 101)
+
+
+def test_froc_by_hand():
+    # False positives an image before the hits: 0, .1, .3 -> sensitivity at rates 0, .1, .2, .3, 4.
+    sensitivity = froc_sensitivity(by_hand(), np.ones((1, 10)), (0.0, 0.1, 0.2, 0.3, 4.0))[0]
+    assert sensitivity.tolist() == [1 / 4, 2 / 4, 2 / 4, 3 / 4, 3 / 4]
+
+
+def test_no_threshold_splits_equal_scores():
+    # All six have one score: either none (0 false positives) or all (.3 an image).
+    matches = by_hand(scores=[0.5] * 6)
+    assert froc_sensitivity(matches, np.ones((1, 10)), (0.0, 0.2, 0.3))[0].tolist() == [0, 0, 0.75]
+    assert [score_at_rate(matches, rate) for rate in (0.2, 0.3)] == [float("inf"), 0.5]
+
+
+def test_score_at_a_rate():
+    matches = by_hand()
+    assert score_at_rate(matches, 0.1) == 0.7
+    assert score_at_rate(matches, 4.0) == 0.4
+    assert score_at_rate(by_hand(hits=[False], scores=[0.9]), 0.0) == float("inf")
+
+
+def test_without_lesions_or_detections():
+    images, detections, truth = draw(6)
+    healthy = match_detections(images, detections, truth.iloc[:0])
+    silent = match_detections(images, detections.iloc[:0], truth)
+    once = np.ones((1, len(images)))
+    assert np.isnan(average_precision(healthy)).all() and np.isnan(froc_sensitivity(healthy, once, RATES)).all()
+    assert average_precision(silent)[0] == 0 and (froc_sensitivity(silent, once, RATES) == 0).all()
+    assert score_at_rate(silent, 1.0) == float("inf")
+    false_only = match_detections(images[:2], detections[detections["image_id"] < "i02"], truth.iloc[:0])
+    assert np.isnan(average_precision(false_only)).all()
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 100_000))
+def test_froc_rises_and_is_the_recall_at_its_score(seed):
+    images, detections, truth = draw(seed, levels=20)
+    matches = match_detections(images, detections, truth)
+    rates = np.linspace(0, 6, 13)
+    sensitivity = froc_sensitivity(matches, np.ones((1, len(images))), rates)[0]
+    assert (np.diff(sensitivity) >= 0).all() and sensitivity[0] >= 0 and sensitivity[-1] <= 1
+    hits = matches.detections.loc[matches.detections["hit"], "score"].to_numpy()
+    # Two scores may keep within a rate with equally many lesions found: the lower is taken.
+    expected = [(hits >= score_at_rate(matches, rate)).sum() / len(truth) for rate in rates]
+    np.testing.assert_allclose(sensitivity, expected)

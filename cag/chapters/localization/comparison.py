@@ -25,8 +25,8 @@ from cag.chapters.localization.training import FpnSettings, train_fold
 from cag.chapters.store import RunFolder, Store, run_tasks
 from cag.data.cohort import Cohort
 from cag.data.splits import Arm
+from cag.metrics.localization import score_at_rate
 from cag.metrics.matching import match_detections
-from cag.metrics.ranking import score_at_rate
 from cag.networks.detector import PUBLISHED_DETECTOR
 from cag.settings import InputError
 

@@ -16,8 +16,8 @@ from cag.data.splits import Arm
 from cag.metrics import localization, published
 from cag.metrics.boxes import Rule
 from cag.metrics.intervals import Estimate, bootstrap_many, interval_text, paired_difference, resample_weights
+from cag.metrics.localization import IOU_THRESHOLDS, average_precision, coco_metrics, froc_sensitivity
 from cag.metrics.matching import Matches, match_detections
-from cag.metrics.ranking import FROC_RATES, IOU_THRESHOLDS, average_precision, coco_metrics, froc_sensitivity
 from cag.metrics.tables import estimate_rows
 
 #: The four published numbers, then the standard ones, with their names and decimals; distances are in pixels of a
@@ -45,7 +45,7 @@ METHODS = {"cam": "CAM", "fpn": "FPN", "prior": "place prior"}
 #: pixels of a 512 px frame.
 SEVERITY_BINS, FORESHORTENING_BINS, SIZE_BINS = (25, 50, 70, 100, 101), (0, 0.1, 0.2, 0.4, 1.01), (35, 50, 70, 100)
 #: False boxes an image at which the free-response curves are drawn, and overlaps at which recall is.
-CURVE_RATES, SWEEP = (0.125, *FROC_RATES, 8.0), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+CURVE_RATES, SWEEP = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from cag.data.cohort import Cohort
 from cag.data.frames import load_frames
 from cag.data.splits import ARMS, Arm, Split, split_images
 from cag.metrics.boxes import CORNERS, enlarge
+from cag.metrics.localization import average_precision
 from cag.metrics.matching import match_detections
-from cag.metrics.ranking import average_precision
 from cag.networks.backbones import build_trunk
 from cag.networks.detector import PUBLISHED_DETECTOR, Detections, DetectorSettings, StenosisDetector
 from cag.networks.training import Batches, FitSettings, Runtime, fit
