@@ -50,7 +50,7 @@ def manifest(
 
 @app.command()
 def verify(path: Annotated[Path, typer.Argument(help="A manifest")] = ROOT / "data_manifest.csv") -> None:
-    """Tell file by file whether bytes and headers are those of the manifest; exit status 1 where not."""
+    """Tell file by file whether its bytes are those of the manifest; exit status 1 where not."""
     from cag.data.manifest import verify as verify_manifest
 
     findings = verify_manifest(path)

@@ -53,10 +53,7 @@ def is_archive(path: Path) -> bool:
 def tree_entries(source: Path) -> list[FoundFile]:
     """Files of a folder at any depth, sorted by name; archives are single entries, links and devices refused.
 
-    Raises
-    ------
-    InputError
-        If it is neither a folder nor an archive, holds no file, or more than `MAX_FILES`.
+    Raises `InputError` if it is neither a folder nor an archive, holds no file, or more than `MAX_FILES`.
     """
     if source.is_file() and is_archive(source):
         return [FoundFile(source.name, source)]
@@ -94,25 +91,11 @@ def opened(entries: Iterable[FoundFile]) -> Iterator[FoundFile]:
             yield FoundFile(entry.name, None, error.problem)
 
 
-def unpack(archive: Path, folder: Path, scratch: Path) -> None:
-    """Unpack into a folder; a member that is a link, encrypted or named outside the archive is an `InputError`."""
-    for count, member in enumerate(members(archive, scratch), start=1):
-        if member.path is None:
-            raise _refused(archive, f"member {count} {member.problem}")
-        target = folder / member.name.replace("\\", "/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        member.path.replace(target)
-
-
 def members(archive: Path, scratch: Path) -> Iterator[FoundFile]:
     """The files of an archive, one after another, each copied to the same file in ``scratch``.
 
     Links, devices, encrypted files and names that lead out of the archive are not copied but reported.
-
-    Raises
-    ------
-    InputError
-        If it is damaged, or holds more than `MAX_MEMBERS` files or `MAX_BYTES`.
+    Raises `InputError` if it is damaged, or holds more than `MAX_MEMBERS` files or `MAX_BYTES`.
     """
     copy, left = scratch / "member", MAX_BYTES
     entries = _zip_entries if archive.name.lower().endswith(".zip") else _tar_entries

@@ -88,33 +88,17 @@ class FileFrames(FrameSource):
 
 @dataclass(frozen=True, eq=False)
 class Cohort(CohortTables):
-    """Runs, patients and labels, and the frames of the runs.
+    """Runs, patients and labels, and the frames of the runs."""
 
-    Attributes
-    ----------
-    folder : Path or None
-        Folder the manifest's paths start from; None where frames are rendered on demand.
-    source : FrameSource or None
-        Where frames come from; None for tables alone.
-    origin : str
-        What identifies a cohort without files: the digest of its settings and of the simulator.
-    counts : mapping of str to int
-        How often each known quirk of a public set was met when it was read; empty for other cohorts.
-    """
-
-    folder: Path | None
-    source: FrameSource | None = field(default=None, repr=False)
-    origin: str = ""
+    folder: Path | None  #: Where the manifest's paths start from; None where frames are rendered on demand.
+    source: FrameSource | None = field(default=None, repr=False)  #: None for tables alone.
+    origin: str = ""  #: What identifies a cohort without files: the digest of its settings and of the simulator.
+    #: How often each known quirk of a public set was met when it was read; empty for other cohorts.
     counts: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_manifest(cls, path: Path) -> Cohort:
-        """Open a cohort by its ``data_manifest.csv``, or by the unpacked folder of ARCADE, CADICA or the Danilov set.
-
-        Raises
-        ------
-        ManifestError
-        """
+        """Open a cohort by its ``data_manifest.csv``, or by the unpacked folder of a public set."""
         if is_public(path):
             found = read_public(path)
             return cls(**vars(found.tables), folder=path, source=FileFrames(path), counts=found.counts)
@@ -134,10 +118,8 @@ class Cohort(CohortTables):
     def frames(self, run_id: str, indices: Sequence[int] | None = None) -> UInt8[Tensor, "t h w"]:
         """Frames of a run as grey levels 0..255, in the order asked for; all by default.
 
-        Raises
-        ------
-        DicomError, ManifestError
-            If the run, its file or a frame is not there or not what the manifest says.
+        Raises `DicomError` or `ManifestError` if the run, its file or a frame is not there or not what the
+        manifest says.
         """
         return self._source.frames(self.run(run_id), indices)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,43 +18,22 @@ from cag.data.pseudonyms import Kind, pseudonym
 
 @dataclass(frozen=True)
 class Cine:
-    """A run, or chosen frames of it, without its identifiers.
+    """A run, or chosen frames of it; identifiers are pseudonyms, None without a key."""
 
-    Attributes
-    ----------
-    n_frames, rows, columns : int
-        Of the whole run.
-    fps : float or None
-        Frames a second; None where the file does not tell (``cag.data.dicom_header.frame_rate``).
-    primary_angle, secondary_angle : float or None
-        Degrees, LAO+ and CRA+; None where the file gives none.
-    patient_id, study_id, series_id, run_id : str or None
-        Pseudonyms of Patient ID, Study, Series and SOP Instance UID; None without a key.
-        Where a file has no Patient ID, its study stands for the patient; a file without a series has no series_id.
-    instance_number : int or None
-        Place within the series.
-    plane : str
-        ``A`` or ``B`` of a biplane run, else empty; the planes are files, and runs, of their own.
-    says_burned_in : bool
-        Whether the file itself says that text is burned into its pixels; many that have some do not.
-    frames : array of uint8, shape (t, h, w)
-        Grey levels 0-255: dark is radiopaque, VOI and MONOCHROME1 are applied.
-    """
-
-    n_frames: int
+    n_frames: int  #: Of the whole run, as are rows and columns.
     rows: int
     columns: int
-    fps: float | None
-    primary_angle: float | None
-    secondary_angle: float | None
-    patient_id: str | None
+    fps: float | None  #: Frames a second; None where the file does not tell (`cag.data.dicom_header.frame_rate`).
+    primary_angle: float | None  #: Degrees, LAO+; None where the file gives none.
+    secondary_angle: float | None  #: Degrees, CRA+.
+    patient_id: str | None  #: Of Patient ID; where a file has none, its study stands for the patient.
     study_id: str | None
-    run_id: str | None
-    series_id: str | None
-    instance_number: int | None
-    plane: str
-    says_burned_in: bool
-    frames: UInt8[np.ndarray, "t h w"] = field(repr=False)
+    run_id: str | None  #: Of SOP Instance UID.
+    series_id: str | None  #: None for a file without a series.
+    instance_number: int | None  #: Place within the series.
+    plane: str  #: ``A`` or ``B`` of a biplane run, else empty; the planes are files, and runs, of their own.
+    says_burned_in: bool  #: Whether the file says that text is burned in; many that have some do not.
+    frames: UInt8[np.ndarray, "t h w"] = field(repr=False)  #: Grey levels 0-255: dark is radiopaque.
 
 
 def read_cine(path: Path, *, key: bytes | None = None, frames: Sequence[int] | None = None) -> Cine:
@@ -84,38 +62,33 @@ def read_frames(path: Path, frames: Sequence[int] | None = None) -> UInt8[np.nda
 
 
 def _read(path: Path, key: bytes | None, frames: Sequence[int] | None, *, allow_non_xa: bool) -> Cine:
+    def named(identifier: str, kind: Kind) -> str | None:
+        return None if key is None else pseudonym(identifier, kind, key)
+
     with guarded(path), path.open("rb") as file:
         dataset = read_dataset(path, file, allow_non_xa=allow_non_xa)
-        count = frame_count(dataset)
+        count, instance, (primary, secondary) = frame_count(dataset), number(dataset, "InstanceNumber"), angles(dataset)
+        study, series = str(dataset.StudyInstanceUID), str(dataset.get("SeriesInstanceUID") or "")
         indices = list(range(count)) if frames is None else [int(index) for index in frames]
         for index in indices:
             if not 0 <= index < count:
                 raise unusable(path, "frames", f"frame {index} does not exist", f"It has frames 0 to {count - 1}")
-        return Cine(**_header(dataset, key), frames=decode(path, file, dataset, indices))
-
-
-def _header(dataset: Dataset, key: bytes | None) -> dict[str, Any]:
-    def named(identifier: str, kind: Kind) -> str | None:
-        return None if key is None else pseudonym(identifier, kind, key)
-
-    primary, secondary = angles(dataset)
-    study, series = str(dataset.StudyInstanceUID), str(dataset.get("SeriesInstanceUID") or "")
-    instance = number(dataset, "InstanceNumber")
-    return {
-        "n_frames": frame_count(dataset),
-        "rows": int(dataset.Rows),
-        "columns": int(dataset.Columns),
-        "fps": frame_rate(dataset),
-        "primary_angle": primary,
-        "secondary_angle": secondary,
-        "patient_id": named(str(dataset.get("PatientID") or "").strip() or f"study\0{study}", "patient"),
-        "study_id": named(study, "study"),
-        "run_id": named(str(dataset.SOPInstanceUID), "run"),
-        "series_id": named(f"series\0{series}", "run") if series else None,
-        "instance_number": None if instance is None else int(instance),
-        "plane": _plane(dataset),
-        "says_burned_in": dataset.get("BurnedInAnnotation") == "YES",
-    }
+        return Cine(
+            n_frames=count,
+            rows=int(dataset.Rows),
+            columns=int(dataset.Columns),
+            fps=frame_rate(dataset),
+            primary_angle=primary,
+            secondary_angle=secondary,
+            patient_id=named(str(dataset.get("PatientID") or "").strip() or f"study\0{study}", "patient"),
+            study_id=named(study, "study"),
+            run_id=named(str(dataset.SOPInstanceUID), "run"),
+            series_id=named(f"series\0{series}", "run") if series else None,
+            instance_number=None if instance is None else int(instance),
+            plane=_plane(dataset),
+            says_burned_in=dataset.get("BurnedInAnnotation") == "YES",
+            frames=decode(path, file, dataset, indices),
+        )
 
 
 def _plane(dataset: Dataset) -> str:

@@ -26,18 +26,11 @@ XA_CLASSES = ("1.2.840.10008.5.1.4.1.1.12.1", "1.2.840.10008.5.1.4.1.1.12.1.1")
 
 #: Transfer syntax -> the decoder that reads it (one each, so that pixels are the same everywhere).
 DECODERS = {
-    "1.2.840.10008.1.2": "",  # implicit VR little endian
-    "1.2.840.10008.1.2.1": "",  # explicit VR little endian
-    "1.2.840.10008.1.2.2": "",  # explicit VR big endian
-    "1.2.840.10008.1.2.4.50": "pylibjpeg",  # JPEG baseline
-    "1.2.840.10008.1.2.4.51": "pylibjpeg",  # JPEG extended, 12 bit
-    "1.2.840.10008.1.2.4.57": "pylibjpeg",  # JPEG lossless
-    "1.2.840.10008.1.2.4.70": "pylibjpeg",  # JPEG lossless, selection value 1
-    "1.2.840.10008.1.2.4.80": "pyjpegls",  # JPEG-LS lossless
-    "1.2.840.10008.1.2.4.81": "pyjpegls",  # JPEG-LS near-lossless
-    "1.2.840.10008.1.2.4.90": "pylibjpeg",  # JPEG 2000 lossless
-    "1.2.840.10008.1.2.4.91": "pylibjpeg",  # JPEG 2000
-    "1.2.840.10008.1.2.5": "pydicom",  # RLE lossless
+    **dict.fromkeys(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"), ""),  # uncompressed
+    **{f"1.2.840.10008.1.2.4.{number}": "pylibjpeg" for number in (50, 51, 57, 70)},  # JPEG, lossy and lossless
+    **{f"1.2.840.10008.1.2.4.{number}": "pyjpegls" for number in (80, 81)},  # JPEG-LS
+    **{f"1.2.840.10008.1.2.4.{number}": "pylibjpeg" for number in (90, 91)},  # JPEG 2000
+    "1.2.840.10008.1.2.5": "pydicom",  # RLE
 }
 
 #: A run of more pixels (frames x rows x columns) is refused before anything is allocated: half a gigabyte of uint8.
@@ -58,7 +51,7 @@ _TAGS: list[str] = [*_CLASS, *_IMAGE, *_GREY, *_RUN, *_TIMING, *_GEOMETRY, *_SHU
 
 #: Degrees by which angles may differ within a run that counts as one view.
 _STEADY = 2.0
-_AGAIN = "Export the run again from the archive"
+_AGAIN, _ORIGINAL = "Export the run again from the archive", "Export the original grey-level run"
 
 
 def unusable(path: Path, field: str | None, problem: str, remedy: str = _AGAIN) -> DicomError:
@@ -82,12 +75,10 @@ def guarded(path: Path) -> Iterator[None]:
         raise
     except InvalidDicomError:
         raise unusable(path, None, "is not a DICOM file", "Give XA cine runs as DICOM files") from None
-    except OSError as error:
-        if error.strerror is None:  # raised by a reader, not by the system
-            raise unusable(path, None, "cannot be read; it is damaged or truncated") from None
-        problem = f"cannot be opened ({error.strerror})"
-        raise unusable(path, None, problem, "Check that it exists and that you may read it") from None
     except Exception as error:  # the library raises nearly every built-in exception on broken files
+        if isinstance(error, OSError) and error.strerror:  # raised by the system
+            problem, remedy = f"cannot be opened ({error.strerror})", "Check that it exists and that you may read it"
+            raise unusable(path, None, problem, remedy) from None
         raise unusable(path, None, f"cannot be read ({type(error).__name__}); it is damaged or truncated") from None
     finally:
         logging.disable(disabled)
@@ -133,13 +124,11 @@ def _in_group(group: Dataset, keyword: str) -> Dataset | None:
 
 def _check_image(path: Path, dataset: Dataset) -> None:
     """Refuse images that are not grey, or declare impossible or absurd sizes."""
-    samples, photometric = int(dataset.SamplesPerPixel), str(dataset.PhotometricInterpretation)
-    if samples != 1:
-        problem, remedy = f"{samples} instead of 1 (a color image)", "Export the original grey-level run"
-        raise unusable(path, "Samples per Pixel", problem, remedy)
-    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        problem, remedy = "neither MONOCHROME1 nor MONOCHROME2", "Export the original run"
-        raise unusable(path, "Photometric Interpretation", problem, remedy)
+    if int(dataset.SamplesPerPixel) != 1:
+        problem = f"{int(dataset.SamplesPerPixel)} instead of 1 (a color image)"
+        raise unusable(path, "Samples per Pixel", problem, _ORIGINAL)
+    if dataset.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
+        raise unusable(path, "Photometric Interpretation", "neither MONOCHROME1 nor MONOCHROME2", _ORIGINAL)
     rows, columns, frames = int(dataset.Rows), int(dataset.Columns), frame_count(dataset)
     size, field = f"{rows} x {columns} x {frames}", "Rows, Columns, Number of Frames"
     if min(rows, columns, frames) < 1:

@@ -61,12 +61,10 @@ def write_cine(
     secondary_angle: float | None,
     patient_id: str,
     run_id: str,
-    comment: str = SIMULATED,
 ) -> None:
     """Write a run as X-Ray Angiographic Image Storage: 8 bit, MONOCHROME2, explicit VR little endian.
 
     No date, no institution; UIDs follow from the names, so that equal arguments give equal bytes.
-    The file appears under its name only when it is complete.
 
     Parameters
     ----------
@@ -76,8 +74,6 @@ def write_cine(
         Degrees, LAO+ and CRA+; None leaves the tag out.
     patient_id, run_id : str
         Pseudonyms; all runs of a patient are of one study.
-    comment : str
-        Image Comments (says by default that the run is simulated).
 
     Raises
     ------
@@ -104,7 +100,7 @@ def write_cine(
         "PatientName": patient_id,
         "StudyID": patient_id[:16],
         "SeriesDescription": run_id,
-        "ImageComments": comment,
+        "ImageComments": SIMULATED,
         "FrameTime": format_number_as_ds(1000 / fps),
         "RecommendedDisplayFrameRate": max(round(fps), 1),
         **({"CineRate": int(fps)} if float(fps).is_integer() else {}),

@@ -34,10 +34,7 @@ def image_size(path: Path) -> tuple[int, int]:
 def read_image(path: Path) -> UInt8[np.ndarray, "h w"]:
     """Read an 8-bit grey image; one stored in color is read if its channels are equal.
 
-    Raises
-    ------
-    ManifestError
-        If it cannot be read, is larger than 16 million pixels, or is really in color.
+    Raises `ManifestError` if it cannot be read, is larger than 16 million pixels, or is really in color.
     """
     rows, columns = image_size(path)
     if rows * columns > MAX_IMAGE_PIXELS:
@@ -45,23 +42,18 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w"]:
         raise ManifestError(problem, file=path.name, remedy="Give angiograms at their original size")
     try:
         with Image.open(path) as image:
-            pixels = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+            pixels = np.atleast_3d(np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB")))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None
-    if pixels.ndim == 3:
-        if not ((pixels[..., 0] == pixels[..., 1]) & (pixels[..., 0] == pixels[..., 2])).all():
-            raise ManifestError("is a color image", file=path.name, remedy="Give angiograms as grey images")
-        pixels = pixels[..., 0]
-    return np.ascontiguousarray(pixels, dtype=np.uint8)
+    if (pixels != pixels[..., :1]).any():
+        raise ManifestError("is a color image", file=path.name, remedy="Give angiograms as grey images")
+    return np.ascontiguousarray(pixels[..., 0])
 
 
 def read_images(path: Path, frames: Sequence[int] | None = None) -> UInt8[np.ndarray, "t h w"]:
     """Frames of a run stored as an image or a folder of images of one size, all by default.
 
-    Raises
-    ------
-    ManifestError
-        If a frame is not there, cannot be read or has another size.
+    Raises `ManifestError` if a frame is not there, cannot be read or has another size.
     """
     files = image_files(path)
     chosen = range(len(files)) if frames is None else frames
@@ -73,7 +65,7 @@ def read_images(path: Path, frames: Sequence[int] | None = None) -> UInt8[np.nda
     if len({image.shape for image in images}) > 1:
         remedy = "Keep the frames of one run in a folder"
         raise ManifestError("holds images of different sizes", file=path.name, remedy=remedy)
-    return np.stack(images) if images else np.empty((0, 0, 0), np.uint8)
+    return np.stack(images)
 
 
 def _unreadable(path: Path, error: Exception) -> ManifestError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -18,15 +19,14 @@ _PREFIX: dict[Kind, str] = {"patient": "P", "study": "S", "run": "R"}
 #: Hexadecimal digits of a pseudonym: 48 bits, a chance of 2e-7 that two of 10,000 patients collide.
 _DIGITS = 12
 _KEY_BYTES, _MINIMUM_KEY_BYTES = 32, 16
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 def pseudonym(identifier: str, kind: Kind, key: bytes) -> str:
     """Replace an identifier by its keyed hash (HMAC-SHA256), such as ``P3fa09c44d1be``; outer blanks do not count.
 
-    Raises
-    ------
-    InputError
-        If the key has fewer than 16 bytes: nobody must be able to tell which identifier gave which pseudonym.
+    Raises `InputError` if the key has fewer than 16 bytes: nobody must be able to tell which identifier gave which
+    pseudonym.
     """
     if len(key) < _MINIMUM_KEY_BYTES:
         problem = f"{len(key)} bytes are too few to keep pseudonyms secret"
@@ -39,21 +39,12 @@ def study_key(path: Path) -> bytes:
     """Read a study's secret key, or make one at the first call, readable by its owner alone.
 
     Keep it with the original files, never with what is shared.
-
-    Raises
-    ------
-    InputError
-        If the file is there and holds no key, or can be neither read nor written.
+    Raises `InputError` if the file is there and holds no key, or can be neither read nor written.
     """
     try:
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return bytes.fromhex(path.read_text().strip())
-        key = secrets.token_bytes(_KEY_BYTES)
-        with os.fdopen(handle, "w") as file:
-            file.write(key.hex())
-        return key
+        with contextlib.suppress(FileExistsError), os.fdopen(os.open(path, _NEW, 0o600), "w") as file:
+            file.write(secrets.token_hex(_KEY_BYTES))
+        return bytes.fromhex(path.read_text().strip())
     except (OSError, ValueError) as error:
         remedy = "Delete it to start with new pseudonyms, or choose a folder you may write to"
         raise InputError(f"holds no key ({type(error).__name__})", file=path.name, remedy=remedy) from None

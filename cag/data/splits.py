@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from itertools import combinations
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,6 @@ from cag.settings import InputError, LabelError
 
 Arm = Literal["clean", "as_published"]
 ARMS: tuple[Arm, Arm] = ("clean", "as_published")
-PARTS = ("train", "inner", "outer", "left out")
 
 
 class LeakError(InputError):
@@ -32,12 +31,7 @@ def patient_folds(severity: Mapping[str, Hashable], n_folds: int = 4, seed: int 
     Parameters
     ----------
     severity : mapping of patient_id to severity category (any sortable label)
-        Their order does not count.
-
-    Returns
-    -------
-    DataFrame
-        ``patient_id`` (sorted) and ``fold`` (0 to ``n_folds - 1``).
+        Its order does not count; the result has ``patient_id`` (sorted) and ``fold`` (0 to ``n_folds - 1``).
 
     Raises
     ------
@@ -49,9 +43,8 @@ def patient_folds(severity: Mapping[str, Hashable], n_folds: int = 4, seed: int 
         raise InputError(problem, field="n_folds", remedy="Use at least 2 folds, and no more than patients")
     dealt = _shuffled_by_label(severity, np.random.default_rng([seed, 11]))
     first = np.random.default_rng([seed, 12]).permutation(n_folds)
-    fold = {patient: int(first[place % n_folds]) for place, patient in enumerate(dealt)}
-    ids = sorted(fold)
-    return pd.DataFrame({"patient_id": ids, "fold": [fold[patient] for patient in ids]})
+    folds = pd.DataFrame({"patient_id": dealt, "fold": [int(first[place % n_folds]) for place in range(len(dealt))]})
+    return folds.sort_values("patient_id", ignore_index=True)
 
 
 def inner_split(
@@ -80,8 +73,8 @@ def inner_split(
     count = min(max(1, round(share * len(dealt))), len(dealt) - 1)
     # evenly spaced places of a list ordered by severity take every severity alike
     places = ((np.arange(count) + 0.5) * len(dealt) / count).astype(int)
-    inner = {dealt[place] for place in places}
-    part = np.where(is_outer, "outer", np.where(folds.patient_id.isin(inner), "inner", "train"))
+    inner = folds.patient_id.isin([dealt[place] for place in places])
+    part = np.where(is_outer, "outer", np.where(inner, "inner", "train"))
     result = pd.DataFrame({"patient_id": folds.patient_id, "part": part})
     check_disjoint(**{str(name): group.patient_id for name, group in result.groupby("part")})
     return result
@@ -95,16 +88,12 @@ def leaky_image_folds(n_images: int, n_folds: int, seed: int = 0) -> Int[np.ndar
     return np.random.default_rng([seed, 14]).permutation(np.arange(n_images) % n_folds)
 
 
-def check_disjoint(**parts: Iterable[str]) -> None:
+def check_disjoint(**parts: Collection[str]) -> None:
     """Refuse parts (patient_ids by name of the part) that share a patient, by `LeakError`."""
-    seen: dict[str, str] = {}
-    for name, patients in parts.items():
-        ids = set(patients)
-        shared = sorted(ids & set(seen))
-        if shared:
-            problem = f"{len(shared)} patients are in {seen[shared[0]]} and in {name}, such as {shared[0]!r}"
+    for (one, first), (other, second) in combinations(parts.items(), 2):
+        if shared := sorted(set(first) & set(second)):
+            problem = f"{len(shared)} patients are in {one} and in {other}, such as {shared[0]!r}"
             raise LeakError(problem, field="split", remedy="Split patients, not frames")
-        seen |= dict.fromkeys(ids, name)
 
 
 def _shuffled_by_label(labels: Mapping[str, Hashable], generator: np.random.Generator) -> Sequence[str]:
@@ -119,8 +108,7 @@ def fold_strata(cohort: Cohort) -> dict[str, int]:
     return patient_severity(cohort) if len(cohort.lesions) else dict.fromkeys(cohort.manifest.patient_id.unique(), 0)
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """One fold of a split: how it is drawn, which of how many, from which seed."""
 
     arm: Arm
@@ -138,16 +126,12 @@ def patient_parts(cohort: Cohort, patients: pd.Series, fold: int, folds: int, se
 
 
 def split_images(cohort: Cohort, images: pd.DataFrame, split: Split) -> np.ndarray:
-    """The part of each image in one fold, one of ``PARTS``.
+    """The part of each image in one fold: train, inner, outer or left out.
 
     ``clean``: patients are split; ``inner`` patients belong to the training fold and choose epoch and
     thresholds, and studies of low quality are scored, never trained on, as in classification.
     ``as_published``: images are split, and there is no inner part.
-
-    Raises
-    ------
-    LabelError
-        If a part that is needed has no image.
+    Raises `LabelError` if a part that is needed has no image.
     """
     if split.arm == "as_published":
         is_outer = leaky_image_folds(len(images), split.folds, split.seed) == split.fold

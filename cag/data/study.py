@@ -1,4 +1,7 @@
-"""The cine runs of a study's folder or archive, one after another, without its identifiers."""
+"""The cine runs of a study's folder or archive, without its identifiers and without text burned into the pixels.
+
+Such text is found because it stands still and is as bright as can be.
+"""
 
 from __future__ import annotations
 
@@ -8,42 +11,39 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool, UInt8
+from scipy.ndimage import binary_dilation, distance_transform_edt, grey_opening
 from tqdm import tqdm
 
 from cag.data.archives import FoundFile, opened, tree_entries
 from cag.data.dicom import Cine, read_cine
 from cag.data.dicom_header import MAX_FRAMES, MAX_PIXELS
 from cag.data.fingerprint import file_digest
-from cag.data.graphics import burned_in, without_graphics
 from cag.data.pseudonyms import pseudonym
 from cag.settings import DicomError
+
+#: Frames from which standing still means something; shorter runs are not looked at.
+MIN_FRAMES = 8
+#: So many frames, spread over the run, are compared: what stands still in all of them stands still.
+_LOOKED_AT = 24
+#: A graphic's grey level is at least this in every frame, and moves by no more than lossy compression would move it.
+_BRIGHT, _STILL = 235, 12
+#: Strokes are thinner than this share of the image's side, and stand out on both sides by so many grey levels: the
+#: border of an over-exposed lung against a shutter or a wire does so on one side only.
+_STROKE, _CONTRAST = 1 / 64, 50
+_LEAST_PIXELS = 30
 
 
 @dataclass(frozen=True)
 class StudyFile:
-    """A file of a study, or the files of one series of single frames.
+    """A file of a study, or the files of one series of single frames."""
 
-    Attributes
-    ----------
-    label, name : str
-        Pseudonym of its name in the study, and the name itself, which belongs in no output that is shared:
-        archives name files by UIDs, people by patients.
-    cine : Cine or None
-        The run, or None where the file was refused. Text found burned into its pixels is filled.
-    sha256 : str
-        Digest of a run's bytes.
-    reason : str
-        Why the file was refused; empty for a run.
-    notes : tuple of str
-        What a reader of the run must know besides.
-    """
-
-    label: str
-    name: str
-    cine: Cine | None
-    sha256: str
-    reason: str
-    notes: tuple[str, ...] = ()
+    label: str  #: Pseudonym of its name: archives name files by UIDs, people by patients.
+    name: str  #: The name itself; it belongs in no output that is shared.
+    cine: Cine | None  #: The run, without text found burned into it; None where the file was refused.
+    sha256: str  #: Digest of a run's bytes.
+    reason: str  #: Why the file was refused; empty for a run.
+    notes: tuple[str, ...] = ()  #: What a reader of the run must know besides.
 
 
 def study_files(source: Path, key: bytes, *, progress: bool = True) -> Iterator[StudyFile]:
@@ -52,11 +52,7 @@ def study_files(source: Path, key: bytes, *, progress: bool = True) -> Iterator[
     Links are refused and no folder is entered through one, so nothing outside the study is read; zip and tar
     archives are opened, one file at a time. One run is decoded at a time. Single frames of one series come last,
     put together as a run in the order of their instance numbers.
-
-    Raises
-    ------
-    InputError
-        If it is neither, or holds no file.
+    Raises `InputError` if it is neither, or holds no file.
     """
     seen: set[str] = set()
     singles: dict[tuple[object, ...], list[tuple[StudyFile, Cine]]] = {}
@@ -121,3 +117,34 @@ def _cleaned(file: StudyFile, cine: Cine) -> StudyFile:
     elif cine.says_burned_in:
         notes += ("The file says that text is burned into the picture, and none was found: look before you share it.",)
     return replace(file, cine=cine, notes=notes)
+
+
+def burned_in(frames: UInt8[np.ndarray, "t h w"]) -> Bool[np.ndarray, "h w"]:
+    """Pixels that look like burned-in text or graphics; all false in runs of fewer than `MIN_FRAMES` frames.
+
+    X-ray pixels are noisy: a thin stroke that stays white over all frames is drawn. Dark text is not found, nor
+    is white text on an over-exposed ground.
+    """
+    if len(frames) < MIN_FRAMES:
+        return np.zeros(frames.shape[1:], dtype=bool)
+    frames = frames[np.unique(np.linspace(0, len(frames) - 1, _LOOKED_AT).round().astype(int))]
+    lowest, highest = frames.min(axis=0), frames.max(axis=0)
+    still = (lowest >= _BRIGHT) & (highest - lowest <= _STILL)
+    width = max(round(_STROKE * min(still.shape)), 5)
+    mean = frames.mean(axis=0, dtype=np.float32)
+    thin = still & (mean - grey_opening(mean, size=width + 1) >= _CONTRAST)
+    return thin if thin.sum() >= _LEAST_PIXELS else np.zeros_like(thin)
+
+
+def without_graphics(
+    frames: UInt8[np.ndarray, "t h w"], graphics: Bool[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "t h w"]:
+    """Frames in which graphics, and a pixel around them, are filled with the nearest pixels beside them."""
+    if not graphics.any():
+        return frames
+    hidden = binary_dilation(graphics, structure=np.ones((3, 3), dtype=bool))
+    if hidden.all():
+        return np.zeros_like(frames)
+    rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    filled: UInt8[np.ndarray, "t h w"] = frames[:, rows, columns]
+    return filled

@@ -92,10 +92,7 @@ _PROBLEMS = {
 def read_text(path: Path, needed: Iterable[str]) -> pd.DataFrame:
     """Any table that a person wrote, all cells text: column names in lower case, comma or semicolon between them.
 
-    Raises
-    ------
-    ManifestError
-        If it is no such file, or lacks a column that is needed.
+    Raises `ManifestError` if it is no such file, or lacks a column that is needed.
     """
     if path.suffix.lower() in _SPREADSHEETS:
         remedy = "Save it as CSV in your spreadsheet program and give that file"
@@ -206,10 +203,8 @@ class CohortTables:
     ) -> CohortTables:
         """Give each table its types.
 
-        Raises
-        ------
-        ManifestError
-            If a value breaks a limit, a label is of an unknown run or patient, or an interval, lesion or box cannot be.
+        Raises `ManifestError` if a value breaks a limit, a label is of an unknown run or patient, or an
+        interval, lesion or box cannot be.
         """
         manifest = checked_table(manifest, "data_manifest")
         check_intervals(manifest)
@@ -234,14 +229,11 @@ class CohortTables:
     def load(cls, manifest_path: Path) -> CohortTables:
         """Load a manifest and its labels: beside it, or in a folder between it and its first run.
 
-        Raises
-        ------
-        ManifestError
-            As `checked`, and for a run outside the manifest's folder.
+        Raises `ManifestError` as `checked` does, and for a run outside the manifest's folder.
         """
         manifest, top = load_table(manifest_path, "data_manifest"), manifest_path.parent
-        for line, path in enumerate(manifest.path, start=2):
-            inside(manifest_path, path, line)
+        for path in manifest.path:
+            inside(manifest_path, path)
         folders = [top, *(top / folder for path in manifest.path[:1] for folder in Path(path).parents)]
         places = {name: [folder / f"{name}.csv" for folder in folders] for name in SIDECARS}
         found = {name: next(filter(Path.is_file, files), None) for name, files in places.items()}
@@ -254,14 +246,13 @@ class CohortTables:
         return save_table(self.manifest, manifest_path)
 
 
-def inside(manifest_path: Path, path: str, line: int | None = None) -> Path:
+def inside(manifest_path: Path, path: str) -> Path:
     """The file a manifest's row names; a `ManifestError` when it lies outside its folder, links included."""
     folder = manifest_path.parent.resolve()
     resolved = (folder / path).resolve()
     if Path(path).is_absolute() or not resolved.is_relative_to(folder):
-        where = f"line {line}: " if line else ""
         remedy = "Keep the manifest in a folder above its runs, and the runs in that folder"
-        problem = f"{where}{path!r} lies outside the manifest's folder"
+        problem = f"{path!r} lies outside the manifest's folder"
         raise ManifestError(problem, file=manifest_path.name, field="path", remedy=remedy)
     return resolved
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cag.data.dicom import read_cine
-from cag.data.graphics import MIN_FRAMES, burned_in, without_graphics
+from cag.data.study import MIN_FRAMES, burned_in, without_graphics
 
 
 def noise(rng: np.random.Generator, level: float = 120) -> np.ndarray:

@@ -84,11 +84,7 @@ def read(folder: Path) -> PublicCohort:
     Images without annotation are left out: the set shows at least one of them to be an omission
     (train 218 equals val 58, which is annotated). What else is left out, or kept although odd,
     `read_coco` and `public_cohort` say; ``counts`` tells how often.
-
-    Raises
-    ------
-    ManifestError
-        If the annotations cannot be read or name images that are not there.
+    Raises `ManifestError` if the annotations cannot be read or name images that are not there.
     """
     counts = Counter(dict.fromkeys(QUIRKS, 0))
     files: dict[str, Path] = {}
@@ -134,12 +130,8 @@ def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float]]]
     Left out and counted: annotations of another category than stenosis, with a missing or infinite number in
     their box, and those whose outline has no points. Kept and counted: annotations that repeat a number,
     since the number is not used. An annotation without the field ``segmentation`` is a plain box.
-
-    Raises
-    ------
-    ManifestError
-        No JSON, a missing field, an image name with a folder, an image number given twice, or an
-        annotation of an image that the file does not list.
+    Raises `ManifestError` for no JSON, a missing field, an image name with a folder, an image number given twice, or
+    an annotation of an image that the file does not list.
     """
     try:
         coco = _Coco.model_validate_json(path.read_bytes())

@@ -26,11 +26,7 @@ def read(folder: Path) -> PublicCohort:
 
     The manifest gains ``has_lesion`` (empty where a video is in neither list), the boxes
     ``severity_class``. Boxes of frames without an image are counted and left out.
-
-    Raises
-    ------
-    ManifestError
-        If there is no video, or a box file has another form.
+    Raises `ManifestError` if there is no video, or a box file has another form.
     """
     rows: list[dict[str, object]] = []
     boxes: list[dict[str, object]] = []

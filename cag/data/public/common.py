@@ -29,10 +29,7 @@ def public_cohort(
 ) -> PublicCohort:
     """The cohort of these runs, with their boxes: clipped to the image, without those of no area or that repeat.
 
-    Raises
-    ------
-    ManifestError
-        If there is no run, or a table breaks its limits.
+    Raises `ManifestError` if there is no run, or a table breaks its limits.
     """
     if not rows:
         raise unreadable(folder, "holds no annotated image or video")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from cag.data.archives import is_archive, unpack
+from cag.data.archives import is_archive
 from cag.data.fingerprint import file_digest
 from cag.data.public import PublicCohort, is_public, read_public
 from cag.settings import InputError, writing
@@ -120,16 +120,25 @@ def _download(source: PublicSource, archive: Path, progress: bool) -> None:
 def _unpack(packed: Path, folder: Path, record: dict[str, str]) -> None:
     """Unpack beside the final place, archives inside too, and move the set itself there when all is there."""
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
-        scratch, whole = Path(name), Path(name) / "set"
-        whole.mkdir()
-        unpack(packed, whole, scratch)
-        for inner in [path for path in whole.rglob("*") if path.is_file() and is_archive(path)]:
-            unpack(inner, inner.parent, scratch)
-            inner.unlink()
-        root = next(filter(is_public, [whole, *sorted(whole.rglob("*/"), key=lambda path: len(path.parts))]), None)
+        whole = Path(name)
+        try:
+            _extract(packed, whole)
+            for inner in [path for path in whole.rglob("*") if path.is_file() and is_archive(path)]:
+                _extract(inner, inner.parent)
+        except Exception as error:  # the libraries raise nearly every built-in exception on broken archives
+            problem = f"cannot be unpacked ({type(error).__name__}); it is damaged or no such archive"
+            raise InputError(problem, file=packed.name, remedy="Download it again") from None
+        below = sorted(whole.rglob("*/"), key=lambda path: len(path.parts))
+        root = next(filter(is_public, below), None)
         if root is None:
             remedy = "Look at the set's page, unpack it yourself and give the notebook its folder"
             raise InputError("does not hold the set's known layout", file=packed.name, remedy=remedy)
         (root / RECORD).write_text(json.dumps(record, indent=1))
         shutil.rmtree(folder, ignore_errors=True)
         root.replace(folder)
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    """Unpack an archive without its links and the names that lead out of it, which a zip file's reader leaves out."""
+    options = {} if archive.suffix == ".zip" else {"filter": "data"}
+    shutil.unpack_archive(archive, folder, **options)  # type: ignore[arg-type]

@@ -83,7 +83,7 @@ def knows(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
 
 @pytest.mark.parametrize("inner", [False, True])
 def test_a_set_is_fetched_read_and_found_again(server: Server, tmp_path: Path, inner: bool) -> None:
-    server.content = danilov_zip(inner=inner)
+    server.content = danilov_zip(inner=inner, escape=True)
     folder, found = fetch("danilov", tmp_path, progress=False)
     assert folder == tmp_path / "danilov" and (folder / "image_dir").is_dir()
     assert found.tables.manifest.patient_id.tolist() == ["D14_2", "D15_1"] and len(found.tables.boxes) == 2
@@ -91,6 +91,7 @@ def test_a_set_is_fetched_read_and_found_again(server: Server, tmp_path: Path, i
     assert record["sha256"] == sha256(server.content).hexdigest() and "Attribution 4.0" in record["license"]
     fetch("danilov", tmp_path, progress=False)
     assert server.asked == 1, "not asked again"
+    assert not list(tmp_path.parent.rglob("evil"))
 
 
 def test_a_broken_download_is_begun_again(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +128,6 @@ def test_an_archive_of_ones_own_needs_no_server(tmp_path: Path) -> None:
 def test_what_is_not_the_set_is_refused(server: Server, tmp_path: Path) -> None:
     for content, expected in (
         (b"<html>Please log in</html>", "cannot be unpacked"),
-        (danilov_zip(escape=True), "leads out of the archive"),
         (danilov_zip(folder="other"), "known layout"),
     ):
         out = tmp_path / expected.replace(" ", "_")

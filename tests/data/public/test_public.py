@@ -213,9 +213,7 @@ def test_cadica_boxes_of_another_form(tmp_path: Path, line: str) -> None:
         read_public(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "text", ["<annotation>", VOC.replace("<xmin>1", "<xmin>one"), '<!DOCTYPE a [<!ENTITY x "y">]>' + VOC]
-)
+@pytest.mark.parametrize("text", ["<annotation>", VOC.replace("<xmin>1", "<xmin>one")])
 def test_danilov_files_of_another_form(tmp_path: Path, text: str) -> None:
     for frame in (1, 2):
         save(tmp_path / "image_dir" / f"14_2_5_000{frame}.bmp")
