@@ -1,4 +1,4 @@
-"""The book's parts fit together: contents, citations, glue, package pages, citation file."""
+"""What a strict build of the book does not see: places in the reference, versions, and the reporting checklists."""
 
 from __future__ import annotations
 
@@ -14,70 +14,24 @@ import cag
 from cag.settings import ROOT
 
 BOOK = ROOT / "book"
-PAGES = [path for path in BOOK.rglob("*.md") if path.relative_to(BOOK).parts[0] not in ("notebooks", "_generated")]
-#: Chapters: the playground (00) is in JupyterLab only.
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[1-9]_*.ipynb"))
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-
-
-def chapters(entry: dict) -> list[str]:
-    """Every page at and below an entry of the table of contents, as a path without suffix."""
-    own = [entry[key] for key in ("root", "file") if key in entry]
-    below = [child for key in ("parts", "chapters", "sections") for child in entry.get(key, [])]
-    return own + [name for child in below for name in chapters(child)]
-
-
-CHAPTERS = chapters(yaml.safe_load((BOOK / "_toc.yml").read_text()))
-
-
-def markdown_of(path: Path) -> str:
-    """The prose of a page or notebook."""
-    if path.suffix == ".md":
-        return path.read_text()
-    return "\n\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
-
-
-def test_contents_list_every_page_and_notebook_once() -> None:
-    pages = {path.relative_to(BOOK).with_suffix("").as_posix() for path in PAGES}
-    assert len(CHAPTERS) == len(set(CHAPTERS))
-    assert set(CHAPTERS) == pages | {f"notebooks/{path.stem}" for path in NOTEBOOKS}
-
-
-@pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS], ids=lambda path: path.stem)
-def test_citations_resolve(path: Path) -> None:
-    known = set(re.findall(r"^@\w+\{([^,]+),", (BOOK / "references.bib").read_text(), re.MULTILINE))
-    groups = re.findall(r"\{cite[^}]*\}`([^`]+)`", markdown_of(path))
-    cited = {key.strip() for group in groups for key in group.split(",")}
-    assert cited <= known
-
-
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-def test_glue_names_a_notebook_and_a_format(path: Path) -> None:
-    for target in re.findall(r"\{glue:text\}`([^`]+)`", path.read_text()):
-        notebook, _, key = target.partition("::")
-        assert Path(notebook.lstrip("/")).stem in {source.stem for source in NOTEBOOKS}, target
-        assert re.fullmatch(r"\w+:\+?(?:\.\df|d|s)", key), target
 
 
 def test_every_module_has_its_place_in_the_reference() -> None:
     pages = "\n".join(path.read_text() for path in (BOOK / "reference").glob("*.md"))
     shown = " ".join(re.findall(r"package-reference:: (.+)", pages)).split()
     package = Path(cag.__file__).parent
-    modules = {path.stem for path in package.glob("[!_]*.py")} | {
-        path.parent.name for path in package.glob("*/__init__.py")
-    }
+    modules = {path.stem for path in package.glob("[!_]*.py")}
+    modules |= {path.parent.name for path in package.glob("*/__init__.py")}
     assert sorted(shown) == sorted(f"cag.{name}" for name in modules)
 
 
-def test_citation_file_is_complete() -> None:
+def test_citation_file_is_complete_and_the_version_told_alike_everywhere() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert {"cff-version", "message", "title", "authors", "version", "date-released", "license"} <= set(citation)
     assert citation["version"] == VERSION and citation["license"] == "MIT"
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", citation["date-released"])
     assert citation["references"][0]["doi"] == "10.3389/fcvm.2023.944135"
-
-
-def test_version_is_told_alike_everywhere() -> None:
     assert f"## {VERSION} " in (ROOT / "CHANGELOG.md").read_text()
     assert f"version = {{{VERSION}}}" in (BOOK / "use" / "cite.md").read_text()
 
@@ -86,3 +40,43 @@ def test_version_is_told_alike_everywhere() -> None:
 def test_drawings_hold_no_outside_reference(name: str) -> None:
     drawing = (BOOK / "_static" / name).read_text().replace("http://www.w3.org/2000/svg", "")
     assert "http" not in drawing and "<script" not in drawing
+
+
+CHECKLISTS = BOOK / "scrutiny" / "checklists.md"
+STATES = {"answered", "in part", "not applicable", "not done"}
+#: Sub-items of TRIPOD+AI: item -> how many letters.
+LETTERS = {3: 3, 5: 2, 6: 3, 8: 3, 9: 3, 12: 7, 18: 6, 20: 3, 23: 2, 27: 3}
+#: Items of CLAIM 2024 and, with their letters, of TRIPOD+AI.
+EXPECTED = {
+    "tab-claim": [str(number) for number in range(1, 45)],
+    "tab-tripod": [
+        f"{number}{letter}" for number in range(1, 28) for letter in "abcdefg"[: LETTERS.get(number, 0)] or [""]
+    ],
+}
+
+
+def source(page: str) -> str:
+    """Prose of a page that a ``doc`` role of the checklists points at: a chapter's is in its notebook."""
+    place = (CHECKLISTS.parent / page if page[0] != "/" else BOOK / page[1:]).resolve()
+    if place.parent.name == "notebooks":
+        cells = nbformat.read(ROOT / "notebooks" / f"{place.name}.ipynb", as_version=4).cells
+        return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return place.with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_item_of_a_checklist_is_a_row_that_says_its_state_and_where_or_why(name: str) -> None:
+    table = re.search(rf"```{{list-table}}[^\n]*\n:name: {name}\n(.*?)```", CHECKLISTS.read_text(), re.DOTALL)
+    assert table
+    rows = [re.split(r"\n  - ", row.strip()) for row in re.split(r"^\* - ", table[1], flags=re.MULTILINE)[2:]]
+    assert [row[0] for row in rows] == EXPECTED[name]
+    for item, _, state, place in rows:
+        assert state in STATES, item
+        assert place.startswith("Not applicable because") == (state == "not applicable"), item
+        if state in ("answered", "in part"):
+            assert re.search(r"\{(doc|numref|ref)\}`", place) or "`" in place or place.startswith("No patient"), item
+        for page, words in re.findall(r"\{doc\}`([^`]+)`, (\*[^*]+\*(?: and \*[^*]+\*)*)", place):
+            for section in re.findall(r"\*([^*]+)\*", words):
+                assert re.search(rf"^(?:#+ |){re.escape(section)}$", source(page), re.MULTILINE), f"{item}: {section}"
+        for file in re.findall(r"(?<!\})`([\w./]+)`", place):
+            assert Path(ROOT, file).is_file(), f"{item}: {file}"

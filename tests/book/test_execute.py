@@ -61,36 +61,27 @@ def test_a_study_is_executed_found_again_and_stops_with_a_sentence(project, monk
     assert shown(project)[1] == text, "the last good copy stays"
 
 
-def test_notebooks_start_when_those_they_read_from_have_ended_most_wanted_first():
+def test_notebooks_start_after_those_they_read_from_most_wanted_first_and_none_after_a_failure():
     started: list[str] = []
 
     def start(name):
         started.append(name)
         done: Future[Execution] = Future()
-        done.set_result(Execution(name, 1.0, reused=False))
+        if name == "fails":
+            done.set_exception(InputError("no such weights"))
+        else:
+            threading.Timer(0.2, lambda: done.set_result(Execution(name, 1.0, reused=False))).start()
         return done
 
     needs = {"cohort": [], "train": [], "find": ["train"], "read": ["train", "find"]}
     ended = [one.notebook for one in execute._in_order(needs, start, 1)]
     assert ended == started == ["train", "find", "cohort", "read"]
 
-
-def test_after_a_failure_nothing_is_started_and_what_runs_is_let_finish():
-    jobs: dict[str, Future[Execution]] = {}
-
-    def start(name):
-        jobs[name] = Future()
-        if name == "fails":
-            jobs[name].set_exception(InputError("no such weights"))
-        return jobs[name]
-
     running = execute._in_order({"fails": [], "goes on": [], "later": []}, start, 2)
-    jobs_end = Execution("goes on", 1.0, reused=False)
-    threading.Timer(0.2, lambda: jobs["goes on"].set_result(jobs_end)).start()
-    assert next(running) == jobs_end
+    assert next(running).notebook == "goes on", "what runs is let finish"
     with pytest.raises(InputError, match="no such weights"):
         next(running)
-    assert set(jobs) == {"fails", "goes on"}
+    assert set(started[4:]) == {"fails", "goes on"}
 
 
 def test_two_notebooks_need_cores_memory_and_no_card():
@@ -138,11 +129,11 @@ def keys(monkeypatch, tmp_path):
 
     whole = fingerprint._source
 
-    def of(edited: str = "", root=ROOT, results=tmp_path / "none", **values):
+    def of(edited: str = "", results=tmp_path / "none", **values):
         fingerprint.code_digest.cache_clear()
         with monkeypatch.context() as change:
             change.setattr(fingerprint, "_source", lambda name: whole(name) + "\nedited = 1" * (name == edited))
-            return {name: input_keys(name, values, root, results) for name in CHAPTERS}
+            return {name: input_keys(name, values, ROOT, results) for name in CHAPTERS}
 
     yield of
     fingerprint.code_digest.cache_clear()
@@ -152,14 +143,10 @@ def changed(before, after, key="inputs"):
     return {name[:2] for name in before if before[name][key] != after[name][key]}
 
 
-def test_an_edited_figure_concerns_the_notebooks_that_show_it(keys):
-    before, after = keys(), keys("cag.book.figures.scorecard")
-    assert changed(before, after) == {"08"} and changed(before, after, "work") == set()
-
-
-def test_edited_metrics_concern_the_work(keys):
-    before, after = keys(), keys("cag.metrics.intervals")
-    assert changed(before, after, "work") >= {"02", "03", "06", "08"}
+def test_an_edited_figure_concerns_the_notebooks_that_show_it_and_metrics_the_work(keys):
+    before, figure, metrics = keys(), keys("cag.book.figures.scorecard"), keys("cag.metrics.intervals")
+    assert changed(before, figure) == {"08"} and changed(before, figure, "work") == set()
+    assert changed(before, metrics, "work") >= {"02", "03", "06", "08"}
 
 
 def test_what_reads_from_a_notebook_follows_its_work(keys, tmp_path):

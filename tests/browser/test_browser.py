@@ -18,17 +18,8 @@ from cag.settings import ROOT
 
 HTML = ROOT / "_build" / "html"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-REQUIRED = os.environ.get("CAG_REQUIRE_BROWSER") == "1"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-#: Widths of a phone and of a desk screen, in CSS pixels.
-WIDTHS = (400, 1400)
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+ARGUMENTS += ["--disable-sync", "--no-first-run"]
 LARGEST_PAGE = 3_000_000
 AXE = Axe()
 IN_PAGE = ("file:", "data:", "blob:", "about:")
@@ -40,18 +31,18 @@ def _missing() -> str:
     return "" if CHROMIUM else "no chromium found (set CHROMIUM to its path)"
 
 
-if _missing() and not REQUIRED:
+if _missing() and os.environ.get("CAG_REQUIRE_BROWSER") != "1":
     pytest.skip(_missing(), allow_module_level=True)
 
-PAGES = sorted(
-    path.relative_to(HTML).as_posix()
-    for path in HTML.rglob("*.html")
-    if not path.relative_to(HTML).as_posix().startswith(("_static/", "_modules/"))
-)
+PAGES = sorted(path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html"))
+PAGES = [name for name in PAGES if not name.startswith(("_static/", "_modules/"))]
+RESULTS = [name for name in PAGES if name.startswith("notebooks/")]
+FIGURES = json.loads((HTML / "figures.json").read_text())["figures"] if (HTML / "figures.json").exists() else []
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    """One browser for all tests of a process."""
     assert not _missing(), _missing()
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
@@ -61,28 +52,25 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme="light")
     yield context.new_page()
     context.close()
 
 
-def watch(page: Page) -> list[str]:
-    """Collect what a page should never do while it is open."""
-    found: list[str] = []
+@pytest.fixture
+def found(page: Page) -> list[str]:
+    """What a page should never do while it is open; tests add what it should not show."""
+    seen: list[str] = []
 
     def request(sent: Any) -> None:
         if not sent.url.startswith(IN_PAGE):
-            found.append(f"asked an outside host: {sent.url}")
-
-    def message(said: Any) -> None:
-        if said.type == "error":
-            found.append(f"console: {said.text}")
+            seen.append(f"asked an outside host: {sent.url}")
 
     page.on("request", request)
-    page.on("console", message)
-    page.on("pageerror", lambda error: found.append(f"script error: {error}"))
-    page.on("requestfailed", lambda failed: found.append(f"not found: {failed.url}"))
-    return found
+    page.on("console", lambda said: seen.append(f"console: {said.text}") if said.type == "error" else None)
+    page.on("pageerror", lambda error: seen.append(f"script error: {error}"))
+    page.on("requestfailed", lambda failed: seen.append(f"not found: {failed.url}"))
+    return seen
 
 
 def uri(name: str) -> str:
@@ -94,100 +82,75 @@ def test_there_are_pages_to_look_at() -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_whole_and_fits(page: Page, name: str) -> None:
-    found = watch(page)
-    for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": 900})
-        page.goto(uri(name), wait_until="load")
-        page.wait_for_timeout(50)
-        over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert over <= 1, f"{over} px wider than a screen of {width} px"
-    assert not found
-    assert not page.evaluate("[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)")
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_page_is_light(name: str) -> None:
-    assert (HTML / name).stat().st_size <= LARGEST_PAGE
-
-
-@pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("notebooks/")])
-def test_results_say_which_run_and_show_no_raw_output(page: Page, name: str) -> None:
-    page.goto(uri(name))
-    text = page.inner_text("article")
-    assert "Run shown:" in text
-    for raw in ("Traceback (most recent call last)", "Warning:", "it/s]", "<Figure size"):
-        assert raw not in text
-
-
-@pytest.mark.parametrize("name", [name for name in PAGES if "/" in name or name == "index.html"])
-def test_page_says_that_it_is_no_medical_device(name: str) -> None:
+def test_source_of_a_page(name: str) -> None:
     source = (HTML / name).read_text(encoding="utf-8")
-    assert "not a medical device" in source[source.index("<footer") :]
+    assert len(source.encode()) <= LARGEST_PAGE
+    unread = [raw for raw in ("```{", ":::{", ":header-rows:", "{glue:", "{numref}`") if raw in source]
+    assert not unread
+    if "/" in name or name == "index.html":
+        assert "not a medical device" in source[source.index("<footer") :]
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_no_markup_is_left_unread(name: str) -> None:
-    source = (HTML / name).read_text(encoding="utf-8")
-    for raw in ("```{", ":::{", ":header-rows:", "{glue:", "{numref}`"):
-        assert raw not in source, raw
-
-
-def test_search_finds_from_the_folder(page: Page) -> None:
-    found = watch(page)
-    page.goto(uri("search.html") + "?q=stenosis")
-    page.wait_for_selector("#search-results li a")
-    assert page.locator("#search-results li a").count() > 3
-    assert not found
-
-
-#: Sphinx writes a signature of several lines as a list without terms.
-SIGNATURES = {"exclude": [["dt.sig dl"]]}
-#: Listings of a module's names: tens of thousands of elements, all of one kind, for which axe needs minutes a page.
-#: On the large pages it reads what stands around them; the smallest reference page stands for the listings.
-LISTINGS = {"exclude": [["dl.py"]]}
+#: Sphinx writes a signature of several lines as a list without terms. Listings of a module's names: tens of thousands
+#: of elements, all of one kind, for which axe needs minutes a page. On the large pages it reads what stands around
+#: them; the smallest reference page stands for the listings.
+SIGNATURES, LISTINGS = {"exclude": [["dt.sig dl"]]}, {"exclude": [["dl.py"]]}
 LARGE = 400_000
-
+#: What a change of colors can break; the other rules do not look at them. Preloading would fetch the style sheets.
+OF_COLORS = {"runOnly": ["color-contrast", "link-in-text-block"], "preload": False}
 #: A theme is faded in; contrast is asked for at the end of that.
 SETTLE = "document.getAnimations().filter(a => a instanceof CSSTransition).forEach(a => a.finish())"
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
-def test_page_has_no_serious_accessibility_violation(page: Page, name: str, theme: str) -> None:
-    page.emulate_media(color_scheme=theme)
-    page.goto(uri(name), wait_until="load")
-    page.wait_for_timeout(50)
-    assert page.evaluate("document.documentElement.dataset.theme") == theme
+def axe_violations(page: Page, name: str, options: dict[str, Any]) -> dict[str, list[str]]:
+    """Serious violations of accessibility and where they are, by rule."""
     page.evaluate(SETTLE)
     context = LISTINGS if (HTML / name).stat().st_size > LARGE else SIGNATURES
-    # Preloading would fetch the style sheets.
-    found = AXE.run(page, context=context, options={"preload": False}).response["violations"]
-    serious = {
-        violation["id"]: [node["html"][:120] for node in violation["nodes"][:3]]
-        for violation in found
-        if violation["impact"] in ("serious", "critical")
-    }
-    assert not serious
+    violations = AXE.run(page, context=context, options=options).response["violations"]
+    serious = [one for one in violations if one["impact"] in ("serious", "critical")]
+    return {one["id"]: [node["html"][:120] for node in one["nodes"][:3]] for one in serious}
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_picture_is_told_in_words(page: Page, name: str) -> None:
+def test_page(page: Page, found: list[str], name: str) -> None:
+    """One visit: nothing asked from outside, nothing broken, fitting a desk and a phone, accessible in both themes."""
+    page.goto(uri(name), wait_until="load")
+    page.wait_for_timeout(50)
+    for theme, options in (("light", {"preload": False}), ("dark", OF_COLORS)):
+        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
+        found += [f"{theme}, {rule}: {nodes}" for rule, nodes in axe_violations(page, name, options).items()]
+    for width in (1400, 400):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(50)
+        over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        found += [f"{over} px wider than a screen of {width} px"] * (over > 1)
+    images = page.evaluate("[...document.images].map(i => [i.src, i.complete && i.naturalWidth > 0])")
+    found += [f"broken picture: {source}" for source, whole in images if not whole]
+    untold = "[...document.querySelectorAll('article img')].filter(i => !i.alt.trim()).map(i => i.src)"
+    found += [f"not told in words: {source}" for source in page.evaluate(untold)]
+    titles = page.evaluate("[...document.querySelectorAll('a.glossary-term')].map(a => a.title)")
+    found += ["a marked term without its definition"] * (not all(titles))
+    assert not found
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_results_say_which_run_they_are_and_how_they_are_made_again(page: Page, name: str) -> None:
     page.goto(uri(name))
-    assert not page.evaluate("[...document.querySelectorAll('article img')].filter(i => !i.alt.trim()).map(i => i.src)")
+    text = page.inner_text("article")
+    assert "Run shown:" in text and page.locator("a.glossary-term").count() > 3
+    for raw in ("Traceback (most recent call last)", "Warning:", "it/s]", "<Figure size"):
+        assert raw not in text
+    page.click("details.remake summary")
+    told = page.inner_text("details.remake")
+    assert f"--only {Path(name).stem[:2]}" in told and "cores" in told
 
 
-def test_terms_show_their_definition(page: Page) -> None:
-    marked = 0
-    for name in (name for name in PAGES if name.startswith(("notebooks/", "study/"))):
-        page.goto(uri(name))
-        titles = page.evaluate("[...document.querySelectorAll('a.glossary-term')].map(a => a.title)")
-        assert all(titles), name
-        marked += len(titles)
-    assert marked > 50
-
-
-FIGURES = json.loads((HTML / "figures.json").read_text())["figures"] if (HTML / "figures.json").exists() else []
+def test_search_finds_from_the_folder(page: Page, found: list[str]) -> None:
+    page.goto(uri("search.html") + "?q=stenosis")
+    page.wait_for_selector("#search-results li a")
+    assert page.locator("#search-results li a").count() > 3
+    assert not found
 
 
 def test_figures_and_tables_are_listed_with_what_stands_behind_them() -> None:
@@ -197,11 +160,9 @@ def test_figures_and_tables_are_listed_with_what_stands_behind_them() -> None:
     for entry in FIGURES:
         assert entry["caption"] and entry["citation"]
         assert entry["files"] and all((HTML / file).stat().st_size for file in entry["files"].values()), entry["id"]
-        if entry["notebook"] and entry["kind"] == "table":
-            assert set(entry["files"]) == {"csv"}
-        if entry["notebook"] and entry["kind"] == "figure":
-            # A picture may be left out of the published run, which has a limit.
-            assert {"svg"} <= set(entry["files"]) <= {"svg", "png"} and entry["alt"]
+        if entry["notebook"]:  # a picture may be left out of the published run, which has a limit
+            wanted = {"csv"} if entry["kind"] == "table" else {"svg"}
+            assert wanted <= set(entry["files"]) <= wanted | {"png"} and (entry["alt"] or entry["kind"] == "table")
 
 
 @pytest.mark.parametrize("name", sorted({entry["page"] for entry in FIGURES}))
@@ -211,26 +172,16 @@ def test_downloads_and_citations_stand_under_figures_and_tables(page: Page, name
     assert page.locator(".exhibit-tools").count() == len(own)
     for entry in own:
         assert page.locator(f"[id='{entry['id']}']").count() == 1
-    dead = page.evaluate("[...document.querySelectorAll('.exhibit-tools a')].map(a => a.href)")
-    targets = [target for target in dead if "#" not in target]
+    links = page.evaluate("[...document.querySelectorAll('.exhibit-tools a')].map(a => a.href)")
+    targets = [target for target in links if "#" not in target]
     rows = [target for target in targets if "/exhibits/rows/" in target]
     assert len(targets) - len(rows) == sum(len(entry["files"]) for entry in own)
-    named = {table for entry in own for table in entry["rows"]}
-    assert {Path(target).name for target in rows} <= named
+    assert {Path(target).name for target in rows} <= {table for entry in own for table in entry["rows"]}
     for target in targets:
         assert Path(unquote(urlparse(target).path)).exists(), target
 
 
-def test_results_pages_tell_how_they_are_made_again(page: Page) -> None:
-    for name in (name for name in PAGES if name.startswith("notebooks/")):
-        page.goto(uri(name))
-        page.click("details.remake summary")
-        text = page.inner_text("details.remake")
-        assert f"--only {Path(name).stem[:2]}" in text and "cores" in text, name
-
-
-def test_threshold_explorer_moves_its_tables(page: Page) -> None:
-    found = watch(page)
+def test_threshold_explorer_moves_its_tables(page: Page, found: list[str]) -> None:
     page.goto(uri("notebooks/09_explore.html"))
     root = page.locator(".cag-explorer[data-kind=threshold]")
     root.locator("select").select_option(index=1)
