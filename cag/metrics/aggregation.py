@@ -40,16 +40,12 @@ def aggregate(
     """
     wrong = ~images["score"].between(0, 1)
     if wrong.any():
-        raise InputError(
-            f"{wrong.sum()} scores lie outside 0 to 1, first {images['score'][wrong].iloc[0]}", field="score"
-        )
-    parts = images[["patient_id", "artery", "score", "target"]].assign(n_images=1)
-    arteries = _combine(parts, ["patient_id", "artery"], how)
-    return arteries if level == "artery" else _combine(arteries, ["patient_id"], how)
-
-
-def _combine(parts: pd.DataFrame, keys: list[str], how: How) -> pd.DataFrame:
-    groups = parts.assign(healthy=1 - parts["score"]).groupby(keys, sort=True, observed=True)
-    score = 1 - groups["healthy"].prod() if how == "noisy_or" else groups["score"].agg(how)
-    whole = {"score": score, "target": groups["target"].max(), "n_images": groups["n_images"].sum()}
-    return pd.DataFrame(whole).reset_index()
+        problem = f"{wrong.sum()} scores lie outside 0 to 1, first {images['score'][wrong].iloc[0]}"
+        raise InputError(problem, field="score")
+    parts = images.assign(n_images=1)
+    for keys in (["patient_id", "artery"], ["patient_id"])[: 1 if level == "artery" else 2]:
+        groups = parts.assign(healthy=1 - parts["score"]).groupby(keys, observed=True)
+        score = 1 - groups["healthy"].prod() if how == "noisy_or" else groups["score"].agg(how)
+        whole = {"score": score, "target": groups["target"].max(), "n_images": groups["n_images"].sum()}
+        parts = pd.DataFrame(whole).reset_index()
+    return parts

@@ -10,7 +10,6 @@ from scipy.special import expit, log_softmax, logit, softmax
 
 from cag.metrics.intervals import bootstrap_many
 from cag.metrics.weighted import ratio
-from cag.settings import InputError
 
 #: Scores are kept this far from 0 and 1 before their logit (about the resolution of a float32 softmax).
 CLIP = 1e-6
@@ -33,18 +32,8 @@ def calibration(
     by their size; chance pushes it up, and resampling pushes it up again, so that a percentile interval
     may lie above the value.
 
-    Parameters
-    ----------
-    positive : array [n] of bool
-    score : array [n], 0 to 1
-    weights : array [b, n], optional
-        One for each row when not given.
-
-    Returns
-    -------
-    dict of arrays [b]
-        The slope is NaN where the score separates the classes completely (it would be infinite),
-        the intercept where only one class is left, the error without rows.
+    The slope is NaN where the score (0 to 1) separates the classes completely (it would be infinite),
+    the intercept where only one class is left, the error without rows.
     """
     weights = np.ones((1, len(score))) if weights is None else weights
     x = logit(np.clip(score, CLIP, 1 - CLIP))
@@ -92,21 +81,14 @@ def fit_temperature(probabilities: Float[np.ndarray, "n k"], target: Int[np.ndar
 
     Above 1 softens an overconfident network. It lies within ``TEMPERATURES``; data that every
     image gets right push it to the lower end.
-
-    Raises
-    ------
-    InputError
-        Without rows.
     """
-    if not len(target):
-        raise InputError("a temperature cannot be fitted without images", field="probabilities")
     logits = _logits(probabilities)
 
     def surprise(log_temperature: float) -> float:
         return -float(log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(target)), target].mean())
 
-    low, high = np.log(TEMPERATURES)
-    return float(np.exp(minimize_scalar(surprise, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x))
+    found = minimize_scalar(surprise, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))
 
 
 def with_temperature(probabilities: Float[np.ndarray, "n k"], temperature: float) -> Float[np.ndarray, "n k"]:

@@ -61,9 +61,14 @@ def scored(
         Fewer than two categories, or rows that are not probabilities summing to one (within 0.001).
     """
     n, k = probabilities.shape
+    if k < 2:
+        raise InputError(f"{k} categories cannot be told apart", field="probabilities", remedy="Give two or more")
     redundant = np.zeros(n) if p_redundant is None else np.nan_to_num(p_redundant.astype(float))
     every = np.column_stack([probabilities.astype(float), redundant])
-    _check_probabilities(every, k)
+    wrong = ~((every >= 0).all(1) & (np.abs(every.sum(1) - 1) <= 1e-3))
+    if wrong.any():
+        problem = f"{wrong.sum()} rows are no probabilities, first row {wrong.argmax()}: {every[wrong][0].round(4)}"
+        raise InputError(problem, field="probabilities", remedy="Give softmax outputs, which sum to one")
     if rule == "as_published":
         return Scored(every[:, :k], 1 - every[:, 0], every.argmax(1))
     real = every[:, :k]
@@ -115,13 +120,3 @@ def metrics(
         each = [weighted.roc_auc(target == label, outputs.probabilities[:, label], weights) for label in range(k)]
         result["auc_ovr"] = np.mean(each, axis=0)
     return result | calibration(any_true, outputs.score, weights)
-
-
-def _check_probabilities(every: Float[np.ndarray, "n k1"], k: int) -> None:
-    if k < 2:
-        raise InputError(f"{k} categories cannot be told apart", field="probabilities", remedy="Give two or more")
-    wrong = ~(np.isfinite(every).all(1) & (every >= 0).all(1) & (np.abs(every.sum(1) - 1) <= 1e-3))
-    if wrong.any():
-        row = int(wrong.argmax())
-        problem = f"{int(wrong.sum())} rows are no probabilities, first row {row}: {every[row].round(4).tolist()}"
-        raise InputError(problem, field="probabilities", remedy="Give softmax outputs, which sum to one")

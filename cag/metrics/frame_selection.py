@@ -66,12 +66,7 @@ def metrics(
     ``begin_error`` and ``end_error`` are mean absolute errors in frames, ``_sd`` the standard
     deviation (n - 1) of the absolute errors. ``abstention_sensitivity`` is the share of runs without
     contrast in which no interval was found, ``abstention_specificity`` that of runs with contrast
-    in which one was.
-
-    Returns
-    -------
-    dict of arrays [b]
-        NaN where there is no such run.
+    in which one was. NaN where there is no such run.
     """
     weights = np.ones((1, len(errors))) if weights is None else weights
     missed, contrast, answered = (errors[name].to_numpy(dtype=bool) for name in ("missed", "contrast", "answered"))

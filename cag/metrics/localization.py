@@ -29,17 +29,7 @@ def metrics(matches: Matches, weights: Float[np.ndarray, "b n"] | None = None) -
     ``f1``, ``image_sensitivity`` (images with lesions in which at least one was found),
     ``false_positives`` (an image), ``distance_found`` (pixels between centers of found lesions and
     their detections), ``distance_with_misses`` (a lesion not found counts the image's diagonal).
-
-    Parameters
-    ----------
-    matches : Matches
-    weights : array [b, n], optional
-        Over ``matches.images``.
-
-    Returns
-    -------
-    dict of arrays [b]
-        NaN where undefined.
+    NaN where undefined; the weights are over ``matches.images``.
     """
     n, truth = len(matches.images), matches.truth
     weights = np.ones((1, n)) if weights is None else weights

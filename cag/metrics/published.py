@@ -68,12 +68,7 @@ def metrics(
     least one lesion is overlapped, ``sens_s`` the share of lesions that are, ``spec_s`` the share of
     detections that overlap any lesion (duplicates forgiven), ``mse`` the mean distance in pixels from
     each detection's center to the nearest true center of its image, and ``mse_sd`` its standard
-    deviation (n); lesions without a detection cost nothing.
-
-    Returns
-    -------
-    dict of arrays [b]
-        NaN where undefined.
+    deviation (n); lesions without a detection cost nothing. NaN where undefined.
     """
     weights = np.ones((1, len(counts))) if weights is None else weights
     sums = dict(zip(_COLUMNS, (weights @ counts[_COLUMNS].to_numpy(dtype=float)).T, strict=True))

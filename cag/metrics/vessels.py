@@ -65,11 +65,7 @@ def vessel_profiles(image: Image, generator: np.random.Generator) -> dict[str, f
 
 
 def lumen_widths(
-    image: Image,
-    x: Float[np.ndarray, " n"],
-    y: Float[np.ndarray, " n"],
-    reach: Float[np.ndarray, " n"],
-    least_depth: float = 12.0,
+    image: Image, x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], reach: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
     """Width of a dark vessel at every sample of its centerline, from the gray levels alone.
 
@@ -84,13 +80,12 @@ def lumen_widths(
         Centerline, from the upper left corner of the image.
     reach : float [n], px
         Half the length of each section; twice the expected radius is plenty.
-    least_depth : float, gray levels
-        Sections that are shallower hold no vessel.
 
     Returns
     -------
     float [n], px
-        NaN where there is no vessel, no end to it within the section, or the course has no direction.
+        NaN where the section is shallower than 12 gray levels (no vessel), where the vessel does not end within
+        it, or the course has no direction.
     """
     around = np.clip(np.arange(len(x))[:, None] + np.array([-4, 4]), 0, len(x) - 1)
     dx, dy = np.diff(x[around]), np.diff(y[around])
@@ -107,7 +102,7 @@ def lumen_widths(
     floor = raised[np.arange(len(x)), lowest]
     left, right = (_rise(side, floor / 2) for side in _sides(raised, lowest, SECTION))
     width = (left + right) * 2 * reach / (SECTION - 1) / HALF_CHORD
-    return np.where((-floor >= least_depth) & (length[:, 0] > 1e-3), width, np.nan)
+    return np.where((-floor >= 12) & (length[:, 0] > 1e-3), width, np.nan)
 
 
 def _crest(

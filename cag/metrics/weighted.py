@@ -54,8 +54,6 @@ def roc_auc(
 
     NaN for a weighting that leaves one class only.
     """
-    if not len(score):
-        return np.full(len(weights), np.nan)
     hits, alarms = _by_threshold(positive, score, weights)
     negatives = alarms.sum(1, keepdims=True)
     outscored = negatives - alarms.cumsum(1) + alarms / 2
@@ -66,18 +64,18 @@ def average_precision(
     positive: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b n"]
 ) -> Float[np.ndarray, " b"]:
     """Area under the precision-recall curve as scikit-learn's ``average_precision_score``; NaN without a positive."""
-    if not len(score):
-        return np.full(len(weights), np.nan)
     hits, alarms = _by_threshold(positive, score, weights)
     found = hits.cumsum(1)
     precision = np.nan_to_num(ratio(found, found + alarms.cumsum(1)))
-    return ratio((hits * precision).sum(1), found[:, -1])
+    return ratio((hits * precision).sum(1), hits.sum(1))
 
 
 def _by_threshold(
     positive: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"], weights: Float[np.ndarray, "b n"]
 ) -> tuple[Float[np.ndarray, "b u"], Float[np.ndarray, "b u"]]:
     """Weight of positives and of negatives at each distinct score, highest first."""
+    if not len(score):
+        return weights, weights
     order = np.argsort(-score, kind="stable")
     starts = np.flatnonzero(np.append(True, np.diff(score[order]) != 0))
     hits = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)

@@ -48,12 +48,9 @@ def test_duplicates_are_forgiven_here_and_not_in_the_clean_metric():
     assert clean_metrics(match_detections(IMAGES, twice, TRUTH))["precision"][0] == 1 / 4
 
 
-def test_misses_cost_nothing_here():
+def test_misses_cost_nothing_here_and_one_detection_may_find_two_lesions():
     one = numbers(DETECTIONS.iloc[:1])
     assert one["mse"] == 0 and one["sens_s"] == pytest.approx(1 / 3)
-
-
-def test_one_detection_may_find_two_lesions():
     wide = table([("a", 0.0, 0.0, 110.0, 10.0, 0.9)], "score")
     assert numbers(wide, iou_threshold=0.05)["sens_s"] == pytest.approx(2 / 3)
 

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from cag.metrics import measured, tables
-from cag.metrics.aggregation import aggregate
 from cag.metrics.intervals import bootstrap_many
 from cag.metrics.weighted import roc_auc
 from cag.settings import InputError
@@ -83,14 +82,6 @@ def test_folds():
     assert table.loc["auc", "mean"] == pytest.approx(np.mean(each))
     assert table.loc["auc", "sd"] == pytest.approx(np.std(each, ddof=1))
     assert (table["n_folds"] == 4).all() and "auc_ovr" in table.index
-
-
-def test_aggregated_levels(rng):
-    rows = predictions()
-    patients = aggregate(rows.assign(score=measured.outputs_of(rows).score), level="patient")
-    table = tables.interval_table(measured.of_scores(patients), n=20, rng=rng).set_index("metric")
-    assert table.loc["accuracy", "value"] == ((patients["score"] >= 0.5) == (patients["target"] > 0)).mean()
-    assert table.loc["accuracy", "n_groups"] == 30
 
 
 def test_frame_selection_table(rng):
