@@ -1,15 +1,19 @@
-"""Image-level classification: two ways to score a network's outputs, and the metrics of either."""
+"""Classification: two ways to score a network's outputs, the metrics of either, and thresholds on a score."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+from sklearn.metrics import roc_curve
 
 from cag.metrics import weighted
 from cag.metrics.calibration import calibration
+from cag.metrics.intervals import Measured
 from cag.settings import InputError
 
 Rule = Literal["clean", "as_published"]
@@ -120,3 +124,78 @@ def metrics(
         each = [weighted.roc_auc(target == label, outputs.probabilities[:, label], weights) for label in range(k)]
         result["auc_ovr"] = np.mean(each, axis=0)
     return result | calibration(any_true, outputs.score, weights)
+
+
+def of_classification(predictions: pd.DataFrame, rule: Rule = "clean") -> Measured:
+    """Image-level metrics of rows of the classification table, all of one number of categories.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        ``patient_id, n_categories, target, p_0 .. p_{k-1}`` and, where trained so, ``p_redundant``.
+
+    Raises
+    ------
+    InputError
+        Mixed numbers of categories, or outputs that are no probabilities.
+    """
+    target = predictions["target"].to_numpy(dtype=int)
+    many = partial(metrics, target, outputs_of(predictions, rule))
+    return Measured(many, predictions["patient_id"].to_numpy())
+
+
+def outputs_of(predictions: pd.DataFrame, rule: Rule = "clean") -> Scored:
+    """Scores and predicted categories of rows of the classification table; see ``scored``."""
+    categories = predictions["n_categories"].unique()
+    if len(categories) != 1:
+        problem = f"{len(categories)} numbers of categories in one table of metrics"
+        raise InputError(problem, field="n_categories", remedy="Give rows of one, such as with by=['n_categories']")
+    columns = [f"p_{index}" for index in range(int(categories[0]))]
+    redundant = predictions["p_redundant"].to_numpy(dtype=float) if "p_redundant" in predictions else None
+    return scored(predictions[columns].to_numpy(dtype=float), redundant, rule)
+
+
+def of_scores(table: pd.DataFrame, threshold: float | Float[np.ndarray, " n"] = 0.5) -> Measured:
+    """The same metrics for scores of any stenosis alone, such as of ``aggregation.aggregate``.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``patient_id, score`` (0 to 1), ``target`` (1 or more is stenosis).
+    threshold : float or array [n]
+        Called stenosis from this score on; one for all rows or one for each.
+    """
+    score, target = table["score"].to_numpy(dtype=float), (table["target"].to_numpy() > 0).astype(int)
+    outputs = Scored(np.column_stack([1 - score, score]), score, (score >= threshold).astype(int))
+    return Measured(partial(metrics, target, outputs), table["patient_id"].to_numpy())
+
+
+def youden_threshold(positive: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> float:
+    """The score from which on to call disease so that sensitivity + specificity is largest.
+
+    Equal sums go to the higher threshold. NaN where only one class is given.
+    """
+    false_rate, true_rate, thresholds = _curve(positive, score)
+    gain = true_rate - false_rate
+    return float(thresholds[np.argmax(gain >= gain.max() - 1e-12)])
+
+
+def sensitivity_threshold(
+    positive: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"], minimum: float = 0.95
+) -> float:
+    """The highest score from which on to call disease with at least that sensitivity (a rule-out point).
+
+    NaN where only one class is given.
+    """
+    _, true_rate, thresholds = _curve(positive, score)
+    return float(thresholds[np.argmax(true_rate >= minimum - 1e-12)])
+
+
+def _curve(
+    positive: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """ROC curve without its first point, at which nothing is called; one point of NaN where only one class is given."""
+    if positive.all() or not positive.any():
+        return np.full(1, np.nan), np.full(1, np.nan), np.full(1, np.nan)
+    false_rate, true_rate, thresholds = roc_curve(positive, score, drop_intermediate=False)
+    return false_rate[1:], true_rate[1:], thresholds[1:]

@@ -42,7 +42,10 @@ def auc_covariance(
     methods, n_positive, n_negative = len(scores), int(positive.sum()), int((~positive).sum())
     if not n_positive or not n_negative:
         return np.full(methods, np.nan), np.full((methods, methods), np.nan)
-    higher, lower = _placements(positive, scores)
+    # For each positive the share of negatives it outscores, for each negative that of positives above it.
+    ranks = rankdata(scores, axis=1)
+    higher = (ranks[:, positive] - rankdata(scores[:, positive], axis=1)) / n_negative
+    lower = 1 - (ranks[:, ~positive] - rankdata(scores[:, ~positive], axis=1)) / n_positive
     areas = higher.mean(1)
     excess = np.zeros_like(scores)
     excess[:, positive], excess[:, ~positive] = higher - areas[:, None], lower - areas[:, None]
@@ -78,14 +81,3 @@ def delong_test(
     else:
         p_value = float(2 * norm.sf(abs(difference) / error))
     return Estimate(difference, difference - half, difference + half, len(np.unique(groups)), p_value)
-
-
-def _placements(
-    positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, "m n"]
-) -> tuple[Float[np.ndarray, "m p"], Float[np.ndarray, "m q"]]:
-    """For each positive the share of negatives it outscores, for each negative that of positives above it."""
-    n_positive, n_negative = positive.sum(), (~positive).sum()
-    ranks = rankdata(scores, axis=1)
-    higher = (ranks[:, positive] - rankdata(scores[:, positive], axis=1)) / n_negative
-    lower = 1 - (ranks[:, ~positive] - rankdata(scores[:, ~positive], axis=1)) / n_positive
-    return higher, lower

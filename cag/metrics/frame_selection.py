@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
+from cag.metrics.intervals import Measured
 from cag.metrics.weighted import ratio
 
 #: An error of at most this many frames is acceptable; one of at least that many is an error (the paper's limits).
@@ -87,6 +90,12 @@ def metrics(
     result["abstention_sensitivity"] = ratio(weights @ (~contrast & ~answered), weights @ ~contrast)
     result["abstention_specificity"] = ratio(weights @ (contrast & answered), weights @ contrast)
     return result
+
+
+def of_frame_selection(runs: pd.DataFrame) -> Measured:
+    """Frame selection metrics of rows of ``frame_selection_runs``; see ``metrics``."""
+    many = partial(metrics, run_errors(runs))
+    return Measured(many, runs["patient_id"].to_numpy())
 
 
 def acceptance_curve(errors: pd.DataFrame, tolerances: Shaped[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,13 @@ from cag.settings import InputError
 Metrics = Callable[[Float[np.ndarray, "b n"]], Mapping[str, Float[np.ndarray, " b"]]]
 
 _CELLS_AT_ONCE = 2**22
+
+
+class Measured(NamedTuple):
+    """Metrics of rows of predictions, ``weights [b, n] -> {name: [b]}``, and the patient of each row."""
+
+    metrics: Metrics
+    groups: Shaped[np.ndarray, " n"]
 
 
 @dataclass(frozen=True)

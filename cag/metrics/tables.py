@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from cag.metrics import classification
-from cag.metrics.intervals import Estimate, bootstrap_many, interval_text, paired_difference
-from cag.metrics.measured import Measured, of_classification
+from cag.metrics.classification import Rule, of_classification
+from cag.metrics.intervals import Estimate, Measured, bootstrap_many, interval_text, paired_difference
 from cag.metrics.weighted import ratio
 
 #: A metric of a table: rows, weights [b, n] -> [b].
@@ -71,7 +70,7 @@ def stratified_table(
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def fold_table(predictions: pd.DataFrame, rule: classification.Rule = "clean") -> pd.DataFrame:
+def fold_table(predictions: pd.DataFrame, rule: Rule = "clean") -> pd.DataFrame:
     """Mean and standard deviation (n - 1) over folds of the image-level metrics, as the paper gives them.
 
     Returns

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cag.chapters.classification import analysis, scores
-from cag.metrics.operating import youden_threshold
+from cag.metrics.classification import youden_threshold
 from cag.metrics.tables import estimate
 from cag.settings import SettingsError
 

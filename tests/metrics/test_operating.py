@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cag.metrics.operating import sensitivity_threshold, youden_threshold
+from cag.metrics.classification import sensitivity_threshold, youden_threshold
 
 # Score: .9 P, .8 P, .7 N, .6 P, .4 N, .2 N. Sensitivity - (1 - specificity) from each score on:
 # .9: 1/3; .8: 2/3; .7: 2/3 - 1/3; .6: 1 - 1/3 = 2/3; .4: 1/3; .2: 0.

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cag.metrics import measured, tables
+from cag.metrics import tables
+from cag.metrics.classification import of_classification
+from cag.metrics.frame_selection import of_frame_selection
 from cag.metrics.intervals import bootstrap_many
 from cag.metrics.weighted import roc_auc
 from cag.settings import InputError
@@ -33,7 +35,7 @@ def value_of(own, metric):
 
 
 def test_classification_table(rng):
-    own = measured.of_classification(predictions())
+    own = of_classification(predictions())
     table = tables.interval_table(own, n=100, rng=rng, arm="clean")
     estimates = ["value", "low", "high", "n_groups", "p_value", "undefined"]
     assert list(table.columns) == ["arm", "n_rows", "metric", *estimates]
@@ -44,14 +46,14 @@ def test_classification_table(rng):
 
 
 def test_an_undefined_metric_is_nan(rng):
-    table = tables.interval_table(measured.of_classification(predictions().assign(target=1)), n=20, rng=rng)
+    table = tables.interval_table(of_classification(predictions().assign(target=1)), n=20, rng=rng)
     auc = table.set_index("metric").loc["auc"]
     assert np.isnan(auc["value"]) and auc["undefined"] == 20
 
 
 def test_the_two_arms_from_one_table(rng):
     rows = predictions(n=600)
-    clean, published = (measured.of_classification(rows, rule) for rule in ("clean", "as_published"))
+    clean, published = (of_classification(rows, rule) for rule in ("clean", "as_published"))
     difference = tables.difference_table(published, clean, n=100, rng=rng).set_index("metric")
     direct = value_of(published, "accuracy") - value_of(clean, "accuracy")
     assert difference.loc["accuracy", "value"] == pytest.approx(direct)
@@ -61,7 +63,7 @@ def test_the_two_arms_from_one_table(rng):
 
 def test_a_seed_draws_each_stratum_anew_so_that_none_depends_on_another():
     table = predictions()
-    draw = partial(tables.stratified_table, measure=measured.of_classification, by=("artery",), n=20, rng=3)
+    draw = partial(tables.stratified_table, measure=of_classification, by=("artery",), n=20, rng=3)
     both, alone = draw(table), draw(table[table["artery"].eq("RCA")])
     pd.testing.assert_frame_equal(both[both["artery"].eq("RCA")].reset_index(drop=True), alone)
     assert both.drop_duplicates("artery")["n_rows"].sum() == 240
@@ -72,13 +74,13 @@ def test_a_seed_draws_each_stratum_anew_so_that_none_depends_on_another():
 
 def test_mixed_categories_are_refused():
     with pytest.raises(InputError, match="2 numbers of categories"):
-        measured.of_classification(pd.concat([predictions(k=2), predictions(k=3)]))
+        of_classification(pd.concat([predictions(k=2), predictions(k=3)]))
 
 
 def test_folds():
     rows = predictions(k=3)
     table = tables.fold_table(rows).set_index("metric")
-    each = [value_of(measured.of_classification(part), "auc") for _, part in rows.groupby("fold")]
+    each = [value_of(of_classification(part), "auc") for _, part in rows.groupby("fold")]
     assert table.loc["auc", "mean"] == pytest.approx(np.mean(each))
     assert table.loc["auc", "sd"] == pytest.approx(np.std(each, ddof=1))
     assert (table["n_folds"] == 4).all() and "auc_ovr" in table.index
@@ -88,7 +90,7 @@ def test_frame_selection_table(rng):
     runs = pd.DataFrame({"patient_id": ["P1", "P1", "P2", "P3"], "method": ["cnn", "prior", "cnn", "cnn"]})
     runs = runs.assign(n_frames=60, begin_true=10, end_true=40, end_censored=False)
     runs = runs.assign(begin_pred=[10, 30, 12, 14], end_pred=[40, 40, 42, 44])
-    table = tables.stratified_table(runs, measured.of_frame_selection, by=["method"], n=50, rng=rng)
+    table = tables.stratified_table(runs, of_frame_selection, by=["method"], n=50, rng=rng)
     table = table.set_index(["method", "metric"])
     assert table.loc[("cnn", "begin_error"), "value"] == pytest.approx((0 + 2 + 4) / 3)
     assert table.loc[("cnn", "acceptance_rate"), "value"] == pytest.approx(4 / 6)

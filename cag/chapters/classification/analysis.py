@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from cag.chapters.classification.scores import LEVELS, Level, labeled_frames, level_scores, measured, outputs_of
+from cag.metrics.classification import of_scores
 from cag.metrics.delong import auc_covariance, delong_test
-from cag.metrics.measured import of_scores
 from cag.metrics.tables import difference_table, strata
 from cag.settings import SettingsError
 

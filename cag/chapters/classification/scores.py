@@ -13,10 +13,9 @@ from cag.chapters.classification.settings import ClassificationSettings
 from cag.data.cohort import Cohort
 from cag.data.severity import artery_severity
 from cag.metrics.aggregation import HOWS, How, aggregate
-from cag.metrics.classification import Scored
-from cag.metrics.measured import Measured, of_classification, of_scores
-from cag.metrics.measured import outputs_of as outputs_by_rule
-from cag.metrics.operating import sensitivity_threshold, youden_threshold
+from cag.metrics.classification import Scored, of_classification, of_scores, sensitivity_threshold, youden_threshold
+from cag.metrics.classification import outputs_of as outputs_by_rule
+from cag.metrics.intervals import Measured
 from cag.metrics.tables import fold_table, interval_table, strata
 
 #: What tells one trained system from another.

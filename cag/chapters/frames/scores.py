@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from cag.metrics.frame_selection import run_errors
+from cag.metrics.frame_selection import of_frame_selection, run_errors
 from cag.metrics.intervals import Estimate, paired_difference
-from cag.metrics.measured import of_frame_selection
 from cag.metrics.tables import difference_table, stratified_table, weighted_mean
 
 #: True intervals shorter than this are told apart, as the paper does.

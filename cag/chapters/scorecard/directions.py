@@ -13,8 +13,9 @@ from cag.chapters.classification.scores import labeled_frames, system
 from cag.chapters.frames.scores import method_runs
 from cag.chapters.localization.scores import Scored, scoring_rule
 from cag.chapters.store import Store
+from cag.metrics.classification import of_classification
+from cag.metrics.frame_selection import of_frame_selection
 from cag.metrics.intervals import Estimate, Metrics, paired_difference
-from cag.metrics.measured import of_classification, of_frame_selection
 
 #: Resamples of patients behind each difference.
 RESAMPLES = 1000

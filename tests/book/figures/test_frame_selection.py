@@ -10,8 +10,7 @@ from cag.book.figures import frame_selection as figures
 from cag.book.figures.cine_player import SHOWN_FRAMES, cine_player
 from cag.book.figures.style import panels
 from cag.chapters.frames import scores
-from cag.metrics.frame_selection import run_errors
-from cag.metrics.measured import of_frame_selection
+from cag.metrics.frame_selection import of_frame_selection, run_errors
 from cag.metrics.tables import stratified_table
 
 
