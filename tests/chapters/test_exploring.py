@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +22,8 @@ def store(tmp_path):
     p = rng.uniform(0.05, 0.95, 24)
     rows = rows.assign(target=(rows.percent_stenosis > 0).astype(int), p_0=1 - p, p_1=p, p_redundant=0.0, fold=0)
     store.publish("classification", rows)
+    worst = rows.groupby(["patient_id", "artery"], as_index=False)["percent_stenosis"].max()
+    store.publish("classification_reference", worst.assign(target=worst.percent_stenosis.ge(25).astype(int)))
     return store
 
 
@@ -42,9 +42,7 @@ def boxes(store):
 
 def test_groups_hold_every_level_beside_its_severity(store):
     frames = pd.read_parquet(store.table("classification"))
-    worst = frames.groupby(["patient_id", "artery"], as_index=False)["percent_stenosis"].max()
-    cohort = SimpleNamespace(manifest=frames[["patient_id", "artery"]], lesions=worst)
-    groups = exploring.score_groups(store, cohort, SETTINGS)
+    groups = exploring.score_groups(store, SETTINGS)
     assert {name: len(table) for name, table in groups.items()} == {
         "Patients": 6,
         "LCA, arteries": 6,
@@ -58,22 +56,15 @@ def test_groups_hold_every_level_beside_its_severity(store):
 def test_overlaps_give_the_matches_of_the_metrics(store, boxes):
     images, found, truth = boxes
     (overlaps,) = exploring.box_overlaps(store, SETTINGS).values()
-    assert (overlaps.images, overlaps.lesions) == (2, 3)
+    assert (overlaps["images"], overlaps["lesions"]) == (2, 3)
+    assert [score for _, score, _ in overlaps["boxes"]] == [0.9, 0.8, 0.7, 0.3], "best first"
     taken: set[int] = set()
     hits = []
-    for pairs in overlaps.boxes.sort_values("score", ascending=False)["pairs"]:
+    for _, _, pairs in overlaps["boxes"]:
         free = [pair for pair in pairs if pair[0] not in taken and pair[1] >= 0.5]
         hits.append(bool(free))
         taken |= {max(free, key=lambda pair: pair[1])[0]} if free else set()
     assert hits == match_detections(images, found, truth, iou_threshold=0.5).detections["hit"].tolist()
-
-
-def test_errors_are_wrong_sure_and_one_a_patient(store):
-    errors = exploring.surest_errors(store, SETTINGS, each=2)
-    missed = errors["error"] == "missed"
-    assert (errors[missed]["percent_stenosis"] > 0).all() and (errors[missed]["score"] < 0.5).all()
-    assert (errors[~missed]["percent_stenosis"] == 0).all() and (errors[~missed]["score"] > 0.5).all()
-    assert not errors.duplicated(["error", "artery", "run_id"]).any() and len(errors) > 2
 
 
 def test_a_system_that_was_not_trained_is_refused_by_name(store):

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 
-from cag.chapters.cohort.simulator_page import pretrained_difficulty, stored_acceptance
 from cag.networks.training import FitSettings
 from cag.settings import InputError
 from cag.simulator import acceptance
@@ -113,13 +112,3 @@ def test_parts_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench.measure(["real or simulated"]).empty
     with pytest.raises(InputError, match="'beauty' is not measured here"):
         bench.measure(["beauty"])
-
-
-def test_the_page_shows_the_stored_measurements_and_the_pretrained_network() -> None:
-    table, numbers = stored_acceptance()
-    assert {"realism", "shortcuts", "difficulty"} <= set(table["part"])
-    assert not table["wanted"].str.startswith((">", "<")).any(), "a page would show a quotation"
-    asked = table[table["met"] != "reported"]
-    assert numbers["asked"] == len(asked) and numbers["accepted"] == asked["met"].eq("yes").sum()
-    quality = {"recall_by_severity": {"all": 0.7, "25-50": 0.5}, "quality": {"patient_auc": 0.95}}
-    assert pretrained_difficulty(quality)["met"].tolist() == ["yes", "no", "reported"]

@@ -7,16 +7,12 @@ JupyterLab and in the book opened from a folder.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from IPython.display import HTML
-
-from cag.chapters.exploring import Overlaps
 
 #: What the study calls diseased, in percent diameter stenosis.
 CUT_POINT = 25
@@ -25,34 +21,19 @@ CUT_POINT = 25
 def threshold_explorer(groups: Mapping[str, pd.DataFrame]) -> HTML:
     """ROC curve with a threshold to move: the confusion table and predictive values follow.
 
-    Parameters
-    ----------
-    groups : mapping
-        Level -> table with ``score`` (0-1) and ``percent_stenosis`` (0-100).
+    ``groups`` are tables by level with ``score`` (0-1) and ``percent_stenosis`` (0-100).
     """
     return _explorer("threshold", {"cut": CUT_POINT, "groups": _scores(groups)})
 
 
 def severity_explorer(groups: Mapping[str, pd.DataFrame]) -> HTML:
-    """Area under the ROC curve against the severity from which a case counts as diseased.
-
-    Parameters
-    ----------
-    groups : mapping
-        As for ``threshold_explorer``.
-    """
+    """Area under the ROC curve against the severity from which a case of ``threshold_explorer`` counts as diseased."""
     return _explorer("severity", {"cut": CUT_POINT, "groups": _scores(groups)})
 
 
-def froc_explorer(methods: Mapping[str, Overlaps]) -> HTML:
-    """Free-response curves with the overlap that counts and the false boxes allowed to move.
-
-    Parameters
-    ----------
-    methods : mapping
-        Name as shown -> what the method found.
-    """
-    return _explorer("froc", {"methods": {name: _boxes(found) for name, found in methods.items()}})
+def froc_explorer(methods: Mapping[str, Mapping[str, Any]]) -> HTML:
+    """Free-response curves with the overlap that counts and the false boxes to move; see ``exploring.box_overlaps``."""
+    return _explorer("froc", {"methods": methods})
 
 
 def _scores(groups: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list[float]]]:
@@ -63,28 +44,12 @@ def _scores(groups: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list[floa
     }
 
 
-def _boxes(found: Overlaps) -> dict[str, Any]:
-    boxes = found.boxes.sort_values(["score", "image"], ascending=[False, True])
-    rows = [[row.image, _short(row.score), row.pairs] for row in boxes.itertuples()]
-    return {"images": found.images, "lesions": found.lesions, "boxes": rows}
-
-
-def _short(value: Any) -> float:
-    """Five significant digits."""
-    value = float(value)
-    return round(value, 4 - math.floor(math.log10(abs(value)))) if value else 0.0
-
-
 def _explorer(kind: str, data: Mapping[str, Any]) -> HTML:
     # "</" would end the script element early
     text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    style, script = (Path(__file__).with_suffix(suffix).read_text(encoding="utf-8") for suffix in (".css", ".js"))
     return HTML(
-        f"<style>{_asset('css')}</style>"
+        f"<style>{style}</style>"
         f'<div class="cag-explorer" data-kind="{kind}"><script type="application/json">{text}</script></div>'
-        f"<script>{_asset('js')}</script>"
+        f"<script>{script}</script>"
     )
-
-
-@cache
-def _asset(suffix: str) -> str:
-    return Path(__file__).with_suffix(f".{suffix}").read_text(encoding="utf-8")

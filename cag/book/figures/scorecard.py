@@ -26,63 +26,33 @@ MEASURES = {
 _LEVELS = {"image": "images", "artery": "arteries", "patient": "patients"}
 
 
-def claims_in_words(card: pd.DataFrame) -> pd.Series:
+def claims_in_words(card: pd.DataFrame) -> list[str]:
     """What each published number is, such as ``LCA images · 2-CAT, redundancy · AUC``."""
-    parts = zip(
-        card["subset"].map(_subset),
-        card["condition"].fillna(""),
-        card["metric"].map(lambda name: MEASURES.get(name, name)),
-        strict=True,
+    metrics = card["metric"].map(lambda name: MEASURES.get(name, name))
+    parts = zip(card["subset"].map(_subset), card["condition"], metrics, strict=True)
+    return [" · ".join(filter(None, part)) for part in parts]
+
+
+def numbers_in_words(card: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the scorecard as text: ``source, verdict, number, paper, this run, rests on``."""
+    own = [_own(row) for row in card[["own", "own_low", "own_high"]].to_numpy(float)]
+    texts = {"number": claims_in_words(card), "paper": [_number(value) for value in card["value"]], "this run": own}
+    # Texts even where there are no rows: what reads the table looks for intervals in them.
+    shown = card[["source", "verdict"]].assign(
+        **{name: pd.Series(text, card.index, str) for name, text in texts.items()}
     )
-    return pd.Series([" · ".join(filter(None, part)) for part in parts], index=card.index, dtype=str)
-
-
-def compared_numbers(card: pd.DataFrame) -> pd.DataFrame:
-    """The published numbers that this run has a counterpart to, the verdict early and the interval in words.
-
-    Parameters
-    ----------
-    card : DataFrame
-        The scorecard: ``source, subset, condition, metric, value, own, own_low, own_high, verdict, reason``.
-
-    Returns
-    -------
-    DataFrame of text with source, verdict, number, paper, this run, rests on.
-    """
-    rows = card[card["verdict"].ne("not comparable")]
-    shown = _in_words(rows).assign(verdict=rows["verdict"], reason=rows["reason"])
-    order = ["source", "verdict", "number", "paper", "this run", "reason"]
-    return shown[order].rename(columns={"reason": "rests on"})
-
-
-def numbers_not_comparable(card: pd.DataFrame) -> pd.DataFrame:
-    """The published numbers that nothing here can be set beside, and why; see ``compared_numbers``."""
-    rows = card[card["verdict"].eq("not comparable")]
-    return _in_words(rows).assign(why=rows["reason"])[["source", "number", "paper", "this run", "why"]]
+    return shown.assign(**{"rests on": card["reason"]})
 
 
 def statements(words: pd.DataFrame) -> pd.DataFrame:
-    """What the paper says in words, with this run's difference and its interval in one column.
-
-    Parameters
-    ----------
-    words : DataFrame
-        ``statement, paper, value, low, high, reproduced``; see ``scorecard_verdicts.directions``.
-    """
+    """Statements of the paper (``chapters.scorecard.directions``) with this run's difference and interval as text."""
     own = [_own(row) for row in words[["value", "low", "high"]].to_numpy(float)]
-    shown = words[["statement", "paper", "reproduced"]].rename(columns={"reproduced": "same direction"})
-    shown.insert(2, "this run", own)
-    return shown
+    shown = {"statement": words["statement"], "paper": words["paper"], "this run": own}
+    return pd.DataFrame({**shown, "same direction": words["reproduced"]})
 
 
 def published_against_own(card: pd.DataFrame) -> Figure:
-    """One line a published number between 0 and 1: a cross for the paper, a dot with interval for this run.
-
-    Parameters
-    ----------
-    card : DataFrame
-        Rows of the scorecard with ``value, own, own_low, own_high`` and the columns that name them.
-    """
+    """One line a published number between 0 and 1: a cross for the paper, a dot with interval for this run."""
     shares = card[card["value"].le(1) & card["own"].le(1)]
     groups = list(shares.groupby("source", sort=False))
     heights = [max(len(rows), 2) for _, rows in groups] or [1]
@@ -98,14 +68,6 @@ def published_against_own(card: pd.DataFrame) -> Figure:
         ax.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(rows) - 0.3))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure
-
-
-def _in_words(rows: pd.DataFrame) -> pd.DataFrame:
-    own = [_own(row) for row in rows[["own", "own_low", "own_high"]].to_numpy(float)]
-    texts = {"paper": rows["value"].map(_number), "this run": pd.Series(own, index=rows.index)}
-    # Texts even where there are no rows: what reads the table looks for intervals in them.
-    columns = {name: column.astype(str) for name, column in texts.items()}
-    return rows[["source"]].assign(number=claims_in_words(rows), **columns)
 
 
 def _subset(name: str) -> str:

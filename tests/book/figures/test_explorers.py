@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cag.book.figures.explorers import froc_explorer, severity_explorer, threshold_explorer
-from cag.chapters.exploring import Overlaps
+from cag.book.figures.explorers import severity_explorer, threshold_explorer
 
 
 @pytest.fixture
@@ -39,13 +38,6 @@ def test_names_cannot_end_the_script_early(groups):
     html = threshold_explorer({"</script><b>": groups["Patients"]})
     assert "</script><b>" not in html.data
     assert list(data_of(html)["groups"]) == ["</script><b>"]
-
-
-def test_boxes_come_best_first():
-    boxes = pd.DataFrame({"image": [0, 1], "score": [0.2, 0.9], "pairs": [[], [(0, 0.7)]]})
-    data = data_of(froc_explorer({"FPN": Overlaps(2, 1, boxes)}))["methods"]["FPN"]
-    assert data["boxes"] == [[1, 0.9, [[0, 0.7]]], [0, 0.2, []]]
-    assert (data["images"], data["lesions"]) == (2, 1)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node to run the script")

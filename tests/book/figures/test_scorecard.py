@@ -25,37 +25,20 @@ def card():
     return pd.DataFrame(rows, columns=names)
 
 
-def test_a_number_is_named_in_words(card):
-    assert figures.claims_in_words(card).tolist() == [
-        "RCA images · <25% · count",
-        "participants · age median (years)",
-        "LCA images · 2-CAT · F1 (weighted)",
-        "patients · 2-CAT · sensitivity",
-        "RCA · FPN · distance, pixels (printed as MSE)",
+def test_a_number_is_named_in_words_and_has_its_interval(card):
+    shown = figures.numbers_in_words(card)
+    assert list(shown) == ["source", "verdict", "number", "paper", "this run", "rests on"]
+    assert shown[["number", "paper", "this run"]].to_numpy().tolist() == [
+        ["RCA images · <25% · count", "624", "190"],
+        ["participants · age median (years)", "66", "–"],
+        ["LCA images · 2-CAT · F1 (weighted)", "0.80", "0.70 (0.60 to 0.85)"],
+        ["patients · 2-CAT · sensitivity", "0.90", "1.00 (1.00 to 1.00)"],
+        ["RCA · FPN · distance, pixels (printed as MSE)", "37.50", "50.00 (40.00 to 60.25)"],
     ]
 
 
-def test_every_number_stands_in_one_of_the_two_tables(card):
-    compared, others = figures.compared_numbers(card), figures.numbers_not_comparable(card)
-    assert sorted([*compared.index, *others.index]) == list(card.index)
-    assert list(compared).index("verdict") == 1
-    assert compared["verdict"].tolist() == ["compatible", "not reproduced", "not tested"]
-    assert compared["rests on"].str.len().gt(0).all() and others["why"].str.len().gt(0).all()
-
-
-def test_value_and_interval_are_one_text(card):
-    compared = figures.compared_numbers(card)
-    assert compared["this run"].tolist() == ["0.70 (0.60 to 0.85)", "1.00 (1.00 to 1.00)", "50.00 (40.00 to 60.25)"]
-    assert compared["paper"].tolist() == ["0.80", "0.90", "37.50"]
-
-
-def test_counts_are_whole_and_what_is_missing_is_a_dash(card):
-    others = figures.numbers_not_comparable(card)
-    assert others[["paper", "this run"]].to_numpy().tolist() == [["624", "190"], ["66", "–"]]
-
-
 def test_a_run_that_compares_nothing_has_an_empty_table_of_texts(card):
-    compared = figures.compared_numbers(card.assign(verdict=NOWHERE))
+    compared = figures.numbers_in_words(card.iloc[:0])
     assert compared.empty and list(with_interval_columns(compared)) == list(compared)
 
 

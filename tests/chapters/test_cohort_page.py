@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cag.chapters.cohort import tables
-from cag.chapters.cohort.samples import view_examples
+from cag.chapters import cohort as tables
 from cag.data.cohort import Cohort, FrameSource
 
 
@@ -62,7 +61,19 @@ def test_unknown_characteristics_are_left_out_of_the_share(cohort):
 
 
 def test_one_frame_a_view_with_its_boxes(cohort):
-    examples = view_examples(cohort, 0)
-    assert examples.titles == ["LCA LAO cranial", "RCA LAO"]
-    assert examples.boxes[0].tolist() == [[4, 5, 9, 11]]
-    assert examples.boxes[1].shape == (0, 4)
+    examples = tables.view_examples(cohort, 0)
+    assert list(examples) == ["LCA LAO cranial", "RCA LAO"]
+    assert [boxes.tolist() for _, boxes in examples.values()] == [[[4, 5, 9, 11]], []]
+
+
+def test_frames_in_contrast_are_of_the_patients_in_turn(cohort):
+    assert len(tables.contrast_frames(cohort, 40, 0)) == 3, "one run has no contrast interval"
+    assert [frame.shape for frame in tables.contrast_frames(cohort, 2, 0)] == [(64, 64)] * 2
+
+
+def test_the_page_shows_the_stored_measurements_and_the_pretrained_network():
+    table, _ = tables.stored_acceptance()
+    assert {"realism", "shortcuts", "difficulty"} <= set(table["part"])
+    assert not table["wanted"].str.startswith((">", "<")).any(), "a page would show a quotation"
+    quality = {"recall_by_severity": {"all": 0.7, "25-50": 0.5}, "quality": {"patient_auc": 0.95}}
+    assert tables.pretrained_difficulty(quality)["met"].tolist() == ["yes", "no", "reported"]

@@ -1,0 +1,163 @@
+"""Who and what is in a cohort: the paper's Tables 1 and 2, the flow from patients to frames, frames that show it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import UInt8
+from pydantic import Field
+
+from cag.anatomy import MODEL_VIEWS, NO_STANDARD_VIEW, THREE_CATEGORIES, VIEWS, category_names, severity_category
+from cag.chapters.classification.samples import classification_samples
+from cag.data.cohort import Cohort
+from cag.data.severity import artery_severity
+from cag.networks.weights import WEIGHTS_FOLDER
+from cag.settings import ROOT, StudySettings
+from cag.simulator.acceptance import row as measured
+from cag.simulator.tables import simulator_digest
+
+#: Where ``python -m benchmarks.simulator --out`` keeps the measurements that the book shows.
+STORED = ROOT / "results" / "published" / "simulator_acceptance.csv"
+#: Rows of Table 2: column of the patients, the value that counts (none where the column says yes or no), name.
+_SHARES = (
+    ("sex", "M", "male"),
+    *(("race", race, race) for race in ("white", "black", "asian", "other")),
+    ("hypertension", None, "hypertension"),
+    ("diabetes", None, "diabetes"),
+    ("dyslipidemia", None, "dyslipidemia"),
+    ("smoker", None, "current smoker"),
+    ("family_history", None, "family history of CAD"),
+    ("previous_cva", None, "previous cerebrovascular accident"),
+)
+
+
+class CohortPageSettings(StudySettings):
+    """What notebook 01 is told: the cohort, which frames to show, and how many frames a run are drawn."""
+
+    frames_per_run: int = Field(5, ge=1, le=50)
+
+
+def severity_counts(cohort: Cohort, frames_per_run: int) -> pd.DataFrame:
+    """Frames of a classifier's view, arteries and patients in each severity category (Table 1).
+
+    Returns
+    -------
+    DataFrame
+        ``level`` and one column of counts a category.
+    """
+    samples, reference = classification_samples(cohort, frames_per_run).query("not redundant"), artery_severity(cohort)
+    worst = {f"image: {view}": samples["percent_stenosis"][samples["model_view"] == view] for view in MODEL_VIEWS}
+    worst |= {f"artery: {a}": reference["percent_stenosis"][reference["artery"] == a] for a in ("LCA", "RCA")}
+    worst["patient"] = reference.groupby("patient_id")["percent_stenosis"].max()
+    names = category_names(THREE_CATEGORIES)
+    rows = [np.bincount(severity_category(own.to_numpy(), THREE_CATEGORIES), minlength=3) for own in worst.values()]
+    return pd.DataFrame(rows, columns=names).assign(level=list(worst))[["level", *names]]
+
+
+def characteristics(patients: pd.DataFrame) -> pd.DataFrame:
+    """Age, sex, origin, body-mass index and risk factors (Table 2), as far as they are known.
+
+    Returns
+    -------
+    DataFrame
+        ``characteristic, value, known`` (patients with the item recorded).
+    """
+    rows = []
+    for column, name in (("age", "age, median (IQR), years"), ("bmi", "body-mass index, median (IQR), kg/m²")):
+        low, middle, high = patients.get(column, pd.Series(dtype=float)).quantile([0.25, 0.5, 0.75])
+        rows.append((column, name, f"{middle:.0f} ({low:.0f}-{high:.0f})"))
+    for column, value, name in _SHARES:
+        known = patients.get(column, pd.Series(dtype=object)).dropna()
+        has = known.astype(bool) if value is None else known.eq(value)
+        rows.append((column, name, f"{has.sum()} ({100 * has.mean():.0f} %)"))
+    table = pd.DataFrame(rows, columns=["column", "characteristic", "value"])
+    table["known"] = table["column"].map(patients.count()).fillna(0).astype(int)
+    return table[table["known"] > 0].drop(columns="column").reset_index(drop=True)
+
+
+def flow(cohort: Cohort, frames_per_run: int) -> pd.DataFrame:
+    """From patients to frames: what is left after each step and what was set aside, and why (STARD-AI item 19).
+
+    Returns
+    -------
+    DataFrame
+        ``step, patients, runs, frames, set_aside``.
+    """
+    runs = cohort.manifest
+    standard = runs[runs["view"].notna() & runs["view"].ne(NO_STANDARD_VIEW)]
+    labeled = classification_samples(cohort, frames_per_run).query("not redundant")
+    steps = {
+        "Runs of the cohort": (runs, ""),
+        "in a standard view": (standard, "other angles"),
+        "with a contrast interval": (standard.dropna(subset=["contrast_begin", "contrast_end"]), "no injection seen"),
+        "labeled frames drawn": (labeled.assign(n_frames=1), "frames not drawn"),
+    }
+    counts = [(t["patient_id"].nunique(), t["run_id"].nunique(), int(t["n_frames"].sum())) for t, _ in steps.values()]
+    table = pd.DataFrame(counts, columns=["patients", "runs", "frames"]).assign(step=list(steps))
+    lost = -table[["runs", "frames"]].diff().fillna(0).astype(int)
+    reasons = [why for _, why in steps.values()]
+    aside = [
+        f"{row.runs} runs, {row.frames} frames: {why}" for row, why in zip(lost.itertuples(), reasons, strict=True)
+    ]
+    return table.assign(set_aside=["", *aside[1:]])[["step", "patients", "runs", "frames", "set_aside"]]
+
+
+def view_examples(cohort: Cohort, seed: int) -> dict[str, tuple[UInt8[np.ndarray, "h w"], np.ndarray]]:
+    """Standard view -> a frame in contrast of a run with a visible lesion, where there is one, and its boxes [k, 4]."""
+    rng, found = np.random.default_rng(seed), {}
+    seen = cohort.boxes[cohort.boxes["percent_stenosis"] >= 25]
+    filled = cohort.manifest.dropna(subset=["contrast_begin", "contrast_end"])
+    for view in VIEWS:
+        runs = filled[filled["view"] == view]
+        if runs.empty:
+            continue
+        preferred = runs[runs["run_id"].isin(seen["run_id"])]
+        pool = preferred if len(preferred) else runs
+        run = pool.iloc[int(rng.integers(len(pool)))]
+        own = seen[seen["run_id"] == run["run_id"]]
+        middle = (int(run["contrast_begin"]) + int(run["contrast_end"])) // 2
+        frame = int(own.iloc[(own["frame"] - middle).abs().argmin()]["frame"]) if len(own) else middle
+        boxes = own.loc[own["frame"] == frame, ["x1", "y1", "x2", "y2"]].to_numpy(float)
+        found[view] = (cohort.frames(run["run_id"], [frame])[0].numpy(), boxes)
+    return found
+
+
+def contrast_frames(cohort: Cohort, count: int, seed: int) -> list[UInt8[np.ndarray, "h w"]]:
+    """One frame in full contrast of ``count`` runs at most, drawn over the patients in turn."""
+    rng = np.random.default_rng(seed)
+    runs = cohort.manifest.dropna(subset=["contrast_begin", "contrast_end"]).sample(frac=1, random_state=rng)
+    turn = runs.groupby("patient_id").cumcount().sort_values(kind="stable").index[:count]
+    middles = (runs["contrast_begin"] + runs["contrast_end"]) // 2
+    return [cohort.frames(str(runs["run_id"][row]), [int(middles[row])])[0].numpy() for row in turn]
+
+
+def stored_acceptance() -> tuple[pd.DataFrame, bool]:
+    """The stored measurements of the simulator's acceptance list, and whether they are of the simulator as it is.
+
+    Returns
+    -------
+    DataFrame
+        ``part, measure, value, wanted, met``.
+    bool
+    """
+    table = pd.read_csv(STORED, keep_default_na=False)
+    same = set(table.pop("simulator")) == {simulator_digest()}
+    xa = pretrained_difficulty(json.loads((WEIGHTS_FOLDER / "xa.json").read_text()))
+    return pd.concat([table, xa[list(table)]], ignore_index=True), same
+
+
+def pretrained_difficulty(record: dict[str, Any]) -> pd.DataFrame:
+    """How hard the simulated frames are for the network of the ``xa`` weights, beside the reference detector.
+
+    It is another network, trained longer on more frames: it does not answer for the reference detector.
+    """
+    recall, auc = dict(record["recall_by_severity"]), record["quality"]["patient_auc"]
+    every = recall.pop("all")
+    asked = ("xa network, recall at 1 false peak a frame", every, "0.6 to 0.8", 0.6 <= every <= 0.8)
+    rows = [measured("difficulty", *asked)]
+    rows += [measured("difficulty", "xa network, patient AUC", auc, "0.85 to 0.93", 0.85 <= auc <= 0.93)]
+    rows += [measured("difficulty", f"xa network, recall at {band} %", value) for band, value in recall.items()]
+    return pd.DataFrame(rows)

@@ -1,1 +1,0 @@
-"""The cohort of a run."""

@@ -1,0 +1,300 @@
+"""Every published number beside this study's own, with a verdict, and what the paper says of its systems in words.
+
+A number is known by its place in the paper, what it was measured on, the system and the measure; the tables of a run
+are brought to the same keys. Values are those of the as-published arm.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cag.chapters.classification.scores import labeled_frames, system
+from cag.chapters.frames.scores import method_runs
+from cag.chapters.localization.scores import Scored, scoring_rule
+from cag.chapters.store import Store
+from cag.metrics.classification import of_classification
+from cag.metrics.frame_selection import of_frame_selection
+from cag.metrics.intervals import Estimate, Metrics, paired_difference, wilson
+
+#: Source, subset, condition and metric of a published number.
+Key = tuple[str, str, str, str]
+KEYS = ["source", "subset", "condition", "metric"]
+
+CLAIMS = Path(__file__).with_name("paper_claims.csv")
+FRAMES, IMAGES, BOXES = "Results: frame selection", "Table 3", "Table 4"
+LEVELS = "Results: artery and patient level"
+
+#: Verdicts from the strongest to the weakest, then where there is none.
+VERDICTS = ("reproduced", "compatible", "not reproduced", "not tested", "not comparable")
+#: How far from the published number the whole interval may reach: shares; frames; pixels of a 512 px frame.
+SHARE = 0.05
+MARGINS = {"kappa": 0.10, "mean_error_begin": 1.0, "mean_error_end": 1.0, "mse": 10.0}
+#: Error rate of all statements together (Holm 1979, Scand J Statist 6:65).
+ALPHA = 0.05
+
+#: Measures that are better the lower they are.
+LOWER = ("mean_error_begin", "mean_error_end", "error_rate_ge10", "mse")
+#: Shares of patients or frames, which may be all or none.
+_SHARES = ("sensitivity", "accuracy", "global_sensitivity")
+#: The paper's measures of frame selection, and what they are called in this study's tables.
+_FRAME_METRICS = {
+    "mean_error_begin": "begin_error",
+    "mean_error_end": "end_error",
+    "acceptance_rate_le3": "acceptance_rate",
+    "error_rate_ge10": "error_rate",
+}
+#: Place in the paper -> what its counterpart here rests on, or why there is none.
+_REASONS = {
+    "Table 1": "the cohort is drawn to these shares at its own size",
+    "Table 2": "the simulated patients are drawn to these characteristics; see the cohort chapter",
+    BOXES: "simulated patients; distances scaled to 512 pixels",
+    "Discussion": "a number of others that the paper cites",
+    "authors' per-fold FPN values": "folds of other patients; the fold means stand in Table 4",
+    **dict.fromkeys((FRAMES, IMAGES, LEVELS), "same definition, simulated patients"),
+}
+#: Place in the paper -> the part of the bundle whose networks its counterpart comes from.
+_TRAINED_BY = {FRAMES: "frames", IMAGES: "classification", LEVELS: "classification", BOXES: "localization"}
+
+
+@cache
+def claims() -> pd.DataFrame:
+    """Every published number: ``source, subset, condition, metric, value, sd, n, unit, note``."""
+    return pd.read_csv(CLAIMS)
+
+
+def scorecard(store: Store) -> pd.DataFrame:
+    """The published numbers with this run's values (as-published arm) and verdicts.
+
+    Returns
+    -------
+    DataFrame
+        The columns of ``claims`` and ``own, own_low, own_high``; ``untested``, why the run does not exercise the
+        published method, else empty; ``skilled``, whether it does better than a caller that sees no image;
+        ``verdict`` and ``reason`` of ``judge``.
+    """
+    published = claims().fillna({"subset": "", "condition": ""})
+    card = published.merge(_own_numbers(store), how="left", on=KEYS, validate="1:1")
+    extreme = card["own"].isin([0.0, 1.0]) & card["own_low"].eq(card["own_high"]) & card["metric"].isin(_SHARES)
+    for row in card.index[extreme]:  # all or none: no resample can differ
+        patients = int(card.loc[row, "n_groups"])
+        exact = wilson(round(card.loc[row, "own"] * patients), patients)
+        card.loc[row, ["own_low", "own_high"]] = exact.low, exact.high
+    area = card["own_low"].where(card["metric"].eq("auc")).groupby([card[key] for key in KEYS[:3]]).transform("max")
+    ahead = (card["own_high"] < card["plain"]).where(card["metric"].isin(LOWER), card["own_low"] > card["plain"])
+    computed = card["own"].notna() | ~card["source"].isin(["Table 1", *_TRAINED_BY])
+    card["untested"] = card["source"].map({name: "" for name in card["source"]} | _untested(store))
+    card["reason"] = card["source"].map(_REASONS).where(computed, "not computed in this run")
+    return judge(card.assign(skilled=ahead | (area > 0.5)).drop(columns=["n_groups", "plain"]))
+
+
+def _own_numbers(store: Store) -> pd.DataFrame:
+    """This run's numbers by the paper's keys: ``KEYS, own, own_low, own_high, n_groups, plain``.
+
+    ``plain`` is what a caller that sees no image reaches: the constant interval, the place prior.
+    """
+    keyed = {
+        "Table 1": ("cohort_severity", _keyed_counts),
+        FRAMES: ("frame_selection_metrics", _keyed_frames),
+        IMAGES: ("classification_image_metrics", _keyed_grades),
+        LEVELS: ("classification_level_metrics", _keyed_grades),
+        BOXES: ("localization_metrics", _keyed_boxes),
+    }
+    there = {source: (store.table(name), by_key) for source, (name, by_key) in keyed.items()}
+    tables = [by_key(pd.read_parquet(at)).assign(source=name) for name, (at, by_key) in there.items() if at.exists()]
+    columns = [*KEYS, "value", "low", "high", "n_groups", "plain"]
+    own = pd.concat([table.reindex(columns=columns) for table in tables]) if tables else pd.DataFrame(columns=columns)
+    return own.rename(columns={"value": "own", "low": "own_low", "high": "own_high"})
+
+
+def _keyed_counts(table: pd.DataFrame) -> pd.DataFrame:
+    long = table.melt("level", var_name="condition", value_name="value").assign(metric="count")
+    subset, condition = long["level"].str.replace(": ", ":"), long["condition"].str.replace(" %", "%")
+    return long.assign(subset=subset, condition=condition, value=long["value"].astype(float))
+
+
+def _keyed_frames(table: pd.DataFrame) -> pd.DataFrame:
+    named = table.assign(metric=table["metric"].map({own: paper for paper, own in _FRAME_METRICS.items()}))
+    named = named.dropna(subset="metric")
+    plain = named[named["method"].eq("prior")].set_index("metric")["value"]
+    own = named.query("method == 'cnn_lstm' and arm == 'as_published'")
+    place = claims().query("source == @FRAMES").iloc[0]
+    return own.assign(subset=place["subset"], condition=place["condition"], plain=own["metric"].map(plain))
+
+
+def _keyed_grades(table: pd.DataFrame) -> pd.DataFrame:
+    own = table[table["arm"].eq("as_published")]
+    own = own.query("how == 'max' and threshold == 'half'") if "level" in own else own.assign(level="image")
+    words = own["redundancy"].map({True: "-CAT, redundancy", False: "-CAT, no redundancy"})
+    subset = (own["level"] + ":" + own["artery"]).str.removesuffix(":both")
+    return own.assign(subset=subset, condition=own["n_categories"].astype(str) + words)
+
+
+def _keyed_boxes(table: pd.DataFrame) -> pd.DataFrame:
+    published = table[table["arm"].eq("as_published")].rename(columns={"artery": "subset"})
+    plain = published[published["method"].eq("prior")].set_index(["subset", "metric"])["value"].rename("plain")
+    own = published[published["method"].isin(["cam", "fpn"])].join(plain, on=["subset", "metric"])
+    rules = own["method"].map({"cam": ", IoU>0.2", "fpn": ", IoU>0.5"}).mask(own["metric"].eq("mse"), "")
+    return own.assign(condition=own["method"].str.upper() + rules)
+
+
+def _untested(store: Store) -> dict[str, str]:
+    """Why a place in the paper is not tested by this run: its networks were not trained as published."""
+    found = {}
+    for source, part in _TRAINED_BY.items():
+        record = store.root / "bundle" / part / "part.json"
+        if not record.exists():
+            found[source] = "how the networks of this run were trained is not on record"
+        elif json.loads(record.read_text())["settings"]["trainable"] != "all":
+            found[source] = "published with every layer trained; this run trains heads on a trunk that stays as it was"
+    return found
+
+
+def judge(card: pd.DataFrame) -> pd.DataFrame:
+    """Add a ``verdict`` to each published number, and what it rests on to ``reason``.
+
+    ``not comparable``: no counterpart here, or none with an interval. ``not tested``: the run does not exercise the
+    published method. ``reproduced``: the whole 95 % interval lies within the margin of the published number, and the
+    run does better than a trivial caller. ``compatible``: interval and margin overlap. ``not reproduced``: they do
+    not.
+
+    Parameters
+    ----------
+    card : DataFrame
+        ``metric, value, own_low, own_high, untested, skilled, reason``; see ``scorecard``.
+    """
+    margin, why = card["metric"].map(MARGINS).fillna(SHARE), card["reason"]
+    least, most, written = card["value"] - margin, card["value"] + margin, margin.map("{:g}".format)
+    apart = (card["own_high"] < least) | (card["own_low"] > most)
+    beyond = (card["own_low"] < least) | (card["own_high"] > most)
+    cases = [
+        ("not comparable", card["own_low"].isna() | card["own_high"].isna(), why),
+        ("not tested", card["untested"].ne(""), card["untested"]),
+        ("not reproduced", apart, why + "; more than " + written + " away with the whole interval"),
+        ("compatible", beyond, why + "; the interval reaches beyond " + written),
+        ("compatible", ~card["skilled"], why + "; no better than a caller that sees no image"),
+    ]
+    verdicts, conditions, reasons = zip(*cases, strict=True)
+    verdict = np.select(conditions, verdicts, default="reproduced")
+    return card.assign(verdict=verdict, reason=np.select(conditions, reasons, default=why))
+
+
+def _statements() -> Iterator[tuple[str, Key, Key]]:
+    """What the paper says of two of its own numbers: ``(statement, first, second)``, the first is the better one."""
+    paper = claims().set_index(KEYS)["value"]
+    words = {"auc": "AUC", "f1_weighted": "weighted F1", "kappa": "kappa", "accuracy": "accuracy"}
+    arteries = ("LCA", "RCA")
+    for metric, artery, k in ((m, a, k) for m in words for a in arteries for k in ("2-CAT", "3-CAT")):
+        with_it, without = ((IMAGES, f"image:{artery}", f"{k}, {r}", metric) for r in ("redundancy", "no redundancy"))
+        if paper[with_it] > paper[without]:  # where it falls in the paper's own table, it is no statement of the paper
+            yield f"Redundancy training raises the {words[metric]} of {k} for the {artery}", with_it, without
+    for artery in arteries:
+        two, three = ((IMAGES, f"image:{artery}", f"{k}-CAT, redundancy", "accuracy") for k in (2, 3))
+        yield f"Two categories give a higher accuracy than three for the {artery}, with redundancy training", two, three
+    left, right = ((IMAGES, f"image:{artery}", "2-CAT, redundancy", "auc") for artery in arteries)
+    yield "The RCA is graded better than the LCA (AUC of 2-CAT, with redundancy training)", right, left
+    for artery in arteries:
+        fpn, cam = ((BOXES, artery, condition, "sens_s") for condition in ("FPN, IoU>0.5", "CAM, IoU>0.2"))
+        yield f"The FPN finds more lesions than the CAM in the {artery} (Sens_s)", fpn, cam
+    for artery in arteries:
+        fpn, cam = ((BOXES, artery, method, "mse") for method in ("FPN", "CAM"))
+        yield f"The FPN is nearer to the lesion than the CAM in the {artery}", fpn, cam
+    begin, end = (key for key in paper.index if key[0] == FRAMES and key[3].startswith("mean_error"))
+    yield "The beginning of contrast is found more exactly than its end", begin, end
+
+
+#: The statements of the paper that compare two of its own numbers, each once.
+DIRECTIONS = {statement: (first, second) for statement, first, second in _statements()}
+#: Place in the paper -> the published tables that hold its predictions.
+_PREDICTIONS = {
+    FRAMES: ("frame_selection_runs",),
+    IMAGES: ("classification",),
+    BOXES: ("localization_images", "localization_detections", "localization_truth"),
+}
+
+
+def paired_directions(store: Store, *, bootstrap: int, seed: int) -> dict[str, Estimate]:
+    """Each statement's difference, first minus second, on the same resampled patients (as-published arm).
+
+    Returns
+    -------
+    dict of statement to Estimate
+        Without the statements whose predictions this run has not stored.
+    """
+    places = {source: [store.table(name) for name in names] for source, names in _PREDICTIONS.items()}
+    stored = {name: [pd.read_parquet(at) for at in own] for name, own in places.items() if all(p.exists() for p in own)}
+    found = {}
+    for statement, keys in DIRECTIONS.items():
+        if tables := stored.get(keys[0][0]):
+            first, second = (_measured(key, *tables) for key in keys)
+            if first and second:
+                apart = paired_difference(*first, *second, n=bootstrap, rng=np.random.default_rng(seed))
+                found[statement] = apart["difference"]
+    return found
+
+
+def _measured(key: Key, *tables: pd.DataFrame) -> tuple[Metrics, np.ndarray] | None:
+    """One published measure of this run under any weighting of its rows, and their patients; None without rows."""
+    source, subset, condition, metric = key
+    if source == IMAGES:
+        frames = labeled_frames(tables[0])
+        own = frames[frames["artery"].eq(subset.removeprefix("image:"))]
+        own = system(own, int(condition[0]), "no redundancy" not in condition, "as_published")
+        if own.empty:
+            return None
+        graded = of_classification(own, "as_published")
+        metrics, patients = graded.metrics, graded.groups
+    elif source == FRAMES:
+        bounds = of_frame_selection(method_runs(tables[0], "as_published", "cnn_lstm"))
+        metric, metrics, patients = _FRAME_METRICS[metric], bounds.metrics, bounds.groups
+    else:
+        method = condition.split(",")[0].lower()
+        images, found = (t[t["arm"].eq("as_published") & t["method"].eq(method)] for t in tables[:2])
+        # Published rules have their own overlaps and sizes: the run's settings play no part.
+        boxes = Scored(images, found, tables[2], scoring_rule("as_published", method, 0.5, 50.0)).of_artery(subset)
+        if boxes.images.empty:
+            return None
+        metrics, patients = boxes.metrics, boxes.patients
+    return lambda weights: {"difference": metrics(weights)[metric]}, patients
+
+
+def directions(card: pd.DataFrame, differences: Mapping[str, Estimate]) -> pd.DataFrame:
+    """What the paper says in words: whether its direction shows in this run too.
+
+    Returns
+    -------
+    DataFrame
+        ``statement, paper, value, low, high, p_holm, reproduced``: differences first minus second, this run's on the
+        same resampled patients; ``yes`` or ``no`` where the p-value, adjusted for all tested statements, is below
+        ``ALPHA``; ``not told apart``; ``not tested``; ``not measured``.
+    """
+    paper, untested, rows = card.set_index(KEYS)["value"], card.set_index(KEYS)["untested"].ne(""), []
+    for statement, (first, second) in DIRECTIONS.items():
+        own = differences.get(statement, Estimate(np.nan, np.nan, np.nan, 0))
+        numbers = (paper[first] - paper[second], own.value, own.low, own.high, own.p_value)
+        rows.append((statement, *numbers, untested[first] or untested[second], first[3] not in LOWER))
+    names = ["statement", "paper", "value", "low", "high", "p_value", "untested", "higher"]
+    table = pd.DataFrame(rows, columns=names)
+    table["p_holm"] = holm(table["p_value"].where(~table["untested"]).to_numpy(float))
+    cases = {
+        "not measured": table["low"].isna(),
+        "not tested": table["untested"],
+        "not told apart": ~(table["p_holm"] < ALPHA),
+        "yes": (table["value"] > 0) == table["higher"],
+    }
+    table["reproduced"] = np.select(list(cases.values()), list(cases), default="no")
+    return table.drop(columns=["p_value", "higher", "untested"])
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Holm's adjusted p-values of the tests that were made; NaN where there was none."""
+    adjusted, made = np.full(len(p_values), np.nan), np.flatnonzero(np.isfinite(p_values))
+    order = made[np.argsort(p_values[made], kind="stable")]
+    steps = p_values[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
