@@ -20,11 +20,12 @@ from cag.chapters.classification.samples import (
     true_boxes,
 )
 from cag.chapters.classification.settings import STUDY, ClassificationSettings, grid, variants
-from cag.chapters.store import RunFolder, Store
+from cag.chapters.store import RunFolder, Store, trunk_digest
 from cag.data.frames import shrink
 from cag.data.severity import artery_severity, patient_severity
 from cag.data.splits import patient_folds
 from cag.networks.transforms import scale
+from cag.networks.weights import weights_digest
 from cag.settings import LabelError, SettingsError
 
 
@@ -92,6 +93,11 @@ def test_the_published_grid_leads_with_the_paper_s_best_system_and_has_every_cel
 def test_settings_that_make_no_sense_are_refused(field, value, message):
     with pytest.raises(SettingsError, match=message):
         ClassificationSettings.checked({field: value})
+
+
+def test_the_trunk_of_the_settings_is_their_own_not_that_of_their_variants():
+    settings = ClassificationSettings(variants=({"weights": ("xa-labels", "imagenet")},))
+    assert trunk_digest(settings.model_dump(mode="json")) == weights_digest("xa")
 
 
 def test_networks_of_other_weights_are_not_taken_for_these(grid_settings, monkeypatch):
