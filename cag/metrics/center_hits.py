@@ -19,16 +19,10 @@ NEIGHBORHOOD, LEAST_SCORE = 5, 0.02
 
 @dataclass(frozen=True)
 class CenterHits:
-    """Peaks of many heatmaps against true boxes.
+    """Peaks of many heatmaps against true boxes."""
 
-    Attributes
-    ----------
-    peaks : DataFrame
-        ``image, x, y`` (pixels), ``score, hit, lesion`` (row of the box in its image, -1 for a false peak); by
-        falling score. Further peaks in a box that was found already are left out: neither hits nor false.
-    n_lesions, n_images : int
-    """
-
+    #: ``image, x, y`` (pixels), ``score, hit, lesion`` (row of the box in its image, -1 for a false peak); by falling
+    #: score. Further peaks in a box that was found already are left out: neither hits nor false.
     peaks: pd.DataFrame
     n_lesions: int
     n_images: int

@@ -21,20 +21,11 @@ Rule = Literal["clean", "as_published"]
 
 @dataclass(frozen=True)
 class Scored:
-    """What is scored of a network's outputs.
+    """What is scored of a network's outputs."""
 
-    Attributes
-    ----------
-    probabilities : Float[n, k]
-        Of the real categories; they sum to one under the clean rule only.
-    score : Float[n]
-        Of any stenosis, 0 to 1.
-    predicted : Int[n]
-        Category 0 to k - 1; k where "redundant" won, which is wrong for every image with contrast.
-    """
-
-    probabilities: Float[np.ndarray, "n k"]
-    score: Float[np.ndarray, " n"]
+    probabilities: Float[np.ndarray, "n k"]  # Of the real categories; they sum to one under the clean rule only
+    score: Float[np.ndarray, " n"]  # Of any stenosis, 0 to 1
+    #: Category 0 to k - 1; k where "redundant" won, which is wrong for every image with contrast.
     predicted: Int[np.ndarray, " n"]
 
 

@@ -29,28 +29,15 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its interval.
+    """A number and its 95 % interval."""
 
-    Attributes
-    ----------
-    value : float
-        On all rows, each counted once; NaN where the metric is undefined.
-    low, high : float
-        Percentile interval; NaN with fewer than two groups or an undefined value.
-    n_groups : int
-        Patients behind it.
-    p_value : float
-        Two-sided, of no difference; NaN for what is not a difference.
-    undefined : int
-        Resamples in which the metric was undefined (such as one class only); they are left out.
-    """
-
-    value: float
+    value: float  # On all rows, each counted once; NaN where the metric is undefined
+    #: NaN with fewer than two groups or an undefined value.
     low: float
     high: float
-    n_groups: int
-    p_value: float = float("nan")
-    undefined: int = 0
+    n_groups: int  # Patients behind it
+    p_value: float = float("nan")  # Two-sided, of no difference; NaN for what is not a difference
+    undefined: int = 0  # Resamples left out since the metric was undefined, such as of one class only
 
     def __format__(self, spec: str) -> str:
         """``f"{auc}"`` is ``0.84 (0.79 to 0.88)``, ``f"{auc:.2f}"`` the value alone."""

@@ -18,22 +18,14 @@ MAX_DETECTIONS = 100
 
 @dataclass(frozen=True)
 class Matches:
-    """Detections matched one to one with lesions at one IoU threshold.
+    """Detections matched one to one with lesions at one IoU threshold."""
 
-    Attributes
-    ----------
-    images : DataFrame
-        As given, sorted by ``image_id``; weights of the metrics are over these rows.
-    detections : DataFrame
-        By falling score: the given columns and ``image`` (row of ``images``), ``truth`` (row of
-        ``truth``, -1 for none), ``hit`` (bool).
-    truth : DataFrame
-        The given columns and ``image``, ``found`` (bool), ``distance`` (pixels between centers, NaN
-        where not found), ``diagonal`` (of the image, pixels).
-    """
-
-    images: pd.DataFrame
+    images: pd.DataFrame  # As given, sorted by ``image_id``; weights of the metrics are over these rows
+    #: By falling score: the given columns and ``image`` (row of ``images``), ``truth`` (row of ``truth``, -1 for
+    #: none), ``hit`` (bool).
     detections: pd.DataFrame
+    #: The given columns and ``image``, ``found`` (bool), ``distance`` (pixels between centers, NaN where not found),
+    #: ``diagonal`` (of the image, pixels).
     truth: pd.DataFrame
 
 

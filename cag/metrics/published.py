@@ -62,35 +62,28 @@ def image_counts(
 def metrics(
     counts: pd.DataFrame, weights: Float[np.ndarray, "b n"] | None = None
 ) -> dict[str, Float[np.ndarray, " b"]]:
-    """The published numbers, under many weightings of the images at once.
+    """The published numbers, under many weightings of the images at once; NaN where undefined.
 
     ``global_sensitivity`` is the share of images (with a lesion; all of theirs have one) in which at
     least one lesion is overlapped, ``sens_s`` the share of lesions that are, ``spec_s`` the share of
     detections that overlap any lesion (duplicates forgiven), ``mse`` the mean distance in pixels from
-    each detection's center to the nearest true center of its image, and ``mse_sd`` its standard
-    deviation (n); lesions without a detection cost nothing. NaN where undefined.
+    each detection's center to the nearest true center of its image; lesions without a detection cost nothing.
     """
     weights = np.ones((1, len(counts))) if weights is None else weights
     sums = dict(zip(_COLUMNS, (weights @ counts[_COLUMNS].to_numpy(dtype=float)).T, strict=True))
-    mean = ratio(sums["distance"], sums["measured"])
-    variance = ratio(sums["square"], sums["measured"]) - mean**2
     return {
         "global_sensitivity": ratio(sums["any_found"], sums["any_lesion"]),
         "sens_s": ratio(sums["found"], sums["lesions"]),
         "spec_s": ratio(sums["overlapping"], sums["detections"]),
-        "mse": mean,
-        "mse_sd": np.sqrt(np.maximum(variance, 0.0)),
+        "mse": ratio(sums["distance"], sums["measured"]),
     }
 
 
 def _image_sums(
     found: Float[np.ndarray, "d 4"], lesions: Float[np.ndarray, "t 4"], threshold: float
 ) -> Float[np.ndarray, " m"]:
-    sums = np.zeros(len(_COLUMNS))
-    sums[[0, 2, 4]] = len(lesions) > 0, len(lesions), len(found)
-    if len(found) and len(lesions):
-        over = pairwise_iou(found, lesions) > threshold
-        nearest = cdist(centers(found), centers(lesions)).min(1)
-        sums[[1, 3, 5]] = over.any(), over.any(0).sum(), over.any(1).sum()
-        sums[[6, 7, 8]] = len(found), nearest.sum(), (nearest**2).sum()
-    return sums
+    if not len(found) or not len(lesions):
+        return np.array([len(lesions) > 0, 0, len(lesions), 0, len(found), 0, 0, 0], dtype=float)
+    over, nearest = pairwise_iou(found, lesions) > threshold, cdist(centers(found), centers(lesions)).min(1)
+    overlapped = over.any(), len(lesions), over.any(0).sum(), len(found), over.any(1).sum()
+    return np.array([True, *overlapped, len(found), nearest.sum()], dtype=float)
