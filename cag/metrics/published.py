@@ -15,10 +15,7 @@ from cag.metrics.boxes import Rule, centers, check_boxes, corners, enlarge
 from cag.metrics.matching import pairwise_iou
 from cag.metrics.weighted import ratio
 
-_COLUMNS = [
-    *("any_lesion", "any_found", "lesions", "found", "detections", "overlapping"),
-    *("measured", "distance", "square"),
-]
+_COLUMNS = ["any_lesion", "any_found", "lesions", "found", "detections", "overlapping", "measured", "distance"]
 
 
 def image_counts(
