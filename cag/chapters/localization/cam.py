@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -14,16 +13,14 @@ from torch import Tensor
 from cag.chapters.classification.settings import CellSettings
 from cag.chapters.classification.training import new_classifier
 from cag.chapters.localization.classifiers import Classifiers
-from cag.chapters.localization.frames import FrameChoice, LesionFrames, choose_frames
+from cag.chapters.localization.frames import FrameChoice, choose_frames, detections_table
 from cag.chapters.store import RunFolder
 from cag.data.cohort import Cohort
 from cag.data.frames import load_frames
-from cag.data.splits import Arm, LeakError, Split, split_images
-from cag.metrics.boxes import CORNERS
+from cag.data.splits import Arm, Split, split_images
 from cag.metrics.localization import metrics
-from cag.metrics.matching import match_detections
 from cag.networks.cam import CamMethod, activation_from_maps, boxes_from_activation, enlarge_activation
-from cag.networks.classifier import StenosisClassifier
+from cag.networks.detector import Detections
 from cag.networks.training import predict
 from cag.networks.transforms import scale
 from cag.settings import Settings
@@ -37,24 +34,7 @@ STORED_SIZE = 64
 
 
 class CamSettings(Settings):
-    """All that one fold of the CAM depends on besides the cohort.
-
-    Attributes
-    ----------
-    choice : FrameChoice
-    arm : {'clean', 'as_published'}
-    fold, folds, seed : int
-    method : {'gradcam', 'hirescam', 'layercam'}
-    lender : str
-        Profile of another cohort whose classifiers explain the frames; empty for this cohort's own.
-    classifiers : sequence of CellSettings
-    trained_on : str
-        Digest of their cohort.
-    box_minimum : float
-        Least side of a box in working pixels, clean arm.
-    iou : float
-        Overlap at which the threshold is chosen, clean arm.
-    """
+    """All that one fold of the CAM depends on besides the cohort."""
 
     choice: FrameChoice
     arm: Arm
@@ -62,47 +42,78 @@ class CamSettings(Settings):
     folds: int
     seed: int
     method: CamMethod
-    lender: str
+    lender: str  #: Profile of another cohort whose classifiers explain the frames; empty for this cohort's own.
     classifiers: tuple[CellSettings, ...]
-    trained_on: str
-    box_minimum: float
-    iou: float
+    trained_on: str  #: Digest of their cohort.
+    box_minimum: float  #: Least side of a box in the clean arm, in working pixels.
+    iou: float  #: Overlap at which the threshold is chosen, clean arm.
 
 
 def cam_fold(cohort: Cohort, settings: CamSettings, folder: RunFolder) -> None:
-    """Store the boxes and heatmaps of one fold, and the threshold that gave the boxes.
+    """Store the boxes and heatmaps of one fold.
 
     ``clean``: the scored fold's images by the classifiers that have not seen its patients; the threshold
-    of best F1 on inner images; maps put where the cells look. ``as_published``: the classifiers
-    of the first fold on every image, those they were trained on included; threshold .75; maps
-    stretched over the image. Borrowed classifiers do not know a frame's view: the surest of a stenosis explains it.
+    of best F1 on inner images, of equal ones the first; maps put where the cells look. ``as_published``: the
+    classifiers of the first fold on every image, those they were trained on included; threshold .75; maps
+    stretched over the image.
     """
     frames, clean = choose_frames(cohort, settings.choice), settings.arm == "clean"
-    images = frames.images
-    split = Split("clean", settings.fold, settings.folds, settings.seed)
+    images, split = frames.images, Split("clean", settings.fold, settings.folds, settings.seed)
     parts = split_images(cohort, images, split) if clean else np.full(len(images), "outer", dtype=object)
-    rows = np.flatnonzero(np.isin(parts, ["inner", "outer"]))
-    root = folder.store.root
-    lent = Classifiers.of(root.parent / settings.lender if settings.lender else root)
-    if clean and not settings.lender:
-        _refuse_leak(lent, settings.fold, images.patient_id[parts == "outer"])
-    heat, sure = np.zeros((len(images),) + (settings.choice.image_size,) * 2, "float32"), np.full(len(images), -1.0)
-    for view in lent.views if settings.lender else sorted(images.model_view.iloc[rows].unique()):
-        own = rows if settings.lender else rows[images.model_view.iloc[rows] == view]
-        fold = 0 if settings.lender else settings.fold
-        model, cell = lent.load(fold, view), lent.cells[fold, view][1]
-        found, probability = _explain(model, _maps(cohort, settings.choice, cell, model, own, folder), settings)
-        surer = probability > sure[own]
-        heat[own[surer]], sure[own[surer]] = found[surer], probability[surer]
-    boxes = partial(activation_boxes, images, heat, sure)
-    threshold = _best_threshold(frames, boxes, parts, settings) if clean else PUBLISHED_THRESHOLD
-    table, part_of = boxes(rows, threshold), dict(zip(images.image_id, parts, strict=True))
-    table = table.assign(part=table.image_id.map(part_of), arm=settings.arm, fold=settings.fold)
-    folder.save_table("detections", table)
+    rows, inner = np.flatnonzero(np.isin(parts, ["inner", "outer"])), np.flatnonzero(parts == "inner")
+    heat, sure = explain(cohort, settings, rows, folder)
+    known = frames.take(inner)
+
+    def boxes(rows: np.ndarray, threshold: float) -> pd.DataFrame:
+        """Boxes and their score: the classifier's probability of stenosis times the largest activation inside."""
+        found = [(*boxes_from_activation(heat[row], threshold), sure[row]) for row in rows]
+        scored: list[Detections] = [
+            {"boxes": torch.as_tensor(own), "scores": torch.as_tensor(scores * p)} for own, scores, p in found
+        ]
+        return detections_table(scored, images.image_id.iloc[rows], "cam")
+
+    def f1(threshold: float) -> float:
+        matches = known.match(boxes(inner, threshold), settings.iou, settings.box_minimum)
+        return float(np.nan_to_num(metrics(matches)["f1"][0]))
+
+    threshold = max(THRESHOLDS, key=f1) if clean else PUBLISHED_THRESHOLD
+    folder.save_table("detections", boxes(rows, threshold))
     folder.save_table("parts", images[["image_id"]].assign(part=parts))
-    folder.save_json("threshold", {"threshold": threshold})
     small = torch.nn.functional.adaptive_avg_pool2d(torch.as_tensor(heat)[:, None], STORED_SIZE)[:, 0]
     folder.save_weights("heatmaps", {"heatmaps": (small * 255).round().to(torch.uint8)})
+
+
+def explain(
+    cohort: Cohort, settings: CamSettings, rows: np.ndarray, folder: RunFolder
+) -> tuple[Float[np.ndarray, "n s s"], Float[np.ndarray, " n"]]:
+    """Activation of the stenosis output for the images at ``rows``, and its probability against "no stenosis" alone.
+
+    The classifier of a frame's view explains it. Borrowed classifiers do not know the view: the surest of a stenosis
+    does.
+    """
+    images, size = choose_frames(cohort, settings.choice).images, settings.choice.image_size
+    borrowed, root, device = settings.lender, folder.store.root, folder.store.device
+    lent = Classifiers.of(root.parent / borrowed if borrowed else root)
+    heat, sure = np.zeros((len(images), size, size), "float32"), np.full(len(images), -1.0)
+    for view in lent.views if borrowed else sorted(images.model_view.iloc[rows].unique()):
+        own = rows if borrowed else rows[images.model_view.iloc[rows] == view]
+        fold = 0 if borrowed else settings.fold
+        model, (_, cell) = lent.load(fold, view), lent.cells[fold, view]
+        if cell.trainable == "head":
+            start = cell.model_copy(update={"fold": 0, "model_view": ""})
+            maps = frozen_maps(cohort, settings.choice, start, device)[torch.as_tensor(own)]
+        else:
+            maps = predict(
+                model.maps, load_frames(cohort, images.iloc[own], cell.image_size), device=device, prepare=scale
+            )
+        head = model.cpu().head
+        with torch.no_grad():
+            probability = head(maps)[:, :2].softmax(dim=1)[:, 1].numpy()
+        coarse = activation_from_maps(head, maps, [1], settings.method)
+        found = enlarge_activation(coarse, size, size, model.trunk if settings.arm == "clean" else None)
+        surer = probability > sure[own]
+        heat[own[surer]], sure[own[surer]] = found[surer], probability[surer]
+    return heat, sure
 
 
 @lru_cache(maxsize=1)
@@ -110,68 +121,3 @@ def frozen_maps(cohort: Cohort, choice: FrameChoice, cell: CellSettings, device:
     """Last maps of the initial trunk for every frame, which all classifiers share that train their head only."""
     images = load_frames(cohort, choose_frames(cohort, choice).images, cell.image_size)
     return predict(new_classifier(cell).maps, images, device=device, prepare=scale)
-
-
-def _maps(
-    cohort: Cohort,
-    choice: FrameChoice,
-    cell: CellSettings,
-    model: StenosisClassifier,
-    rows: np.ndarray,
-    folder: RunFolder,
-) -> Float[Tensor, "n f y x"]:
-    """Last maps of a classifier for the frames at these rows."""
-    if model.trainable == "head":
-        shared = cell.model_copy(update={"fold": 0, "model_view": ""})
-        return frozen_maps(cohort, choice, shared, folder.store.device)[torch.as_tensor(rows)]
-    images = load_frames(cohort, choose_frames(cohort, choice).images.iloc[rows], cell.image_size)
-    return predict(model.maps, images, device=folder.store.device, prepare=scale)
-
-
-def activation_boxes(
-    images: pd.DataFrame, heat: np.ndarray, probability: np.ndarray, rows: np.ndarray, threshold: float
-) -> pd.DataFrame:
-    """Boxes of the maps at a threshold: image_id, method, x1, y1, x2, y2, score.
-
-    The score is the classifier's probability of stenosis times the largest activation inside.
-    """
-    tables = []
-    for row in rows:
-        boxes, scores = boxes_from_activation(heat[row], threshold)
-        table = pd.DataFrame(dict(zip(CORNERS, boxes.T, strict=True)))
-        tables.append(table.assign(image_id=images.image_id.iloc[row], score=scores * probability[row]))
-    whole = pd.concat(tables, ignore_index=True)
-    return whole.assign(method="cam")[["image_id", "method", *CORNERS, "score"]]
-
-
-def _explain(
-    model: StenosisClassifier, maps: Tensor, settings: CamSettings
-) -> tuple[Float[np.ndarray, "n s s"], Float[np.ndarray, " n"]]:
-    """Activation of the stenosis output, and its probability against "no stenosis" alone."""
-    size = settings.choice.image_size
-    model = model.cpu().eval()
-    with torch.no_grad():
-        logits = model.head(maps)[:, :2]
-    coarse = activation_from_maps(model.head, maps, [1], settings.method)
-    heat = enlarge_activation(coarse, size, size, model.trunk if settings.arm == "clean" else None)
-    return heat, logits.softmax(dim=1)[:, 1].numpy()
-
-
-def _best_threshold(
-    frames: LesionFrames, boxes: Callable[[np.ndarray, float], pd.DataFrame], parts: np.ndarray, settings: CamSettings
-) -> float:
-    """The threshold of best F1 on the inner images; of equal ones the first of ``THRESHOLDS``."""
-    rows = np.flatnonzero(parts == "inner")
-    inner = frames.take(rows)
-    match = partial(match_detections, iou_threshold=settings.iou, box_minimum=settings.box_minimum)
-    every = [match(inner.images, boxes(rows, threshold), inner.truth) for threshold in THRESHOLDS]
-    return THRESHOLDS[int(np.argmax([np.nan_to_num(metrics(matches)["f1"][0]) for matches in every]))]
-
-
-def _refuse_leak(lent: Classifiers, fold: int, patients: pd.Series) -> None:
-    """Stop where a classifier was trained on a patient it is to be scored on."""
-    known = patients.map(lent.part.facts["folds"])
-    wrong = patients[known.notna() & known.ne(fold)].unique()
-    if len(wrong):
-        problem = f"{len(wrong)} patients of fold {fold + 1} lie in another part of the classifiers' split"
-        raise LeakError(problem, field="folds", remedy="Run notebook 03 again with the same folds and seed")

@@ -15,14 +15,9 @@ from cag.networks.classifier import StenosisClassifier
 
 @dataclass(frozen=True)
 class Classifiers:
-    """For every fold and view the classifier that has not seen the fold's patients.
+    """For every (fold, model view) the classifier that has not seen the fold's patients: weights file and settings.
 
     Two categories (below 25 %, 25 % and more) with redundancy training, as in the workflow.
-
-    Attributes
-    ----------
-    part : Part
-    cells : mapping of (fold, model view) to name of the weights and CellSettings
     """
 
     part: Part
@@ -30,13 +25,7 @@ class Classifiers:
 
     @classmethod
     def of(cls, results: Path) -> Classifiers:
-        """Those of a profile's results folder.
-
-        Raises
-        ------
-        InputError
-            If notebook 03 has exported none there.
-        """
+        """Those of a profile's results folder; an `InputError` if notebook 03 has exported none there."""
         part = load_part(results, "classification")
         named = [(name, CellSettings.checked(values)) for name, values in part.facts["cells"].items()]
         two = {(cell.fold, cell.model_view): (name, cell) for name, cell in named if cell.cut_points == TWO_CATEGORIES}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 
 import numpy as np
@@ -21,54 +20,40 @@ from cag.chapters.localization.classifiers import Classifiers
 from cag.chapters.localization.frames import LesionFrames, choose_frames
 from cag.chapters.localization.scores import Scored, scoring_rule
 from cag.chapters.localization.settings import LocalizationSettings, cam_cells, fpn_cells
-from cag.chapters.localization.training import FpnSettings, train_fold
+from cag.chapters.localization.training import KIND, FpnSettings, train_fold
 from cag.chapters.store import RunFolder, Store, run_tasks
 from cag.data.cohort import Cohort
-from cag.data.splits import Arm
+from cag.data.splits import Arm, LeakError, fold_strata, patient_folds
 from cag.metrics.localization import score_at_rate
-from cag.metrics.matching import match_detections
 from cag.networks.detector import PUBLISHED_DETECTOR
-from cag.settings import InputError
 
-#: A finished fold: its method, its settings, its folder.
-Fold = tuple[str, FpnSettings | CamSettings, RunFolder]
+#: Settings and folder of a finished fold.
+Fold = tuple[FpnSettings | CamSettings, RunFolder]
 
 
 @dataclass(frozen=True)
 class Localization:
-    """What the experiment found.
-
-    Attributes
-    ----------
-    frames : LesionFrames
-    folds : sequence of Fold
-        The detectors of the clean arm come first.
-    images, detections : DataFrame
-        Scored images of every arm, method and fold; their boxes, with ``operating``.
-    operating : DataFrame
-        ``arm, method, fold, threshold``: the score from which a box counts.
-    sides : mapping of (arm, method) to Scored
-    """
+    """What the experiment found."""
 
     frames: LesionFrames
-    folds: Sequence[Fold]
-    images: pd.DataFrame
-    detections: pd.DataFrame
-    operating: pd.DataFrame
+    folds: Sequence[Fold]  #: The detectors of the clean arm come first.
+    images: pd.DataFrame  #: Scored images of every arm, method and fold.
+    detections: pd.DataFrame  #: Their boxes, with ``operating``.
+    operating: pd.DataFrame  #: ``arm, method, fold, threshold``: the score from which a box counts.
     sides: Mapping[tuple[Arm, str], Scored]
 
     def detectors(self) -> list[tuple[FpnSettings, RunFolder]]:
         """Settings and folder of the clean arm's detector of each fold."""
-        return [(own, at) for _, own, at in self.folds if isinstance(own, FpnSettings) and own.arm == "clean"]
+        return [(own, at) for own, at in self.folds if isinstance(own, FpnSettings) and own.arm == "clean"]
 
-    def heat(self, image_id: str) -> np.ndarray | None:
-        """The stored class activation of an image in the clean arm, 64 x 64 in 0-1; None where there is no CAM."""
-        own = self.images.query("image_id == @image_id and method == 'cam' and arm == 'clean'")
-        folders = {cell.fold: at for method, cell, at in self.folds if (method, cell.arm) == ("cam", "clean")}
-        if own.empty:
-            return None
-        place = int(np.flatnonzero(self.frames.images.image_id == image_id)[0])
-        return folders[int(own.fold.iloc[0])].load_weights("heatmaps")["heatmaps"][place].numpy() / 255
+    def heat(self) -> dict[str, np.ndarray]:
+        """The class activation of each image in the clean arm, 64 x 64 in 0-1; empty where there is no CAM."""
+        heat: dict[str, np.ndarray] = {}
+        for cell, folder in self.folds:
+            if isinstance(cell, CamSettings) and cell.arm == "clean":
+                maps, parts = folder.load_weights("heatmaps")["heatmaps"], folder.load_table("parts")
+                heat |= {parts.image_id[row]: maps[row].numpy() / 255 for row in np.flatnonzero(parts.part == "outer")}
+        return heat
 
 
 def localize(cohort: Cohort, settings: LocalizationSettings, store: Store) -> Localization:
@@ -83,11 +68,10 @@ def localize(cohort: Cohort, settings: LocalizationSettings, store: Store) -> Lo
     """
     own = own_classifiers(cohort, settings, store)
     lent = own or (Classifiers.of(store.root.parent / settings.cam_profile) if settings.cam_profile else None)
-    folds = train_detectors(cohort, settings, own, store)
+    folds = train_detectors(fpn_cells(settings, own), cohort, store)
     if lent:
         cells = cam_cells(settings, lent, borrowed=own is None)
-        done = run_tasks("localization_cam", cam_fold, cells, cohort, store)
-        folds += [("cam", cell, at) for cell, at in zip(cells, done, strict=True)]
+        folds += zip(cells, run_tasks("localization_cam", cam_fold, cells, cohort, store), strict=True)
     found = gather(cohort, folds, settings)
     for name in ("images", "detections", "operating"):
         store.publish(f"localization_{name}", getattr(found, name))
@@ -108,74 +92,66 @@ def export_detectors(found: Localization, cohort: Cohort, settings: Localization
 
 
 def own_classifiers(cohort: Cohort, settings: LocalizationSettings, store: Store) -> Classifiers | None:
-    """The classifiers of this cohort's folds; None for a cohort without views, where none can be trained."""
+    """The classifiers of this cohort's folds; None for a cohort without views, where none can be trained.
+
+    Raises
+    ------
+    LeakError
+        If they are of another cohort or of other folds, so that they may have seen patients they would be scored on.
+    """
     if not cohort.manifest["view"].notna().any():
         return None
     lent = Classifiers.of(store.root)
-    trained = (lent.part.cohort_digest, lent.part.settings["folds"], lent.part.settings["seed"])
-    if trained != (cohort.digest(), settings.folds, settings.seed):
-        problem = (
-            f"the classifiers of notebook 03 are not of this cohort in {settings.folds} folds, seed {settings.seed}"
-        )
-        raise InputError(problem, field="folds", remedy="Run notebook 03 with this cohort, folds and seed first")
+    folds = patient_folds(fold_strata(cohort), settings.folds, settings.seed).set_index("patient_id").fold
+    known = pd.Series(lent.part.facts["folds"])
+    if lent.part.cohort_digest != cohort.digest() or (folds.reindex(known.index) != known).any():
+        problem = f"the classifiers are not of this cohort in {settings.folds} folds, seed {settings.seed}"
+        raise LeakError(problem, field="folds", remedy="Run notebook 03 with this cohort, folds and seed first")
     return lent
 
 
-def train_detectors(
-    cohort: Cohort, settings: LocalizationSettings, own: Classifiers | None, store: Store
-) -> list[Fold]:
-    """Every fold of the detector, trained where it is not stored yet."""
-    cells = fpn_cells(settings, own)
-    done = run_tasks("localization_fpn", train_fold, cells, cohort, store)
-    return [("fpn", cell, at) for cell, at in zip(cells, done, strict=True)]
+def train_detectors(cells: Sequence[FpnSettings], cohort: Cohort, store: Store) -> list[Fold]:
+    """Folds of the detector, trained where they are not stored yet."""
+    return list(zip(cells, run_tasks(KIND, train_fold, cells, cohort, store), strict=True))
 
 
 def gather(cohort: Cohort, folds: Sequence[Fold], settings: LocalizationSettings) -> Localization:
-    """What finished folds found, with the operating points that their inner images give."""
-    frames = choose_frames(cohort, folds[0][1].choice)
-    found = pd.concat([at.load_table("detections") for _, _, at in folds], ignore_index=True)
-    found = found[(found.arm == "clean") | (found.method != "prior")]
-    parts = pd.concat([_scored_parts(*fold) for fold in folds], ignore_index=True)
-    operating = operating_points(frames, found, parts, settings)
-    found = found.merge(operating, on=["arm", "method", "fold"])
-    found = found.assign(operating=found.score >= found.threshold)
-    images = frames.images.merge(parts[parts.part == "outer"].drop(columns="part"), on="image_id")
-    detections = found[found.part == "outer"].drop(columns=["part", "threshold"])
-    sides: dict[tuple[Arm, str], Scored] = {}
-    for arm, method in product(settings.arms, ("fpn", "cam", "prior")):
-        own = images[(images.arm == arm) & (images.method == method)]
-        boxes = detections[(detections.arm == arm) & (detections.method == method)]
-        if len(own):
-            sides[arm, method] = Scored(
-                own, boxes, frames.truth, scoring_rule(arm, method, settings.iou, settings.box_minimum)
-            )
-    return Localization(frames, folds, images, detections, operating, sides)
+    """What finished folds found, with the operating points that their inner images give.
 
-
-def _scored_parts(method: str, cell: FpnSettings | CamSettings, folder: RunFolder) -> pd.DataFrame:
-    """Part of each image for each method that a fold scores: image_id, part, arm, method, fold."""
-    methods = ["fpn", "prior"] if (method, cell.arm) == ("fpn", "clean") else [method]
-    parts = folder.load_table("parts").query("part in ['inner', 'outer']").assign(arm=cell.arm, fold=cell.fold)
-    return pd.concat([parts.assign(method=name) for name in methods], ignore_index=True)
-
-
-def operating_points(
-    frames: LesionFrames, found: pd.DataFrame, parts: pd.DataFrame, settings: LocalizationSettings
-) -> pd.DataFrame:
-    """The score from which a box counts, for each arm, method and fold.
-
-    ``clean``: the lowest score that keeps to ``false_positives`` false boxes an image on the inner images.
-    ``as_published``: .35 for the FPN; every box of the CAM.
+    From the operating score on a box counts. ``clean``: the lowest that keeps to ``false_positives`` false boxes an
+    image on the inner images. ``as_published``: .35 for the FPN; every box of the CAM.
     """
-    rows = []
-    for (arm, method, fold), own in parts.groupby(["arm", "method", "fold"], sort=False):
-        threshold = PUBLISHED_DETECTOR.score_threshold if method == "fpn" else 0.0
-        if arm == "clean":
-            inner = own.image_id[own.part == "inner"]
-            kept = frames.take(np.flatnonzero(frames.images.image_id.isin(inner)))
-            boxes = found[(found.arm == arm) & (found.method == method) & (found.fold == fold)]
-            match = partial(match_detections, iou_threshold=settings.iou, box_minimum=settings.least_side)
-            matches = match(kept.images, boxes[boxes.part == "inner"], kept.truth)
-            threshold = score_at_rate(matches, settings.false_positives)
-        rows.append((arm, method, fold, threshold))
-    return pd.DataFrame(rows, columns=["arm", "method", "fold", "threshold"])
+    frames = choose_frames(cohort, folds[0][0].choice)
+    images, detections, operating = [], [], []
+    for cell, folder in folds:
+        parts = folder.load_table("parts").set_index("image_id").part
+        found = folder.load_table("detections")
+        inner = frames.take(np.flatnonzero(frames.images.image_id.map(parts) == "inner"))
+        for method in methods_of(cell):
+            boxes = found[found.method == method]
+            part = boxes.image_id.map(parts)
+            threshold = PUBLISHED_DETECTOR.score_threshold if method == "fpn" else 0.0
+            if cell.arm == "clean":
+                matches = inner.match(boxes[part == "inner"], settings.iou, settings.least_side)
+                threshold = score_at_rate(matches, settings.false_positives)
+            key = {"arm": cell.arm, "fold": cell.fold, "method": method}
+            operating.append({**key, "threshold": threshold})
+            images.append(parts[parts == "outer"].reset_index()[["image_id"]].assign(**key))
+            detections.append(boxes[part == "outer"].assign(**key, operating=boxes.score >= threshold))
+    scored = frames.images.merge(pd.concat(images), on="image_id")
+    boxes = pd.concat(detections, ignore_index=True)
+    sides = {}
+    for arm, method in product(settings.arms, ("fpn", "cam", "prior")):
+        own, counted = (table[(table.arm == arm) & (table.method == method)] for table in (scored, boxes))
+        if len(own):
+            rule = scoring_rule(arm, method, settings.iou, settings.box_minimum)
+            sides[arm, method] = Scored(own, counted, frames.truth, rule)
+    points = pd.DataFrame(operating)[["arm", "method", "fold", "threshold"]]
+    return Localization(frames, folds, scored, boxes, points, sides)
+
+
+def methods_of(cell: FpnSettings | CamSettings) -> tuple[str, ...]:
+    """Whose boxes a fold stores: the place prior's lie beside those of the clean arm's detector."""
+    if isinstance(cell, CamSettings):
+        return ("cam",)
+    return ("fpn", "prior") if cell.arm == "clean" else ("fpn",)

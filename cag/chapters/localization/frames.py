@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from pydantic import Field
 
 from cag.anatomy import VIEWS
 from cag.data.cohort import Cohort
 from cag.metrics.boxes import CORNERS
+from cag.metrics.matching import Matches, match_detections
+from cag.networks.detector import Detections
 from cag.settings import LabelError, Settings
 
 IMAGE_COLUMNS = ["image_id", "patient_id", "run_id", "frame", "artery", "view", "model_view", "width", "height"]
@@ -28,52 +33,27 @@ def working_pixels(length: float, image_size: int) -> float:
 
 
 class FrameChoice(Settings):
-    """Which frames take part.
+    """Which frames take part."""
 
-    Attributes
-    ----------
-    image_size : int
-        Width and height of a frame as the networks see it (pixels).
-    min_percent : float
-        Least percent diameter stenosis of a lesion that counts (25 is the study's border).
-    frames_per_run : int
-        At most so many frames of a run, spread evenly over its candidates.
-    max_images : int
-        At most so many frames altogether, whole patients at random; 0 takes all.
-    model_views : sequence of str
-        Only views that one of these classifiers reads, so that every method sees the same frames; empty takes all.
-    seed : int
-        Draws the patients when ``max_images`` binds.
-    """
-
-    image_size: int = 256
-    min_percent: float = 25.0
-    frames_per_run: int = 2
-    max_images: int = 0
+    image_size: int = Field(256, ge=96, le=1024)  #: Width and height of a frame as the networks see it (pixels).
+    min_percent: float = Field(25.0, gt=0, le=100)  #: Least diameter stenosis of a lesion (25 is the study's border).
+    frames_per_run: int = Field(2, ge=1)  #: At most, spread evenly over the run's candidates.
+    max_images: int = Field(0, ge=0)  #: At most so many frames altogether, whole patients at random; 0 takes all.
+    #: Only views that one of these classifiers reads, so that every method sees the same frames; empty takes all.
     model_views: tuple[str, ...] = ()
-    seed: int = 0
+    seed: int = 0  #: Draws the patients when ``max_images`` binds.
 
 
 @dataclass(frozen=True)
 class LesionFrames:
-    """The frames of the experiment and the truth about them.
+    """The frames of the experiment and the truth about them."""
 
-    Attributes
-    ----------
-    images : DataFrame
-        A row a frame: ``IMAGE_COLUMNS``; sorted by run and frame.
-    truth : DataFrame
-        A row a lesion: ``TRUTH_COLUMNS``; half-open pixels of the working image; NaN where a cohort does not know.
-    excluded : DataFrame
-        What was left out, by the first reason that applies, and what was clipped: ``reason``, ``boxes``.
-    """
+    images: pd.DataFrame  #: A row a frame: ``IMAGE_COLUMNS``; sorted by run and frame.
+    truth: pd.DataFrame  #: A row a lesion: ``TRUTH_COLUMNS``; half-open pixels of the working image.
+    excluded: pd.Series  #: Boxes left out, by the first reason that applies.
 
-    images: pd.DataFrame
-    truth: pd.DataFrame
-    excluded: pd.DataFrame
-
-    def boxes(self) -> list[np.ndarray]:
-        """True boxes ``[n, 4]`` of each image, in the order of ``images``."""
+    def boxes(self) -> list[Float[np.ndarray, "n 4"]]:
+        """True boxes of each image, in the order of ``images``."""
         return boxes_by_image(self.truth, self.images.image_id)
 
     def take(self, rows: np.ndarray) -> LesionFrames:
@@ -82,11 +62,24 @@ class LesionFrames:
         truth = self.truth[self.truth.image_id.isin(images.image_id)].reset_index(drop=True)
         return LesionFrames(images, truth, self.excluded)
 
+    def match(self, boxes: pd.DataFrame, iou: float, minimum: float) -> Matches:
+        """Boxes matched with the lesions of these frames, both grown to a least side in working pixels."""
+        return match_detections(self.images, boxes, self.truth, iou_threshold=iou, box_minimum=minimum)
 
-def boxes_by_image(boxes: pd.DataFrame, image_ids: pd.Series) -> list[np.ndarray]:
-    """Split a table of boxes into one array ``[n, 4]`` (float32) for each image id, empty ones included."""
-    groups = {name: group[CORNERS].to_numpy("float32", copy=True) for name, group in boxes.groupby("image_id")}
-    return [groups.get(name, np.zeros((0, 4), "float32")) for name in image_ids]
+
+def boxes_by_image(boxes: pd.DataFrame, image_ids: pd.Series) -> list[Float[np.ndarray, "n 4"]]:
+    """Split a table of boxes into one array (float32) for each image id, empty ones included."""
+    rows = boxes.groupby("image_id").indices
+    corners = boxes[CORNERS].to_numpy("float32")
+    return [corners[rows.get(name, [])] for name in image_ids]
+
+
+def detections_table(found: Sequence[Detections], image_ids: pd.Series, method: str) -> pd.DataFrame:
+    """Detections of each image as rows: image_id, method, x1, y1, x2, y2, score."""
+    boxes, scores = (np.concatenate([np.asarray(own[name]) for own in found]) for name in ("boxes", "scores"))
+    ids = np.repeat(image_ids.to_numpy(dtype=object), [len(own["scores"]) for own in found])
+    table = pd.DataFrame({"image_id": ids, "method": method, **dict(zip(CORNERS, boxes.T, strict=True))})
+    return table.assign(score=scores)
 
 
 @lru_cache(maxsize=4)
@@ -99,84 +92,50 @@ def choose_frames(cohort: Cohort, choice: FrameChoice) -> LesionFrames:
     Raises
     ------
     LabelError
-        If the cohort has no boxes, a box of an unknown run, or no frame that qualifies.
+        If the cohort has no boxes, or no frame that qualifies.
     """
     cohort.require("boxes")
-    kept, excluded = _usable(_join_runs(cohort), choice)
-    if kept.empty:
-        problem = f"no frame has a lesion of at least {choice.min_percent:g} % inside the contrast interval"
-        raise LabelError(problem, field="boxes.csv", remedy="Use a cohort with stenosis boxes, or lower min_percent")
-    frames = _spread(kept[["patient_id", "run_id", "frame"]].drop_duplicates(), choice.frames_per_run)
-    truth = kept.merge(_limit(frames, choice)[["run_id", "frame"]], on=["run_id", "frame"])
-    images = truth.drop_duplicates("image_id").assign(width=choice.image_size, height=choice.image_size)
-    images = images.sort_values(["run_id", "frame"])[IMAGE_COLUMNS].reset_index(drop=True)
-    truth = truth.sort_values(["run_id", "frame", *CORNERS])[TRUTH_COLUMNS].reset_index(drop=True)
-    return LesionFrames(images, truth, excluded)
-
-
-def model_view(view: str | float, artery: str | float) -> str:
-    """Which of the five classifiers reads a frame; empty where neither view nor artery tells."""
-    if isinstance(view, str) and view in VIEWS:
-        return VIEWS[view].model
-    return "RCA" if artery == "RCA" else ""
-
-
-def _join_runs(cohort: Cohort) -> pd.DataFrame:
     columns = ["run_id", "patient_id", "rows", "columns", "artery", "view", "contrast_begin", "contrast_end"]
-    joined = cohort.boxes.merge(cohort.manifest[columns], on="run_id", how="left", indicator="known")
-    unknown = joined.loc[joined.known == "left_only", "run_id"].unique()
-    if len(unknown):
-        problem = f"{len(unknown)} runs have boxes but no row in the manifest, such as {unknown[0]!r}"
-        raise LabelError(problem, field="boxes.csv", remedy="Remove these boxes or add their runs")
-    if "foreshortening" not in joined:
-        joined["foreshortening"] = np.nan
-    joined["image_id"] = joined.run_id + ":" + joined.frame.astype(str)
-    joined["model_view"] = [model_view(*pair) for pair in zip(joined.view, joined.artery, strict=True)]
-    return joined
-
-
-def _usable(boxes: pd.DataFrame, choice: FrameChoice) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Boxes that count, in working pixels, and a count of the others by reason."""
-    given = boxes[CORNERS].to_numpy(dtype=float)
-    extent = boxes[["columns", "rows", "columns", "rows"]].to_numpy(dtype=float)
-    inside = np.clip(given, 0, extent)
-    known = np.isfinite(given).all(axis=1)
-    boxes = boxes.assign(**dict(zip(CORNERS, inside.T, strict=True)))
+    boxes = cohort.boxes.merge(cohort.manifest[columns], on="run_id")
+    # The right artery has one classifier for all views; where neither view nor artery is known, none reads the frame.
+    of_view, of_artery = boxes.view.map({name: view.model for name, view in VIEWS.items()}), boxes.artery.eq("RCA")
+    boxes["model_view"] = np.where(of_view.notna(), of_view, np.where(of_artery, "RCA", ""))
+    boxes["image_id"] = boxes.run_id + ":" + boxes.frame.astype(str)
     reasons = {
-        "a coordinate is missing": ~known,
-        "no area inside the frame": ~((boxes.x2 > boxes.x1) & (boxes.y2 > boxes.y1)),
-        f"stenosis below {choice.min_percent:g} %": boxes.percent_stenosis.astype(float) < choice.min_percent,
-        "outside the contrast interval": (boxes.frame < boxes.contrast_begin.astype(float).fillna(-np.inf))
-        | (boxes.frame > boxes.contrast_end.astype(float).fillna(np.inf)),
+        f"stenosis below {choice.min_percent:g} %": boxes.percent_stenosis < choice.min_percent,
+        "outside the contrast interval": (boxes.frame < boxes.contrast_begin) | (boxes.frame > boxes.contrast_end),
         "in a view that no classifier reads": bool(choice.model_views) & ~boxes.model_view.isin(choice.model_views),
         "the same box twice": boxes.duplicated(["run_id", "frame", *CORNERS]),
     }
-    flags = np.array(list(reasons.values()))
-    dropped = flags.any(axis=0)
-    counts = np.bincount(flags.argmax(axis=0)[dropped], minlength=len(reasons))
-    clipped = int((known & (given != inside).any(axis=1) & ~dropped).sum())
-    excluded = pd.DataFrame({"reason": [*reasons, "kept, clipped to the frame"], "boxes": [*map(int, counts), clipped]})
-    scaled = dict(zip(CORNERS, (inside * (choice.image_size / extent)).T, strict=True))
-    return boxes.assign(**scaled).loc[np.logical_not(dropped)], excluded
+    why = pd.Series(np.select(list(reasons.values()), list(reasons), ""), index=boxes.index)
+    boxes = boxes[why == ""]
+    if boxes.empty:
+        problem = f"no frame has a lesion of at least {choice.min_percent:g} % inside the contrast interval"
+        raise LabelError(problem, field="boxes.csv", remedy="Use a cohort with stenosis boxes, or lower min_percent")
+    frames = boxes[["patient_id", "run_id", "frame"]].drop_duplicates().sort_values(["run_id", "frame"])
+    chosen = _limit(frames[_evenly(frames, choice.frames_per_run)], choice)
+    truth = boxes.merge(chosen[["run_id", "frame"]]).sort_values(["run_id", "frame", *CORNERS], ignore_index=True)
+    truth[CORNERS] *= choice.image_size / truth[["columns", "rows"] * 2].to_numpy()
+    images = truth.drop_duplicates("image_id", ignore_index=True)
+    images = images.assign(width=choice.image_size, height=choice.image_size)
+    excluded = why.value_counts().reindex(list(reasons), fill_value=0)
+    return LesionFrames(images[IMAGE_COLUMNS], truth[TRUTH_COLUMNS], excluded)
 
 
-def _spread(frames: pd.DataFrame, per_run: int) -> pd.DataFrame:
-    """At most ``per_run`` frames of each run, at the middles of equal parts of its candidates."""
-    frames = frames.sort_values(["run_id", "frame"])
-    place = frames.groupby("run_id").cumcount().to_numpy()
-    count = frames.groupby("run_id").frame.transform("size").to_numpy()
+def _evenly(frames: pd.DataFrame, per_run: int) -> np.ndarray:
+    """Which of the sorted frames stand at the middles of ``per_run`` equal parts of their run's."""
+    runs = frames.groupby("run_id").frame
+    place, count = runs.cumcount().to_numpy(), runs.transform("size").to_numpy()
     kept = np.minimum(count, per_run)
     part = place * kept // count
     first, last = -(-part * count // kept), -(-(part + 1) * count // kept) - 1
-    return frames[place == (first + last) // 2].reset_index(drop=True)
+    return place == (first + last) // 2
 
 
 def _limit(frames: pd.DataFrame, choice: FrameChoice) -> pd.DataFrame:
     """Whole patients at random, so many that ``max_images`` holds."""
     if not choice.max_images or len(frames) <= choice.max_images:
         return frames
-    generator = np.random.default_rng([choice.seed, 61])
-    patients = generator.permutation(np.sort(frames.patient_id.unique()))
+    patients = np.random.default_rng([choice.seed, 61]).permutation(np.sort(frames.patient_id.unique()))
     sizes = frames.groupby("patient_id").size().reindex(patients).cumsum()
-    taken = sizes.index[: max(1, int((sizes <= choice.max_images).sum()))]
-    return frames[frames.patient_id.isin(taken)].reset_index(drop=True)
+    return frames[frames.patient_id.isin(patients[: max(1, int((sizes <= choice.max_images).sum()))])]

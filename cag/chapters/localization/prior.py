@@ -7,33 +7,28 @@ import torch
 from jaxtyping import Float
 from torchvision.ops import box_iou
 
+from cag.networks.detector import Detections
+
 #: Most boxes considered as places; more only repeat each other.
 MAX_CANDIDATES = 1500
 
 
-def centre_prior(
-    boxes: Float[np.ndarray, "n 4"], n_images: int, *, count: int = 20, iou: float = 0.5
-) -> Float[np.ndarray, "k 5"]:
+def centre_prior(boxes: Float[np.ndarray, "n 4"], n_images: int, *, count: int = 20, iou: float = 0.5) -> Detections:
     """The fixed boxes that find most training lesions, best first: the strongest answer without a look at the image.
 
     Greedy: of all training boxes, take the one that matches most lesions not matched yet (at this ``iou``), remove
-    those, and repeat, up to ``count`` times.
-
-    Returns
-    -------
-    array of float
-        x1, y1, x2, y2 in pixels and a score: the newly matched lesions per training image (of ``n_images``), lowered
-        by a thousandth a rank so that every box can be cut from the next.
+    those, and repeat, up to ``count`` times. A box's score are the newly matched lesions per training image (of
+    ``n_images``), lowered by a thousandth a rank so that every box can be cut from the next.
     """
     places = torch.as_tensor(np.asarray(boxes, dtype="float32").reshape(-1, 4))
     candidates = places[:: max(1, -(-len(places) // MAX_CANDIDATES))]
-    hits = box_iou(candidates, places) >= iou
-    found: list[torch.Tensor] = []
+    hits, chosen, scores = box_iou(candidates, places) >= iou, [], []
     for rank in range(min(count, len(candidates))):
         gain = hits.sum(dim=1)
         best = int(gain.argmax())
         if gain[best] == 0:
             break
-        found.append(torch.cat([candidates[best], gain[best, None] / n_images * (1 - rank / 1000)]))
+        chosen.append(best)
+        scores.append(gain[best] / n_images * (1 - rank / 1000))
         hits &= ~hits[best]
-    return torch.stack(found).numpy() if found else np.zeros((0, 5), "float32")
+    return {"boxes": candidates[chosen], "scores": torch.tensor(scores)}

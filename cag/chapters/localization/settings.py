@@ -26,66 +26,35 @@ START_VIEW = "LCA RAO caudal"
 PRESET_SIZES = {"published": 512, "fitted": 256}
 
 
-class LocalizationSettings(StudySettings):
-    """What notebook 06 is told.
+class LocalizationSettings(StudySettings, FrameChoice):
+    """What notebook 06 is told, beside which frames take part.
 
-    Attributes
-    ----------
-    manifest : str
-        As everywhere; a folder of a public set will do, and ``$NAME`` stands for an environment variable.
-    image_size : int
-        Width and height of a frame as the networks see it (pixels).
-    folds : int
-        Patient folds; those of notebook 03 where the CAM takes part.
-    arms : sequence of {'clean', 'as_published'}
-    min_percent, frames_per_run, max_images : see ``FrameChoice``
-    trainable : {'all', 'head'}
-        ``all`` starts from the fold's classifier and trains every layer, as published; ``head`` keeps the
-        initial trunk frozen, and trains pyramid and heads on its maps.
-    anchors : {'fitted', 'published'}
-        Preset of anchors and losses (``networks.detector.DETECTOR_PRESETS``).
-    channels : int
-        Width of the pyramid and of the heads.
-    epochs, patience, batch_size, learning_rate, clip_norm, schedule : see ``networks.training.FitSettings``
-    augmented_copies : int
-        Augmented copies of each image whose maps are kept, where the trunk is frozen.
-    box_minimum : float
-        Least side of a box in the clean arm, in pixels of a frame of 512.
-    iou : float
-        Overlap that counts as found in the clean arm.
-    false_positives : float
-        False boxes an image at which the clean operating point is set, on inner images.
-    cam_method : {'gradcam', 'hirescam', 'layercam'}
-    cam_profile : str
-        Results folder whose classifiers explain the frames of a cohort that can train none (one without
-        views, such as ARCADE); empty leaves the CAM out there.
-    transfer_manifest : str
-        Another cohort, as ``manifest``: detectors are trained on either, tested on the other, and
-        fine-tuned; empty leaves the transfer out.
+    ``manifest`` may be the folder of a public set, and ``$NAME`` in it stands for an environment variable.
     """
 
-    image_size: int = Field(256, ge=96, le=1024)
-    folds: int = Field(4, ge=2, le=20)
+    folds: int = Field(4, ge=2, le=20)  #: Patient folds; those of notebook 03 where the CAM takes part.
     arms: tuple[Arm, ...] = ("clean", "as_published")
-    min_percent: float = Field(25.0, gt=0, le=100)
-    frames_per_run: int = Field(2, ge=1)
-    max_images: int = Field(0, ge=0)
+    #: ``all`` starts from the fold's classifier, where it has this trunk, and trains every layer, as published;
+    #: ``head`` keeps the initial trunk frozen, and trains pyramid and heads on its maps.
     trainable: Trainable = "head"
     backbone: str = "inception_v3"
-    anchors: Literal["fitted", "published"] = "fitted"
-    channels: int = Field(64, ge=8)
-    epochs: int = Field(12, ge=1)
+    anchors: Literal["fitted", "published"] = "fitted"  #: Preset of anchors and losses, ``DETECTOR_PRESETS``.
+    channels: int = Field(64, ge=8)  #: Width of the pyramid and of the heads.
+    epochs: int = Field(12, ge=1)  #: This and the next five: see ``networks.training.FitSettings``.
     patience: int = Field(12, ge=1)
     batch_size: int = Field(4, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     clip_norm: float = Field(1.0, ge=0)
     schedule: Literal["constant", "one_cycle"] = "one_cycle"
-    augmented_copies: int = Field(2, ge=0)
-    box_minimum: float = Field(35.0, ge=0)
-    iou: float = Field(0.5, gt=0, lt=1)
-    false_positives: float = Field(1.0, gt=0)
+    augmented_copies: int = Field(2, ge=0)  #: Of each image, where the trunk is frozen: their maps are kept.
+    box_minimum: float = Field(35.0, ge=0)  #: Least side of a box in the clean arm, in pixels of a frame of 512.
+    iou: float = Field(0.5, gt=0, lt=1)  #: Overlap that counts as found in the clean arm.
+    false_positives: float = Field(1.0, gt=0)  #: False boxes an inner image at the clean operating point.
     cam_method: CamMethod = "gradcam"
+    #: Results folder whose classifiers explain the frames of a cohort that can train none (one without views, such
+    #: as ARCADE); empty leaves the CAM out there.
     cam_profile: str = ""
+    #: Another cohort, as ``manifest``: detectors are trained on either, tested on the other, and fine-tuned.
     transfer_manifest: str = ""
 
     @property
@@ -108,35 +77,33 @@ class LocalizationSettings(StudySettings):
         """Least side of a box in the clean arm, in working pixels."""
         return working_pixels(self.box_minimum, self.image_size)
 
+    def choice(self, own: Classifiers | None) -> FrameChoice:
+        """Which frames take part: only views that have a classifier of this cohort, where there are any."""
+        views = {"model_views": own.views} if own else {}
+        return FrameChoice(**self.model_dump(include=set(FrameChoice.model_fields)) | views)
 
-def frame_choice(settings: LocalizationSettings, own: Classifiers | None) -> FrameChoice:
-    """Which frames take part: only views that have a classifier of this cohort, where there are any."""
-    names = set(FrameChoice.model_fields) - {"model_views"}
-    return FrameChoice(**settings.model_dump(include=names), model_views=own.views if own else ())
-
-
-def detector_settings(settings: LocalizationSettings) -> DetectorSettings:
-    """The preset's anchors, scaled from the size they are meant for to this image size."""
-    preset = DETECTOR_PRESETS[settings.anchors]
-    factor = settings.image_size / PRESET_SIZES[settings.anchors]
-    # Average precision needs the low scores as well; the published arm cuts and suppresses in its own way.
-    kept = {"score_threshold": 0.02, "nms_threshold": preset.nms_threshold or 0.5, "max_detections": 50}
-    sizes = tuple(size * factor for size in preset.anchor_sizes)
-    return preset.model_copy(update={"anchor_sizes": sizes, "channels": settings.channels, **kept})
+    def detector(self) -> DetectorSettings:
+        """The preset's anchors, scaled from the size they are meant for to this image size."""
+        preset, factor = DETECTOR_PRESETS[self.anchors], self.image_size / PRESET_SIZES[self.anchors]
+        # Average precision needs the low scores as well; the published arm cuts and suppresses in its own way.
+        kept = {"score_threshold": 0.02, "nms_threshold": preset.nms_threshold or 0.5, "max_detections": 50}
+        sizes = tuple(size * factor for size in preset.anchor_sizes)
+        return preset.model_copy(update={"anchor_sizes": sizes, "channels": self.channels, **kept})
 
 
 def fpn_cells(settings: LocalizationSettings, own: Classifiers | None) -> list[FpnSettings]:
     """Settings of every fold of the detector, the clean arm first."""
     shared = settings.model_dump(include={"folds", "seed", "weights", "backbone", "trainable", "iou"}) | {
-        "choice": frame_choice(settings, own),
-        "detector": detector_settings(settings),
+        "choice": settings.choice(own),
+        "detector": settings.detector(),
         "fit": FitSettings.checked(settings.model_dump(include=set(FitSettings.model_fields))),
         "copies": settings.augmented_copies,
         "box_minimum": settings.least_side,
     }
     cells = []
     for arm, fold in product(settings.arms, range(settings.folds)):
-        start = own.cells[fold, START_VIEW][1] if own and settings.trainable == "all" else None
+        classifier = own.cells[fold, START_VIEW][1] if own and settings.trainable == "all" else None
+        start = classifier if classifier and classifier.backbone == settings.backbone else None
         cells.append(FpnSettings(**shared, arm=arm, fold=fold, start=start))
     return cells
 
@@ -147,7 +114,7 @@ def cam_cells(settings: LocalizationSettings, lent: Classifiers, *, borrowed: bo
     Classifiers borrowed from another cohort explain the clean arm alone.
     """
     shared = settings.model_dump(include={"folds", "seed", "iou"}) | {
-        "choice": frame_choice(settings, None if borrowed else lent),
+        "choice": settings.choice(None if borrowed else lent),
         "method": settings.cam_method,
         "lender": settings.cam_profile if borrowed else "",
         "classifiers": tuple(cell for _, cell in lent.cells.values()),

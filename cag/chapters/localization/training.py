@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -15,15 +15,20 @@ from tqdm import tqdm
 
 from cag.chapters.classification.settings import CellSettings
 from cag.chapters.localization.classifiers import Classifiers
-from cag.chapters.localization.frames import PUBLISHED_MINIMUM, FrameChoice, LesionFrames, choose_frames, working_pixels
+from cag.chapters.localization.frames import (
+    PUBLISHED_MINIMUM,
+    FrameChoice,
+    choose_frames,
+    detections_table,
+    working_pixels,
+)
 from cag.chapters.localization.prior import centre_prior
-from cag.chapters.store import RunFolder
+from cag.chapters.store import RunFolder, Store
 from cag.data.cohort import Cohort
 from cag.data.frames import load_frames
 from cag.data.splits import ARMS, Arm, Split, split_images
-from cag.metrics.boxes import CORNERS, enlarge
+from cag.metrics.boxes import enlarge
 from cag.metrics.localization import average_precision
-from cag.metrics.matching import match_detections
 from cag.networks.backbones import build_trunk
 from cag.networks.detector import PUBLISHED_DETECTOR, Detections, DetectorSettings, StenosisDetector
 from cag.networks.training import Batches, FitSettings, Runtime, fit
@@ -31,27 +36,12 @@ from cag.networks.transforms import augment_with_boxes, scale
 from cag.networks.trunk import STAGES, Trainable, Trunk
 from cag.settings import Settings, Weights
 
+#: Folder of trained folds in the store.
+KIND = "localization_fpn"
+
 
 class FpnSettings(Settings):
-    """All that one fold of the detector depends on besides the cohort.
-
-    Attributes
-    ----------
-    choice : FrameChoice
-    arm : {'clean', 'as_published'}
-    fold, folds, seed : int
-    weights, backbone, trainable : see ``LocalizationSettings``
-    start : CellSettings, optional
-        The classifier whose trunk the detector starts from; the initial weights without one.
-    detector : DetectorSettings
-    fit : FitSettings
-    copies : int
-        Augmented copies of each training image whose maps are kept, where the trunk is frozen.
-    box_minimum : float
-        Least side of a box in the clean arm, in working pixels.
-    iou : float
-        Overlap at which the average precision picks the epoch.
-    """
+    """All that one fold of the detector depends on besides the cohort."""
 
     choice: FrameChoice
     arm: Arm
@@ -61,12 +51,13 @@ class FpnSettings(Settings):
     weights: Weights
     backbone: str
     trainable: Trainable
-    start: CellSettings | None
+    #: A classifier whose trunk it starts from, the name of the folder of a trained detector, or the initial weights.
+    start: CellSettings | str | None
     detector: DetectorSettings
     fit: FitSettings
-    copies: int
-    box_minimum: float
-    iou: float
+    copies: int  #: Augmented copies of each training image whose maps are kept, where the trunk is frozen.
+    box_minimum: float  #: Least side of a box in the clean arm, in working pixels.
+    iou: float  #: Overlap at which the average precision picks the epoch.
 
     @property
     def shared(self) -> FpnSettings:
@@ -79,35 +70,28 @@ class FpnSettings(Settings):
 
 
 def train_fold(cohort: Cohort, settings: FpnSettings, folder: RunFolder) -> None:
-    """Train a fold's detector from the initial weights, or from its classifier's trunk; see ``train_from``."""
-    cell = settings.start
-    trunk = Classifiers.of(folder.store.root).load(cell.fold, cell.model_view).trunk if cell else None
-    train_from(new_detector(settings, trunk), cohort, settings, folder)
-
-
-def train_from(detector: StenosisDetector, cohort: Cohort, settings: FpnSettings, folder: RunFolder) -> None:
-    """Train a detector; store its weights, history and detections, and the boxes of the place prior.
+    """Train a fold's detector; store its weights, history and detections, and in the clean arm the place prior's boxes.
 
     The epoch is the one of highest average precision on the inner part (clean) or on the scored
     images themselves (as published).
     """
+    detector = start_detector(settings, folder.store)
     frames, device = choose_frames(cohort, settings.choice), folder.store.device
     parts = split_images(cohort, frames.images, Split(settings.arm, settings.fold, settings.folds, settings.seed))
     inputs, boxes = detector_inputs(cohort, settings.shared, device)
-    size, ids = settings.choice.image_size, frames.images.image_id
+    size, train = settings.choice.image_size, parts == "train"
     judged = np.flatnonzero(parts == ("inner" if settings.arm == "clean" else "outer"))
     own = frames.take(judged)
 
     def score(epoch: int, _: object) -> float:
-        found = detections_table(detect(detector, inputs, judged, size, device), ids.iloc[judged], "fpn")
-        match = partial(match_detections, iou_threshold=settings.iou, box_minimum=settings.box_minimum)
-        # Of equal epochs the later: early ones find nothing at all.
-        return float(average_precision(match(own.images, found, own.truth))[0]) + 1e-9 * epoch
+        found = detections_table(detect(detector, inputs, judged, size, device), own.images.image_id, "fpn")
+        matches = own.match(found, settings.iou, settings.box_minimum)
+        return float(average_precision(matches)[0]) + 1e-9 * epoch  # of equal epochs the later: early ones find nothing
 
     history = fit(
         detector,
-        training_batches(inputs, boxes[settings.arm], np.flatnonzero(parts == "train"), settings),
-        partial(detector_loss, size=size),
+        training_batches(inputs, boxes[settings.arm], np.flatnonzero(train), settings),
+        lambda _, batch: detector.loss(maps_of(detector, batch[:-1]), batch[-1], size),
         settings.fit,
         generator=torch.Generator().manual_seed(int(settings.digest()[:8], 16)),
         device=device,
@@ -118,15 +102,24 @@ def train_from(detector: StenosisDetector, cohort: Cohort, settings: FpnSettings
         names = {"score_threshold", "nms_threshold", "max_detections"}
         detector.settings = settings.detector.model_copy(update=PUBLISHED_DETECTOR.model_dump(include=names))
     scored = np.flatnonzero(np.isin(parts, ["inner", "outer"]))
-    places = [_place_prior(frames, parts == "train", settings)] * len(scored)
-    found = {"fpn": detect(detector, inputs, scored, size, device), "prior": places}
-    table = pd.concat([detections_table(rows, ids.iloc[scored], name) for name, rows in found.items()])
-    part_of = dict(zip(ids, parts, strict=True))
-    table = table.assign(part=table.image_id.map(part_of), arm=settings.arm, fold=settings.fold)
-    folder.save_table("detections", table.reset_index(drop=True))
+    found = {"fpn": detect(detector, inputs, scored, size, device)}
+    if settings.arm == "clean":
+        known = enlarge(np.concatenate(frames.take(train).boxes()), settings.box_minimum)
+        found["prior"] = [centre_prior(known, int(train.sum()), iou=settings.iou)] * len(scored)
+    tables = [detections_table(rows, frames.images.image_id.iloc[scored], name) for name, rows in found.items()]
+    folder.save_table("detections", pd.concat(tables, ignore_index=True))
     folder.save_table("parts", frames.images[["image_id"]].assign(part=parts))
     folder.save_table("history", pd.DataFrame(history.rows))
     folder.save_weights("detector", detector_state(detector))
+
+
+def start_detector(settings: FpnSettings, store: Store) -> StenosisDetector:
+    """The detector that a fold starts from."""
+    start = settings.start
+    if isinstance(start, CellSettings):
+        return new_detector(settings, Classifiers.of(store.root).load(start.fold, start.model_view).trunk)
+    state = RunFolder(store.root / KIND / start, store).load_weights("detector") if start else None
+    return new_detector(settings, state=state)
 
 
 def new_detector(
@@ -159,10 +152,7 @@ def detector_inputs(
     """
     frames = choose_frames(cohort, settings.choice)
     images = load_frames(cohort, frames.images, settings.choice.image_size)
-    plain = []
-    for arm in ARMS:
-        own = [torch.as_tensor(enlarge(boxes, settings.least_side(arm), arm)) for boxes in frames.boxes()]
-        plain.append(pad_sequence(own, batch_first=True, padding_value=torch.nan).float())
+    plain = [padded_boxes(frames.boxes(), settings.least_side(arm), arm) for arm in ARMS]
     if settings.trainable == "all":
         return (images,), dict(zip(ARMS, plain, strict=True))
     trunk = build_trunk(settings.weights, settings.seed, settings.backbone)
@@ -174,6 +164,12 @@ def detector_inputs(
         boxes.append(moved)
     maps = tuple(torch.cat(parts) for parts in zip(*rounds, strict=True))
     return maps, dict(zip(ARMS, torch.cat(boxes).chunk(len(ARMS), dim=1), strict=True))
+
+
+def padded_boxes(boxes: Sequence[np.ndarray], minimum: float, arm: Arm = "clean") -> Float[Tensor, "n k 4"]:
+    """Boxes of each image, enlarged to a least side, as one tensor filled up with rows of NaN."""
+    grown = [torch.as_tensor(enlarge(own, minimum, arm)).float() for own in boxes]
+    return pad_sequence(grown, batch_first=True, padding_value=torch.nan)
 
 
 @torch.no_grad()
@@ -207,12 +203,6 @@ def training_batches(
     return Batches((*inputs, boxes), settings.fit.batch_size, order=order, prepare=None if frozen else augmented)
 
 
-def detector_loss(detector: StenosisDetector, batch: tuple[Tensor, ...], size: int) -> Tensor:
-    """Focal and box loss of a batch (what the detector reads, then boxes) of frames of ``size`` pixels."""
-    *inputs, boxes = batch
-    return detector.loss(maps_of(detector, inputs), boxes, size)
-
-
 def maps_of(detector: StenosisDetector, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
     """Stage maps of a batch: the stored ones, or those of its frames (grey levels, or in [-1, 1])."""
     if len(inputs) == 1:
@@ -232,20 +222,3 @@ def detect(
             maps = maps_of(detector, [own[chosen].to(runtime.device) for own in inputs])
             found += detector.detect(maps, size)
     return found
-
-
-def detections_table(found: Sequence[Detections], image_ids: pd.Series, method: str) -> pd.DataFrame:
-    """Detections as rows: image_id, method, x1, y1, x2, y2, score."""
-    boxes = np.concatenate([np.zeros((0, 4), "float32"), *(own["boxes"].float().numpy() for own in found)])
-    scores = np.concatenate([np.zeros(0, "float32"), *(own["scores"].float().numpy() for own in found)])
-    ids = np.repeat(image_ids.to_numpy(dtype=object), [len(own["scores"]) for own in found])
-    table = pd.DataFrame({"image_id": ids, "method": method, **dict(zip(CORNERS, boxes.T, strict=True))})
-    return table.assign(score=scores)
-
-
-def _place_prior(frames: LesionFrames, train: np.ndarray, settings: FpnSettings) -> Detections:
-    """The same boxes for every image, from the training images alone."""
-    own = np.concatenate([boxes for boxes, used in zip(frames.boxes(), train, strict=True) if used])
-    own = enlarge(own, settings.least_side(settings.arm), settings.arm)
-    places = centre_prior(own, int(train.sum()), iou=settings.iou)
-    return {"boxes": torch.as_tensor(places[:, :4]), "scores": torch.as_tensor(places[:, 4])}

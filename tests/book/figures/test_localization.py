@@ -1,97 +1,57 @@
-"""Figures of the localization chapter draw what the tables say."""
+"""Frames with boxes show what the tables say."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
+import torch
 
-from cag.book.figures.localization import (
-    box_gallery,
-    heatmap_gallery,
-    recall_by_group,
-    recall_curve,
-    where_boxes_lie,
-)
-from cag.book.figures.style import panels
-from cag.chapters.localization.examples import Example
+from cag.book.figures.localization import Panel, examples, failure_sheet, gallery
+from cag.chapters.localization.scores import Scored, scoring_rule
 
-CASE = Example(
-    kind="missed",
-    sentence="Missed: a long sentence about a lesion that goes on over the width of the panel",
-    frame=np.zeros((16, 16), "uint8"),
-    truth=np.array([[1, 1, 5, 5], [8, 8, 12, 12]]),
-    found=np.array([[1, 1, 5, 5]]),
-    cam_boxes=np.zeros((0, 4)),
-    heatmap=np.ones((4, 4)),
-)
+FRAME = np.zeros((16, 16), "uint8")
+TRUE, FOUND = np.array([[1, 1, 5, 5], [8, 8, 12, 12]]), np.array([[1, 1, 5, 5]])
 
 
-def curve(**columns: list) -> pd.DataFrame:
-    rows = len(next(iter(columns.values())))
-    return pd.DataFrame({"method": ["fpn"] * rows, **columns, "low": 0.1, "high": 0.9})
-
-
-def test_gallery_draws_every_box() -> None:
-    figure = box_gallery([CASE] * 3)
-    shown = [ax for ax in figure.axes if ax.axison or ax.images]
-    assert len(shown) == 3
-    assert all(len(ax.patches) == 3 for ax in shown)
-    assert "\n" in shown[0].get_title() + shown[0].get_title(loc="left")
-
-
-def test_heatmap_lies_over_the_frame() -> None:
-    left, right = heatmap_gallery([CASE]).axes
-    assert (len(left.images), len(right.images)) == (2, 1)
-    assert (len(left.patches), len(right.patches)) == (2, 3)
-    true, found = right.patches[0], right.patches[-1]
+def test_a_gallery_draws_every_box_and_the_heatmap_over_the_frame() -> None:
+    figure = gallery([Panel(FRAME, "seen", TRUE, FOUND, np.ones((4, 4))), Panel(FRAME, "", TRUE, FOUND)] * 2)
+    assert len(figure.axes) == 4
+    for ax, images in zip(figure.axes, (2, 1, 2, 1), strict=True):
+        assert (len(ax.images), len(ax.patches)) == (images, 3)
+    true, found = figure.axes[1].patches[0], figure.axes[1].patches[-1]
     assert found.get_linestyle() == "--" and true.get_linewidth() > found.get_linewidth(), "a box on a lesion hides it"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["true lesion", "found"]
 
 
-def test_curves_show_one_line_a_method() -> None:
-    _, axes = panels(1, 2)
-    recall_curve(axes[0, 0], curve(at=[0.5, 1, 2], value=[0.3, 0.4, 0.6]), "false boxes", doubling=True)
-    recall_curve(axes[0, 1], curve(at=[0.1, 0.5], value=[0.7, 0.4]), "overlap")
-    for ax in axes.flat:
-        assert len(ax.lines) == 1
-        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["FPN"]
-    assert [label.get_text() for label in axes[0, 0].get_xticklabels()] == ["0.5", "1", "2"]
+def test_an_empty_gallery_is_an_empty_figure() -> None:
+    assert not any(ax.images or ax.axison for ax in gallery([]).axes)
 
 
-def test_recall_by_group_names_the_lesions_counted() -> None:
-    _, axes = panels(1, 1)
-    table = pd.DataFrame(
-        {"method": ["fpn", "fpn", "cam"], "group": ["25-49", "50-69", "25-49"], "lesions": [5, 7, 5], "value": 0.5}
-    ).assign(low=0.4, high=0.7)
-    recall_by_group(axes[0, 0], table, "percent stenosis")
-    labels = [label.get_text() for label in axes[0, 0].get_xticklabels()]
-    assert labels == ["25-49\n5", "50-69\n7"]
+def frames(run_id: str, indices: list[int]) -> torch.Tensor:
+    return torch.full((len(indices), 32, 32), int(run_id[1:]), dtype=torch.uint8)
 
 
-def test_unknown_groups_are_said_to_be_unknown() -> None:
-    _, axes = panels(1, 1)
-    recall_by_group(axes[0, 0], pd.DataFrame(columns=["method", "group", "lesions", "value", "low", "high"]), "percent")
-    assert axes[0, 0].texts[0].get_text() == "not known in this cohort"
+def test_examples_show_the_boxes_that_count() -> None:
+    images = pd.DataFrame({"image_id": ["a", "b"], "run_id": ["R1", "R2"], "frame": 3, "width": 32, "patient_id": "P"})
+    corners = {"x1": 1.0, "y1": 1.0, "x2": 9.0, "y2": 9.0}
+    truth = pd.DataFrame({"image_id": ["a", "b", "b"], **corners})
+    found = truth.assign(score=0.5, operating=[True, False, True])
+    cohort = SimpleNamespace(frames_of_runs=lambda wanted: (frames(*own) for own in wanted))
+    chosen = pd.DataFrame({"image_id": ["b"], "sentence": "a long sentence about a lesion that goes on over the width"})
+    side = Scored(images, found, truth, scoring_rule("clean", "fpn", 0.5, 0))
+    (own,) = examples(chosen, side, cohort, {"b": np.ones((4, 4))})
+    assert (own.frame == 2).all() and own.frame.shape == (32, 32)
+    assert (len(own.truth), len(own.found)) == (2, 1)
+    assert "\n" in own.title and own.heat is not None
 
 
-def test_segments_stand_below_one_another_with_their_lesions() -> None:
-    _, axes = panels(1, 1)
-    table = pd.DataFrame(
-        {"method": ["fpn", "fpn", "cam"], "group": ["mid RCA", "mid LAD", "mid RCA"], "lesions": [5, 7, 5]}
-    ).assign(value=0.5, low=0.4, high=0.7)
-    ax = recall_by_group(axes[0, 0], table, "segment", downwards=True)
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["mid RCA (n = 5)", "mid LAD (n = 7)"]
-    assert ax.yaxis_inverted()
-    _, axes = panels(1, 1)
-    assert recall_by_group(axes[0, 0], table.iloc[:0], "segment").texts[0].get_text() == "not known in this cohort"
-
-
-def test_an_empty_gallery_says_so() -> None:
-    (ax,) = box_gallery([]).axes
-    assert ax.texts[0].get_text() == "nothing to show in this run"
-
-
-def test_where_boxes_lie_keeps_image_orientation() -> None:
-    _, axes = panels(1, 1)
-    where_boxes_lie(axes[0, 0], pd.DataFrame({"x1": [3], "y1": [4], "x2": [5], "y2": [8]}), 64, "true", "green")
-    assert axes[0, 0].collections[0].get_offsets().tolist() == [[4, 6]]
-    assert axes[0, 0].get_ylim() == (64, 0)
+def test_a_failure_shows_its_lesions_and_what_was_said() -> None:
+    box = {"x1": 1.0, "y1": 1.0, "x2": 9.0, "y2": 9.0}
+    boxes = pd.DataFrame({"run_id": ["R1", "R1", "R2"], "frame": [3, 4, 3], **box})
+    error = {"error": "missed", "view": "RCA LAO", "run_id": "R1", "frame": 3, "percent_stenosis": 80.0, "score": 0.1}
+    figure = failure_sheet(pd.DataFrame([error]), SimpleNamespace(frames=frames, boxes=boxes))
+    assert len(figure.axes[0].patches) == 1
+    assert "missed: score 0.10\nRCA LAO" in figure.axes[0].get_title()
+    assert not figure.legends
