@@ -25,9 +25,8 @@ BOX = (64, 64, 128, 128)
 def chosen(boxes: list[tuple], view: tuple = ("RCA LAO", "RCA LAO"), **choice: object) -> LesionFrames:
     """Frames of two patients with one run of 512 x 256 pixels each; contrast from frame 2 to 9 where it is known."""
     manifest = pd.DataFrame({"run_id": ["P1_R01", "P2_R01"], "patient_id": ["P1", "P2"], "view": view})
-    manifest = manifest.assign(
-        rows=512, columns=256, artery="RCA", contrast_begin=[2, np.nan], contrast_end=[9, np.nan]
-    )
+    manifest = manifest.assign(contrast_begin=[2, np.nan], contrast_end=[9, np.nan], rows=512, columns=256)
+    manifest = manifest.assign(source="simulated", artery="RCA")
     table = pd.DataFrame(
         [(run, frame, *box, percent) for run, frame, box, percent in boxes],
         columns=["run_id", "frame", *CORNERS, "percent_stenosis"],
