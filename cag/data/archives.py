@@ -27,6 +27,7 @@ _MAX_READ = 2**24
 #: Name and size of each file that an archive declares, why it is not read, how to open it.
 _Entries = Iterator[tuple[str, int, str, Callable[[], IO[bytes] | None]]]
 _LINK, _NO_FILE = "is a link, and links are not followed", "is a link or no plain file"
+_AGAIN = "Unpack it yourself with a tool you trust, or export it again"
 _STUDY = "Give the folder, or the zip or tar archive, that holds a patient's DICOM files"
 
 
@@ -39,10 +40,6 @@ class FoundFile(NamedTuple):
     name: str
     path: Path | None
     problem: str = ""
-
-
-def _refused(archive: Path, problem: str) -> InputError:
-    return InputError(problem, file=archive.name, remedy="Unpack it yourself with a tool you trust, or export it again")
 
 
 def is_archive(path: Path) -> bool:
@@ -103,7 +100,8 @@ def members(archive: Path, scratch: Path) -> Iterator[FoundFile]:
         for count, (name, size, problem, content) in enumerate(entries(archive), start=1):
             left -= abs(size)
             if count > MAX_MEMBERS or left < 0:
-                raise _refused(archive, f"holds more than {MAX_MEMBERS} entries or {MAX_BYTES} bytes")
+                problem = f"holds more than {MAX_MEMBERS} entries or {MAX_BYTES} bytes"
+                raise InputError(problem, file=archive.name, remedy=_AGAIN)
             problem = problem or ("its name leads out of the archive" if leads_out(name) else "")
             if problem:
                 yield FoundFile(name, None, problem)
@@ -113,9 +111,9 @@ def members(archive: Path, scratch: Path) -> Iterator[FoundFile]:
             yield FoundFile(name, copy)
     except InputError:
         raise
-    except Exception as error:  # both libraries raise nearly every built-in exception on broken archives
+    except Exception as error:  # both libraries raise nearly every built-in exception, and may quote a name
         problem = f"cannot be unpacked ({type(error).__name__}); it is damaged or no such archive"
-        raise _refused(archive, problem) from None
+        raise InputError(problem, file=archive.name, remedy=_AGAIN) from None
 
 
 def leads_out(name: str) -> bool:

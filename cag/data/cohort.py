@@ -19,18 +19,12 @@ from cag.data.dicom import read_frames
 from cag.data.fingerprint import path_digest
 from cag.data.images import image_files, read_images
 from cag.data.public import is_public, read_public
-from cag.data.tables import CohortTables, inside
+from cag.data.tables import SOURCES, CohortTables, inside
 from cag.settings import LabelError, ManifestError
 
 Label = Literal["contrast", "lesions", "boxes", "view", "artery"]
+Request = tuple[pd.Series, Sequence[int] | None]
 
-_SOURCES = {
-    "arcade": "real angiograms (ARCADE)",
-    "cadica": "real angiograms (CADICA)",
-    "danilov": "real angiograms (Danilov et al.)",
-    "dicom": "real angiograms (DICOM files)",
-    "simulated": "simulated patients",
-}
 #: What of a run's row tells one cohort from another. The bytes' digest counts for real files only:
 #: simulated ones may differ in their last bits between processors, and have a fingerprint instead.
 _IDENTITY = [
@@ -46,11 +40,11 @@ class FrameSource(Protocol):
         """Frames of one run of the manifest, all by default."""
 
     def lumen_mask(self, run: pd.Series, indices: Sequence[int]) -> Bool[Tensor, "t h w"]:
-        """Where lumen is projected in these frames."""
+        """Where lumen is projected in these frames; a `LabelError` where nobody knows it."""
+        problem = "there are no lumen masks for this run"
+        raise LabelError(problem, field=str(run.run_id), remedy="Use a simulated cohort")
 
-    def frames_of_runs(
-        self, requests: Iterable[tuple[pd.Series, Sequence[int] | None]]
-    ) -> Iterator[UInt8[Tensor, "t h w"]]:
+    def frames_of_runs(self, requests: Iterable[Request]) -> Iterator[UInt8[Tensor, "t h w"]]:
         """Frames of several runs, one after another; a source that draws runs together has its own way."""
         return (self.frames(run, indices) for run, indices in requests)
 
@@ -72,18 +66,12 @@ class FileFrames(FrameSource):
         if not file.exists():
             remedy = "Put it back, or make the simulated files again with: python -m cag simulate"
             raise ManifestError("this file is missing", file=run.path, remedy=remedy)
-        if run.source != "simulated":
-            status = file.stat()
-            if _file_digest(file, status.st_size, status.st_mtime_ns) != run.sha256:
-                problem, remedy = "its bytes are not those of the manifest", "Put it back, or build the manifest anew"
-                raise ManifestError(problem, file=run.path, field="sha256", remedy=remedy)
+        status = file.stat()
+        if run.source != "simulated" and _file_digest(file, status.st_size, status.st_mtime_ns) != run.sha256:
+            problem, remedy = "its bytes are not those of the manifest", "Put it back, or build the manifest anew"
+            raise ManifestError(problem, file=run.path, field="sha256", remedy=remedy)
         read = read_frames if run.source in ("simulated", "dicom") else read_images
         return torch.from_numpy(read(file, indices))
-
-    def lumen_mask(self, run: pd.Series, indices: Sequence[int]) -> Bool[Tensor, "t h w"]:
-        """Refused by `LabelError`: files hold no masks; ``cag.simulator.cohort`` has those of simulated files."""
-        problem = "there are no lumen masks for this run"
-        raise LabelError(problem, field=str(run.run_id), remedy="Use a simulated cohort")
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,4 +166,4 @@ class Cohort(CohortTables):
     @property
     def simulated_or_real(self) -> str:
         """What the cohort shows, as a piece of a sentence."""
-        return " and ".join(text for source, text in _SOURCES.items() if (self.manifest.source == source).any())
+        return " and ".join(text for source, text in SOURCES.items() if (self.manifest.source == source).any())

@@ -39,19 +39,10 @@ class Cine:
 def read_cine(path: Path, *, key: bytes | None = None, frames: Sequence[int] | None = None) -> Cine:
     """Read a run as grey levels with its timing, angles and pseudonyms.
 
-    Parameters
-    ----------
-    key : bytes, optional
-        Secret of the pseudonyms, at least 16 bytes.
-    frames : sequence of int, optional
-        Frames to decode, 0-based and in this order; all by default. Others are not decoded.
-
-    Raises
-    ------
-    DicomError
-        If the file is unreadable, truncated, not DICOM, not XA, without pixels, in color, too large,
-        or lacks a mandatory tag; if a frame's own size differs from the header's; if a frame asked
-        for does not exist. The sentence names the file and never an identifier.
+    ``key`` is the secret of the pseudonyms, at least 16 bytes. ``frames`` are those to decode, 0-based (-1 is the last)
+    and in this order; all by default. Raises `DicomError` if the file is unreadable, truncated, not DICOM, not XA,
+    without pixels, in color, too large, or lacks a mandatory tag; if a frame's own size differs from the header's; if a
+    frame asked for does not exist. The sentence names the file and never an identifier.
     """
     return _read(path, key, frames, allow_non_xa=False)
 
@@ -71,7 +62,7 @@ def _read(path: Path, key: bytes | None, frames: Sequence[int] | None, *, allow_
         study, series = str(dataset.StudyInstanceUID), str(dataset.get("SeriesInstanceUID") or "")
         indices = list(range(count)) if frames is None else [int(index) for index in frames]
         for index in indices:
-            if not 0 <= index < count:
+            if not -count <= index < count:
                 raise unusable(path, "frames", f"frame {index} does not exist", f"It has frames 0 to {count - 1}")
         return Cine(
             n_frames=count,
@@ -87,12 +78,11 @@ def _read(path: Path, key: bytes | None, frames: Sequence[int] | None, *, allow_
             instance_number=None if instance is None else int(instance),
             plane=_plane(dataset),
             says_burned_in=dataset.get("BurnedInAnnotation") == "YES",
-            frames=decode(path, file, dataset, indices),
+            frames=decode(path, file, dataset, [index % count for index in indices]),
         )
 
 
 def _plane(dataset: Dataset) -> str:
     """Plane of a biplane run, by the third value of Image Type (PS3.3 C.8.7.1.1.1)."""
     kind = dataset.get("ImageType")
-    third = str(kind[2]) if isinstance(kind, MultiValue) and len(kind) > 2 else ""
-    return third.removeprefix("BIPLANE ") if third in ("BIPLANE A", "BIPLANE B") else ""
+    return {"BIPLANE A": "A", "BIPLANE B": "B"}.get(kind[2] if isinstance(kind, MultiValue) and kind[2:] else "", "")

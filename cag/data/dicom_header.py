@@ -124,26 +124,27 @@ def _in_group(group: Dataset, keyword: str) -> Dataset | None:
 
 def _check_image(path: Path, dataset: Dataset) -> None:
     """Refuse images that are not grey, or declare impossible or absurd sizes."""
-    if int(dataset.SamplesPerPixel) != 1:
-        problem = f"{int(dataset.SamplesPerPixel)} instead of 1 (a color image)"
-        raise unusable(path, "Samples per Pixel", problem, _ORIGINAL)
-    if dataset.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
-        raise unusable(path, "Photometric Interpretation", "neither MONOCHROME1 nor MONOCHROME2", _ORIGINAL)
+    samples, allocated, stored = (
+        int(dataset[name].value) for name in ("SamplesPerPixel", "BitsAllocated", "BitsStored")
+    )
+    high, sign = int(dataset.get("HighBit", stored - 1)), int(dataset.get("PixelRepresentation", 0))
     rows, columns, frames = int(dataset.Rows), int(dataset.Columns), frame_count(dataset)
-    size, field = f"{rows} x {columns} x {frames}", "Rows, Columns, Number of Frames"
-    if min(rows, columns, frames) < 1:
-        raise unusable(path, field, f"{size} declares no image")
-    if frames > MAX_FRAMES or rows * columns * frames > MAX_PIXELS:
-        problem = f"{size} is more than the {MAX_PIXELS} pixels or {MAX_FRAMES} frames read"
-        raise unusable(path, field, problem, "Split the run, or check that the header is right")
-    allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
-    if allocated not in (8, 16) or not 1 <= stored <= allocated:
-        problem = f"{allocated} and {stored} instead of 8 or 16 and at most that"
-        raise unusable(path, "Bits Allocated, Bits Stored", problem)
-    if int(dataset.get("HighBit", stored - 1)) != stored - 1:
-        raise unusable(path, "High Bit", f"{int(dataset.HighBit)} instead of {stored - 1} for {stored} bits stored")
-    if int(dataset.get("PixelRepresentation", 0)) not in (0, 1):
-        raise unusable(path, "Pixel Representation", f"{int(dataset.PixelRepresentation)} instead of 0 or 1")
+    grey = dataset.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
+    size, place = f"{rows} x {columns} x {frames}", "Rows, Columns, Number of Frames"
+    small = frames <= MAX_FRAMES and rows * columns * frames <= MAX_PIXELS
+    most = f"{size} is more than the {MAX_PIXELS} pixels or {MAX_FRAMES} frames read"
+    bits, depth = allocated in (8, 16) and 1 <= stored <= allocated, "Bits Allocated, Bits Stored"
+    for fine, field, problem, remedy in (
+        (samples == 1, "Samples per Pixel", f"{samples} instead of 1 (a color image)", _ORIGINAL),
+        (grey, "Photometric Interpretation", "neither MONOCHROME1 nor MONOCHROME2", _ORIGINAL),
+        (min(rows, columns, frames) > 0, place, f"{size} declares no image", _AGAIN),
+        (small, place, most, "Split the run, or check that the header is right"),
+        (bits, depth, f"{allocated} and {stored} instead of 8 or 16 and at most that", _AGAIN),
+        (high == stored - 1, "High Bit", f"{high} instead of {stored - 1} for {stored} bits stored", _AGAIN),
+        (sign in (0, 1), "Pixel Representation", f"{sign} instead of 0 or 1", _AGAIN),
+    ):
+        if not fine:
+            raise unusable(path, field, problem, remedy)
 
 
 def _check_pixel_element(path: Path, file: BinaryIO, dataset: Dataset) -> None:

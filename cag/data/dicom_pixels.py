@@ -161,9 +161,6 @@ def decode(path: Path, file: BinaryIO, dataset: Dataset, indices: Sequence[int])
     chosen = None if list(indices) == list(range(frame_count(dataset))) else list(indices)
     done = 0
     for done, stored in enumerate(iter_pixels(path, indices=chosen, raw=True, **options), start=1):
-        if stored.shape != (rows, columns):
-            problem = f"decodes to {'x'.join(map(str, stored.shape))} instead of {rows}x{columns}"
-            raise unusable(path, "Pixel Data", problem)
         patterns = stored.astype(np.uint8 if stored.dtype.itemsize == 1 else np.uint16, copy=False)
         frames[done - 1] = table[patterns & (2**bits - 1)]
         frames[done - 1][hidden] = 0

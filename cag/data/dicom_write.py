@@ -64,21 +64,10 @@ def write_cine(
 ) -> None:
     """Write a run as X-Ray Angiographic Image Storage: 8 bit, MONOCHROME2, explicit VR little endian.
 
-    No date, no institution; UIDs follow from the names, so that equal arguments give equal bytes.
-
-    Parameters
-    ----------
-    fps : float
-        Frames a second. Cine Rate holds whole numbers only; other rates are in Frame Time alone.
-    primary_angle, secondary_angle : float or None
-        Degrees, LAO+ and CRA+; None leaves the tag out.
-    patient_id, run_id : str
-        Pseudonyms; all runs of a patient are of one study.
-
-    Raises
-    ------
-    DicomError
-        If the frames have no uint8 pixels, or the rate is not positive.
+    No date, no institution; UIDs follow from the names, so that equal arguments give equal bytes. All runs of a patient
+    are of one study. Cine Rate holds whole numbers only; other rates (frames a second) are in Frame Time alone. Angles
+    are degrees, LAO+ and CRA+; None leaves the tag out. Raises `DicomError` if the frames have no uint8 pixels, or the
+    rate is not positive.
     """
     if frames.dtype != np.uint8 or frames.ndim != 3 or not frames.size:
         problem = f"frames of {frames.dtype} with shape {frames.shape} are not written"

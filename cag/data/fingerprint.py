@@ -61,12 +61,7 @@ def path_digest(path: Path, images: Sequence[Path] = ()) -> str:
 def code_digest(module: str, counted: tuple[str, ...], left_out: tuple[str, ...] = ()) -> str:
     """Digest of a module's code and of the counted modules it imports, without docstrings and comments.
 
-    Parameters
-    ----------
-    module : str
-        Dotted name.
-    counted, left_out : tuple of str
-        Beginnings of the names of modules that decide a result, and of those among them that do not.
+    ``counted`` and ``left_out`` begin the names of modules that decide a result, and of those among them that do not.
     """
     found: dict[str, str] = {}
     waiting = [module]

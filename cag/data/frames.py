@@ -16,16 +16,8 @@ from cag.data.cohort import Cohort
 def load_frames(cohort: Cohort, samples: pd.DataFrame, size: int, progress: bool = True) -> UInt8[Tensor, "n s s"]:
     """Frames of the samples as squares, antialiased, in the order of the samples.
 
-    Each run is opened once. Frames that are not square are stretched; boxes follow by scaling
-    x by ``size / columns`` and y by ``size / rows``.
-
-    Parameters
-    ----------
-    cohort : Cohort
-    samples : DataFrame
-        Columns ``run_id`` and ``frame`` (0-based); one image a row, repetitions allowed.
-    size : int
-        Height and width of the result in pixels.
+    ``samples`` has ``run_id`` and ``frame`` (0-based), one image a row, repetitions allowed. Each run is opened once.
+    Frames that are not square are stretched; boxes follow by scaling x by ``size / columns`` and y by ``size / rows``.
     """
     images = torch.empty(len(samples), size, size, dtype=torch.uint8)
     positions = samples.reset_index(drop=True).groupby("run_id", sort=False).indices

@@ -23,7 +23,7 @@ from cag.settings import DicomError, InputError, ManifestError
 KEY_FILE = ".pseudonym_key"
 #: Table of what a cohort's owner knows of each file.
 LABEL_FILE = "runs.csv"
-_HEADER = ("n_frames", "rows", "columns", "fps", "primary_angle", "secondary_angle")
+_HEADER = ("run_id", "patient_id", "n_frames", "rows", "columns", "fps", "primary_angle", "secondary_angle")
 
 
 class BuildReport(NamedTuple):
@@ -43,19 +43,10 @@ def build_manifest(
     not know stands in ``runs.csv`` in the folder: ``file`` (below the folder), ``artery``, and ``contrast_begin,
     contrast_end`` (frames from 0) where known. Without it these and the view stay empty.
 
-    Parameters
-    ----------
-    out : Path
-        The manifest; it must lie in ``folder`` or above it.
-    key : bytes, optional
-        Secret of the pseudonyms; by default that of ``.pseudonym_key`` beside the manifest, made at first use.
-    qca : Path, optional
-        Sheet of measured stenoses (`cag.data.qca.read_qca`), written as ``lesions.csv`` beside the manifest.
-
-    Raises
-    ------
-    ManifestError
-        If the folder holds no run, the manifest would lie elsewhere, or a label is wrong or of an unknown file.
+    ``out`` is the manifest; it must lie in ``folder`` or above it. The ``key`` of the pseudonyms is by default that of
+    ``.pseudonym_key`` beside it, made at first use. ``qca`` is a sheet of measured stenoses (`cag.data.qca.read_qca`),
+    written as ``lesions.csv`` beside the manifest. Raises `ManifestError` if the folder holds no run, the manifest
+    would lie elsewhere, or a label is wrong or of an unknown file.
     """
     if not folder.is_dir():
         raise ManifestError("is not a folder", file=folder.name, remedy="Give the folder that holds the DICOM files")
@@ -71,10 +62,8 @@ def build_manifest(
     for entry in tqdm(entries, desc="Reading headers", unit="file", disable=not progress):
         file = folder / entry.name
         try:
-            if entry.path is None:
-                raise DicomError(entry.problem, file=file.name)
-            if is_archive(file):
-                raise DicomError("is an archive", file=file.name, remedy="Unpack it, so that its files can be found")
+            if entry.path is None or is_archive(file):
+                raise DicomError(entry.problem or "is an archive: unpack it, so that its files can be found")
             row = _row(file, key, known.get(entry.name, {}))
         except DicomError as error:
             refused[entry.name] = f"{error.field}: {error.problem}" if error.field else error.problem
@@ -99,10 +88,8 @@ def build_manifest(
 
 
 def _row(file: Path, key: bytes, label: Mapping[str, Any]) -> dict[str, object]:
-    run = read_cine(file, key=key, frames=[0])
-    if run.n_frames > 1:
-        read_cine(file, key=key, frames=[run.n_frames - 1])
-    taken = {name: getattr(run, name) for name in ("run_id", "patient_id", *_HEADER)}
+    run = read_cine(file, key=key, frames=[0, -1])
+    taken = {name: getattr(run, name) for name in _HEADER}
     if artery := label.get("artery"):
         taken["view"] = view_from_angles(run.primary_angle, run.secondary_angle, artery)
     return {**taken, **label, "sha256": file_digest(file), "source": "dicom", "end_censored": False}

@@ -27,20 +27,9 @@ def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.Data
     ``percent_stenosis`` 0 to 100; an artery without stenosis has one row with 0. Semicolons between the columns
     with commas in the numbers, as European spreadsheets write, are understood.
 
-    Parameters
-    ----------
-    patients : pseudonyms of the patients who have runs
-    key : secret of the pseudonyms
-
-    Returns
-    -------
-    lesions, notes
-        ``patient_id`` (pseudonym), ``artery, segment, percent_stenosis``; what is missing although nothing is wrong.
-
-    Raises
-    ------
-    ManifestError
-        By line, without an identifier: another form, an unknown patient, a value out of range, a repeated row.
+    ``patients`` are the pseudonyms of those who have runs. Returned are the lesions (``patient_id, artery, segment,
+    percent_stenosis``), and what is missing although nothing is wrong. Raises `ManifestError`, by line and without an
+    identifier, for another form, an unknown patient, a value out of range or a repeated row.
     """
     rows = read_rows(path, ("patient", "segment", "percent_stenosis"))
     if not rows:
@@ -48,9 +37,8 @@ def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.Data
         raise ManifestError("holds no lesion", file=path.name, remedy=remedy)
     found = [_lesion(row, patients, key) for row in rows]
     lesions = pd.DataFrame(found, columns=["patient_id", "artery", "segment", "percent_stenosis"])
-    for row, repeated in zip(rows, lesions.duplicated(), strict=True):
-        if repeated:
-            raise row.refusal("segment", "repeats a row above it", "Remove it, or correct its segment")
+    if (repeated := lesions.duplicated()).any():
+        raise rows[repeated.argmax()].refusal("segment", "repeats a row above it", "Remove it, or correct its segment")
     if 0 < lesions.percent_stenosis.max() <= 1:
         problem = "no value is larger than 1, so these are fractions"
         raise ManifestError(problem, file=path.name, field="percent_stenosis", remedy="Write percent: 70, not 0.7")
@@ -68,27 +56,23 @@ def _lesion(row: Row, patients: Collection[str], key: bytes) -> tuple[str, Arter
     if named and _ARTERY_NAMES.get(named) != artery:
         known = named if named in _ARTERY_NAMES else "an unknown artery"
         raise row.refusal("artery", f"segment {number} belongs to the {artery}, and the row says {known}")
-    try:
-        value = float(percent.removesuffix("%").strip().replace(",", "."))
-    except ValueError:
-        value = float("nan")
+    value = pd.to_numeric(percent.removesuffix("%").strip().replace(",", "."), errors="coerce")
     if not 0 <= value <= 100:
         problem = f"{_quoted(row, 'percent_stenosis')} is no percentage from 0 to 100"
         remedy = "Write one number, such as 70; for a range or a sign take the measured value"
         raise row.refusal("percent_stenosis", problem, remedy)
-    return patient, artery, int(number), value
+    return patient, artery, int(number), float(value)
 
 
 def _patient(row: Row, patients: Collection[str], key: bytes) -> str:
     name = row.cells["patient"]
-    padded = [name.zfill(size) for size in range(len(name), _MAX_ID)] if name.isdigit() else []
-    found = [pseudonym(text, "patient", key) for text in (name, *padded)]
     if not name:
         raise row.refusal("patient", "is empty")
-    if found[0] in patients:
-        return found[0]
+    if (found := pseudonym(name, "patient", key)) in patients:
+        return found
+    padded = (name.zfill(size) for size in range(len(name), _MAX_ID)) if name.isdigit() else ()
     remedy = "Write it as in Patient ID (0010,0020) of the files, or remove the row"
-    if any(text in patients for text in found):
+    if any(pseudonym(text, "patient", key) in patients for text in padded):
         remedy = "Its leading zeros are lost: format the column as text before you save the sheet"
     raise row.refusal("patient", "no run in the folder is of this patient", remedy)
 
@@ -99,11 +83,12 @@ def _quoted(row: Row, column: str) -> str:
 
 
 def _notes(lesions: pd.DataFrame, patients: Collection[str]) -> list[str]:
-    silent = len(set(patients) - set(lesions.patient_id))
-    halves = int((lesions.groupby("patient_id").artery.nunique() < len(ARTERIES)).sum())
-    notes = {
-        "patients with runs have no row, so nothing is known of them; "
-        "add rows with 0 for arteries without stenosis": silent,
-        "patients have rows for one artery only; the other counts as without stenosis": halves,
+    silent = (
+        "patients with runs have no row, so nothing is known of them; add rows with 0 for arteries without stenosis"
+    )
+    half = "patients have rows for one artery only; the other counts as without stenosis"
+    counts = {
+        silent: len(set(patients) - set(lesions.patient_id)),
+        half: int((lesions.groupby("patient_id").artery.nunique() < len(ARTERIES)).sum()),
     }
-    return [f"{count} {text}" for text, count in notes.items() if count]
+    return [f"{count} {text}" for text, count in counts.items() if count]

@@ -25,18 +25,10 @@ class LeakError(InputError):
 def patient_folds(severity: Mapping[str, Hashable], n_folds: int = 4, seed: int = 0) -> pd.DataFrame:
     """Deal patients into folds, every severity evenly.
 
-    Patients of each severity are shuffled and dealt one after another over the folds, so that fold
-    sizes, and the number of patients of each severity in them, differ by at most one.
-
-    Parameters
-    ----------
-    severity : mapping of patient_id to severity category (any sortable label)
-        Its order does not count; the result has ``patient_id`` (sorted) and ``fold`` (0 to ``n_folds - 1``).
-
-    Raises
-    ------
-    InputError
-        If there are fewer patients than folds, or fewer than two folds.
+    Patients of each severity (any sortable label; the mapping's order does not count) are shuffled and dealt one after
+    another over the folds, so that fold sizes, and the number of patients of each severity in them, differ by at most
+    one. The result has ``patient_id`` (sorted) and ``fold`` (0 to ``n_folds - 1``). Raises `InputError` if there are
+    fewer patients than folds, or fewer than two folds.
     """
     if not 2 <= n_folds <= len(severity):
         problem = f"{n_folds} folds of {len(severity)} patients"
@@ -52,17 +44,9 @@ def inner_split(
 ) -> pd.DataFrame:
     """Part of every patient when one fold is tested: ``train``, ``inner`` (chooses the checkpoint) or ``outer``.
 
-    Parameters
-    ----------
-    folds : DataFrame
-        From `patient_folds` of the same ``severity``; the result has its ``patient_id``, and ``part``.
-    share : float, 0-1
-        Of the training patients that go to the inner part, every severity alike; at least one.
-
-    Raises
-    ------
-    InputError
-        If fewer than two patients are left to train.
+    ``folds`` are those of `patient_folds` of the same ``severity``; the result has their ``patient_id``, and ``part``.
+    ``share`` (0-1) of the training patients go to the inner part, every severity alike; at least one. Raises
+    `InputError` if fewer than two patients are left to train.
     """
     is_outer = folds.fold == outer_fold
     training = {patient: severity[patient] for patient in folds.patient_id[~is_outer]}

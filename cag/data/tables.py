@@ -17,7 +17,14 @@ from cag.settings import ManifestError, write_atomically
 
 TableName = Literal["data_manifest", "patients", "lesions", "boxes"]
 
-SOURCES = ("simulated", "arcade", "cadica", "danilov", "dicom")
+#: Where runs come from, and what they show, as a piece of a sentence.
+SOURCES = {
+    "arcade": "real angiograms (ARCADE)",
+    "cadica": "real angiograms (CADICA)",
+    "danilov": "real angiograms (Danilov et al.)",
+    "dicom": "real angiograms (DICOM files)",
+    "simulated": "simulated patients",
+}
 CORNERS = ["x1", "y1", "x2", "y2"]
 SIDECARS: tuple[TableName, ...] = ("patients", "lesions", "boxes")
 
@@ -42,7 +49,7 @@ COLUMNS: dict[TableName, dict[str, pa.Column]] = {
         "patient_id": _filled("str"),
         "path": _filled("str"),
         "sha256": _filled("str", pa.Check.str_matches(r"^[0-9a-f]{64}$")),
-        "source": _filled("str", pa.Check.isin(SOURCES)),
+        "source": _filled("str", pa.Check.isin(list(SOURCES))),
         **{name: _filled("float64", [_whole, pa.Check.ge(1)]) for name in ("n_frames", "rows", "columns")},
         "fps": _known("float64", pa.Check.in_range(0, 1000, include_min=False)),
         **{name: _known("float64", _angle) for name in ("primary_angle", "secondary_angle")},

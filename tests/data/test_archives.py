@@ -83,14 +83,6 @@ def bomb(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["bomb.zip", "bomb.tar.gz"])
-def test_bombs_stop_before_they_are_unpacked(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "MAX_BYTES", 10**6)
-    with pytest.raises(InputError, match="holds more than 20000 entries or 1000000 bytes"):
-        list(members(bomb(tmp_path / name), tmp_path))
-    assert not (tmp_path / "member").exists()
-
-
 def test_a_zip_that_declares_less_than_it_holds_gives_no_more(tmp_path: Path) -> None:
     raw = bytearray(bomb(tmp_path / "bomb.zip").read_bytes())
     for place, offset in ((raw.find(b"PK\x03\x04"), 22), (raw.find(b"PK\x01\x02"), 24)):
@@ -101,16 +93,24 @@ def test_a_zip_that_declares_less_than_it_holds_gives_no_more(tmp_path: Path) ->
     assert (tmp_path / "member").stat().st_size <= 1000
 
 
-def test_too_many_entries_and_absurd_headers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["bomb.zip", "bomb.tar.gz"])
+@pytest.mark.parametrize("limit, most", [("MAX_BYTES", 10**6), ("MAX_MEMBERS", 0)])
+def test_limits_hold_before_anything_is_unpacked(
+    tmp_path: Path, name: str, limit: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, limit, most)
+    with pytest.raises(InputError, match=f"{name}: holds more than .*{most}"):
+        list(members(bomb(tmp_path / name), tmp_path))
+    assert not (tmp_path / "member").exists()
+
+
+def test_absurd_headers_are_refused(tmp_path: Path) -> None:
     info = tarfile.TarInfo("x")
     info.size, info.type = 10**9, tarfile.XHDTYPE
     with gzip.open(tmp_path / "pax.tar.gz", "wb") as file:
         file.write(info.tobuf(tarfile.USTAR_FORMAT) + bytes(10_000))
     with pytest.raises(InputError, match="cannot be unpacked"):
         list(members(tmp_path / "pax.tar.gz", tmp_path))
-    monkeypatch.setattr(archives, "MAX_MEMBERS", 3)
-    with pytest.raises(InputError, match="more than 3 entries"):
-        list(members(write_zip(tmp_path / "a.zip"), tmp_path))
 
 
 def test_encrypted_and_foreign_compressions_are_told(tmp_path: Path) -> None:

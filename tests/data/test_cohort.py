@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,8 @@ def test_other_bytes_and_missing_files_are_refused(
 def test_labels_are_required_by_name(files: tuple[Path, dict[str, np.ndarray]]) -> None:
     cohort = Cohort.from_manifest(files[0])
     cohort.require()
+    with pytest.raises(ManifestError, match="tables only"):
+        replace(cohort, source=None).frames(cohort.manifest.run_id[0])
     for label in ("contrast", "lesions", "boxes", "view", "artery"):
         with pytest.raises(LabelError, match=f"{label}: this cohort has no such labels"):
             cohort.require(label)
@@ -80,14 +83,6 @@ def test_the_digest_follows_labels_and_files(files: tuple[Path, dict[str, np.nda
         table.to_csv(path, index=False)
         digests.add(Cohort.from_manifest(path).digest())
     assert len(digests) == 1
-
-
-def test_tables_alone_have_no_frames() -> None:
-    empty = pd.DataFrame()
-    manifest = pd.DataFrame({"run_id": ["R"], "patient_id": ["P"], "source": ["dicom"]})
-    cohort = Cohort(manifest=manifest, patients=empty, lesions=empty, boxes=empty, folder=None)
-    with pytest.raises(ManifestError, match="tables only"):
-        cohort.frames("R")
 
 
 def test_images_are_grey(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -12,7 +12,7 @@ import pytest
 from cag.data.dicom import read_frames
 from cag.data.fingerprint import file_digest, fingerprint, fingerprint_frames, same_picture
 from cag.data.manifest import build_manifest, verify
-from cag.data.tables import COLUMNS, CohortTables, checked_table, save_table
+from cag.data.tables import COLUMNS, CohortTables, checked_table
 from cag.settings import ManifestError
 
 
@@ -57,6 +57,8 @@ def test_tables_survive_writing(cohort: Path) -> None:
     before = cohort.read_bytes()
     tables.save(cohort)
     assert cohort.read_bytes() == before and b"1.0" not in before
+    further = checked_table(pd.DataFrame({"patient_id": ["P1"], "center": ["north"]}), "patients")
+    assert further.center.tolist() == ["north"] and further.low_quality.tolist() == [False]
 
 
 def test_labels_may_stand_beside_the_files(cohort: Path) -> None:
@@ -194,12 +196,6 @@ def test_building_refuses_what_it_cannot_do(tmp_path: Path, write_run: Callable,
         (study / "runs.csv").write_text(text)
         with pytest.raises(ManifestError, match=expected):
             build_manifest(study, study / "m.csv", key=key, progress=False)
-
-
-def test_further_columns_are_kept(tmp_path: Path) -> None:
-    table = checked_table(pd.DataFrame({"patient_id": ["P1"], "center": ["north"]}), "patients")
-    assert table.center.tolist() == ["north"] and table.low_quality.tolist() == [False]
-    assert save_table(table, tmp_path / "patients.csv").read_text().startswith("patient_id,sex,age")
 
 
 def test_real_files_build_a_manifest(cag_data: Path, tmp_path: Path, key: bytes) -> None:

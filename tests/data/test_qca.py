@@ -85,14 +85,6 @@ def test_cells_that_may_hold_names_are_not_quoted(tmp_path: Path, people: set[st
     assert "mueller" not in str(caught.value).lower(), "a sheet without header has identifiers in its first line"
 
 
-def test_unreadable_sheets_are_refused(tmp_path: Path, people: set[str], key: bytes) -> None:
-    (tmp_path / "qca.csv").write_bytes(b"\xff\xfe\x00bad")
-    with pytest.raises(ManifestError, match="is not a readable table"):
-        read_qca(tmp_path / "qca.csv", people, key)
-    with pytest.raises(ManifestError, match="no such table"):
-        read_qca(tmp_path / "absent.csv", people, key)
-
-
 def test_a_tree_and_a_sheet_become_a_cohort(tmp_path: Path, write_run: Callable, key: bytes) -> None:
     tree = tmp_path / "export"
     rows = ["file,artery,contrast_begin,contrast_end"]

@@ -1,16 +1,16 @@
 """Example files of every kind of DICOM angiogram that the reader meets; made with pydicom, nothing clinical in them.
 
-``python tests/tools/dicom_variants.py FOLDER`` writes them all; tests take single ones. Each shows a bright disk
-that moves over a dark ramp, so that compression, depth and order of frames can be told from the pixels.
+Each shows a bright disk that moves over a dark ramp, so that compression, depth and order of frames can be told from
+the pixels.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
@@ -32,14 +32,11 @@ def disk(depth: int = 8) -> np.ndarray:
     return ((frames + noise) * level).astype(np.uint16 if depth > 8 else np.uint8)
 
 
-def base(path: Path, **options: object) -> Dataset:
+def base(path: Path, run_id: str = "") -> Dataset:
     """The plainest run, as a dataset to edit."""
-    import pydicom
-
-    names = {"patient_id": "P0001", "run_id": path.stem}
-    defaults = {"fps": 15.0, "primary_angle": 40.0, "secondary_angle": 0.0}
-    write_cine(path, disk(), **{**defaults, **names, **options})  # type: ignore[arg-type]
-    return pydicom.dcmread(path)
+    names = {"patient_id": "P0001", "run_id": run_id or path.stem}
+    write_cine(path, disk(), fps=15.0, primary_angle=40.0, secondary_angle=0.0, **names)
+    return dcmread(path)
 
 
 def deep(bits: int, **values: object) -> Callable[[Dataset], None]:
@@ -86,8 +83,8 @@ def rectangle(dataset: Dataset, left: int, right: int, upper: int, lower: int) -
     dataset.ShutterUpperHorizontalEdge, dataset.ShutterLowerHorizontalEdge = upper, lower
 
 
-def enhanced(dataset: Dataset) -> None:
-    """Enhanced XA: 12 bits in 16, angles and window in functional groups, a shutter, no Cine Rate."""
+def enhanced(dataset: Dataset, turn: float = 0.0) -> None:
+    """Enhanced XA: 12 bits in 16, angles (``turn`` degrees a frame) and window in functional groups, a shutter."""
     deep(12)(dataset)
     tags("CineRate", "PositionerPrimaryAngle", "PositionerSecondaryAngle", "RecommendedDisplayFrameRate")(dataset)
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = ENHANCED_XA
@@ -97,42 +94,32 @@ def enhanced(dataset: Dataset) -> None:
     shared = Dataset()
     shared.FrameVOILUTSequence, shared.FrameDisplayShutterSequence = [window], [shutter]
     dataset.SharedFunctionalGroupsSequence = [shared]
-    dataset.PerFrameFunctionalGroupsSequence = [positioned(-30.0, 25.0) for _ in range(FRAMES)]
+    groups = [Dataset() for _ in range(FRAMES)]
+    for frame, group in enumerate(groups):
+        place = Dataset()
+        place.PositionerPrimaryAngle, place.PositionerSecondaryAngle = -30.0 + turn * frame, 25.0
+        group.PositionerPositionSequence = [place]
+    dataset.PerFrameFunctionalGroupsSequence = groups
 
 
-def positioned(primary: float, secondary: float) -> Dataset:
-    """The functional groups of one frame: where the C-arm stands."""
-    place, group = Dataset(), Dataset()
-    place.PositionerPrimaryAngle, place.PositionerSecondaryAngle = primary, secondary
-    group.PositionerPositionSequence = [place]
-    return group
-
-
-def rotating(dataset: Dataset) -> None:
-    """Enhanced XA whose C-arm turns during the run."""
-    enhanced(dataset)
-    turns = [positioned(-30.0 + 6 * frame, 0.0) for frame in range(FRAMES)]
-    dataset.PerFrameFunctionalGroupsSequence = turns
-
-
-def overlay(dataset: Dataset, **more: tuple[str, object]) -> None:
-    """The tags of an overlay, and further ones by their hexadecimal element numbers."""
-    shape = {"_0010": ("US", ROWS), "_0011": ("US", COLUMNS), "_0040": ("CS", "G"), "_0050": ("SS", [1, 1])}
-    for element, (vr, value) in {**shape, **more}.items():
-        dataset.add_new(0x60000000 + int(element[1:], 16), vr, value)
+def overlay(dataset: Dataset, *more: tuple[int, str, object]) -> None:
+    """The tags of an overlay: element, value representation and value."""
+    shape = ((0x10, "US", ROWS), (0x11, "US", COLUMNS), (0x40, "CS", "G"), (0x50, "SS", [1, 1]))
+    for element, vr, value in (*shape, *more):
+        dataset.add_new(0x60000000 + element, vr, value)
 
 
 def overlay_bits(dataset: Dataset) -> None:
     """Text in the unused high bits of 10-bit pixels, as old machines wrote overlays (retired in the standard)."""
     deep(10)(dataset)
     dataset.PixelData = (disk(10) | (TEXT.astype(np.uint16) << 15)).tobytes()
-    overlay(dataset, _0100=("US", 16), _0102=("US", 15))
+    overlay(dataset, (0x100, "US", 16), (0x102, "US", 15))
 
 
 def overlay_plane(dataset: Dataset) -> None:
     """Text in an overlay of its own, beside the pixels."""
     packed = np.packbits(TEXT.ravel(), bitorder="little").tobytes()
-    overlay(dataset, _0100=("US", 1), _0102=("US", 0), _3000=("OW", packed))
+    overlay(dataset, (0x100, "US", 1), (0x102, "US", 0), (0x3000, "OW", packed))
 
 
 def burned_in(dataset: Dataset) -> None:
@@ -173,7 +160,7 @@ VARIANTS: dict[str, Callable[[Dataset], None]] = {
         ImageType=["ORIGINAL", "PRIMARY", "BIPLANE B"], PositionerPrimaryAngle="-40", PositionerSecondaryAngle="25"
     ),
     "enhanced": enhanced,
-    "enhanced_rotating": rotating,
+    "enhanced_rotating": lambda ds: enhanced(ds, turn=6.0),
 }
 
 
@@ -205,7 +192,3 @@ def write_single_frames(folder: Path, count: int = FRAMES) -> list[Path]:
 def write_all(folder: Path) -> list[Path]:
     """Every kind."""
     return [write_variant(name, folder) for name in VARIANTS] + write_single_frames(folder / "single_frames")
-
-
-if __name__ == "__main__":
-    print(f"{len(write_all(Path(sys.argv[1])))} files in {sys.argv[1]}")

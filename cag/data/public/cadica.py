@@ -61,10 +61,10 @@ def _verdict(video: Path) -> bool | None:
 
 
 def _box(path: Path, line: int, text: str, run_id: str, frame: int) -> dict[str, object]:
-    words = text.split()
     try:
-        x, y, width, height = (float(word) for word in words[:4])
-        severity = {"percent_stenosis": SEVERITY[words[4]], "severity_class": words[4]}
-    except (ValueError, KeyError, IndexError):
+        *corner, severity = text.split()
+        x, y, width, height = map(float, corner)
+        found = {"percent_stenosis": SEVERITY[severity], "severity_class": severity}
+    except (ValueError, KeyError):
         raise unreadable(path, f"line {line}: {text[:40]!r} is not x y w h class") from None
-    return {**box(run_id, frame, x, y, width, height), **severity}
+    return {**box(run_id, frame, x, y, width, height), **found}
