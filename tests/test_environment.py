@@ -38,17 +38,12 @@ def test_constraints_fix_every_dependency_within_its_range() -> None:
         assert requirement.specifier.contains(exact[1], prereleases=True), requirement
 
 
-def test_binder_installs_the_packages_of_pyproject_in_their_fixed_versions() -> None:
+def test_binder_starts_from_a_python_that_the_project_takes_and_installs_its_fixed_versions() -> None:
+    python, *others = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())["dependencies"]
+    version = re.fullmatch(r"python=(\d+\.\d+)", python)
+    assert others == ["pip"] and version and SpecifierSet(PROJECT["requires-python"]).contains(version[1])
     script = ROOT / "binder" / "postBuild"
     commands = [shlex.split(line) for line in script.read_text().splitlines() if line and line[0] not in "#"]
     install = "python -m pip install --no-cache-dir --constraint constraints.txt --editable ."
     assert commands == [["set", "-euo", "pipefail"], install.split()]
     assert script.stat().st_mode & 0o111, "Binder runs it as a program"
-
-
-def test_binder_starts_from_a_python_that_the_project_takes_and_from_no_package_of_its_own() -> None:
-    entries = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())["dependencies"]
-    python, *others = entries
-    assert others == ["pip"]
-    version = re.fullmatch(r"python=(\d+\.\d+)", python)
-    assert version and SpecifierSet(PROJECT["requires-python"]).contains(version[1])

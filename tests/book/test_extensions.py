@@ -4,65 +4,47 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 from docutils.core import publish_doctree
 
 from cag.settings import ROOT
 
-
-@pytest.fixture
-def extension(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
-    yield import_module(request.param)
-    sys.modules.pop(request.param)
+sys.path.append(str(ROOT / "book" / "_ext"))
+exhibits, offline_assets, package_reference, parameter_reference, run_record, term_tooltips = map(
+    import_module,
+    ("exhibits", "offline_assets", "package_reference", "parameter_reference", "run_record", "term_tooltips"),
+)
 
 
 def script(filename: str, body: str = "") -> SimpleNamespace:
     return SimpleNamespace(filename=filename, attributes={"body": body})
 
 
-@pytest.mark.parametrize("extension", ["offline_assets"], indirect=True)
-def test_thebe_scripts_are_recognized(extension: ModuleType) -> None:
-    assert extension.is_thebe(script("_static/sphinx-thebe.js"))
-    assert extension.is_thebe(script("", body='const THEBE_JS_URL = "x"; const thebe_selector = "y"'))
-    assert not extension.is_thebe(script("_static/design-tabs.js"))
+def test_thebe_scripts_are_recognized() -> None:
+    assert offline_assets.is_thebe(script("_static/sphinx-thebe.js"))
+    assert offline_assets.is_thebe(script("", body='const THEBE_JS_URL = "x"; const thebe_selector = "y"'))
+    assert not offline_assets.is_thebe(script("_static/design-tabs.js"))
 
 
-@pytest.mark.parametrize("extension", ["package_reference"], indirect=True)
-def test_package_is_listed_with_its_modules(extension: ModuleType) -> None:
-    names = extension.modules_of("cag.metrics")
+def test_package_is_listed_with_its_modules() -> None:
+    names = package_reference.modules_of("cag.metrics")
     assert names[0] == "cag.metrics" and "cag.metrics.intervals" in names
-    assert extension.modules_of("cag.settings") == ["cag.settings"]
+    assert package_reference.modules_of("cag.settings") == ["cag.settings"]
     with pytest.raises(LookupError, match=r"cag\.nothing"):
-        extension.modules_of("cag.nothing")
+        package_reference.modules_of("cag.nothing")
 
 
-@pytest.mark.parametrize("extension", ["term_tooltips"], indirect=True)
-def test_definitions_are_read_by_term(extension: ModuleType) -> None:
+def test_definitions_are_read_by_term() -> None:
     glossary = publish_doctree("run\n  One film\n  of one injection.\n")
     for term in glossary.findall(lambda node: node.tagname == "term"):
         term["ids"] = ["term-run"]
-    assert extension.definitions(glossary) == {"term-run": "One film of one injection."}
+    assert term_tooltips.definitions(glossary) == {"term-run": "One film of one injection."}
 
 
-def linked(extension: ModuleType, text: str) -> list[str]:
-    """What is linked in a text, with the terms of a small glossary."""
-    doctree = publish_doctree(text)
-    free = {"AUC": "term-AUC", "bootstrap": "term-bootstrap", "ROC curve": "term-ROC-curve"}
-    known = {"term-AUC": "Area.", "term-bootstrap": "Drawing anew.", "term-ROC-curve": "A curve."}
-    extension.link_first_mentions(doctree, dict(free), known, "glossary.html")
-    found = [node for node in doctree.findall(lambda node: node.tagname == "reference") if "refuri" in node]
-    assert all(node["reftitle"] == known[node["refuri"].partition("#")[2]] for node in found)
-    assert " ".join(doctree.astext().split()) == " ".join(publish_doctree(text).astext().split())
-    return [node.astext() for node in found]
-
-
-@pytest.mark.parametrize("extension", ["term_tooltips"], indirect=True)
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -72,76 +54,63 @@ def linked(extension: ModuleType, text: str) -> list[str]:
         ("Nothing here.", []),
     ],
 )
-def test_first_mentions_are_linked_once(extension: ModuleType, text: str, found: list[str]) -> None:
-    assert linked(extension, text) == found
+def test_first_mentions_are_linked_once(text: str, found: list[str]) -> None:
+    doctree = publish_doctree(text)
+    free = {"AUC": "term-AUC", "bootstrap": "term-bootstrap", "ROC curve": "term-ROC-curve"}
+    known = {"term-AUC": "Area.", "term-bootstrap": "Drawing anew.", "term-ROC-curve": "A curve."}
+    term_tooltips.link_first_mentions(doctree, dict(free), known, "glossary.html")
+    links = [node for node in doctree.findall(lambda node: node.tagname == "reference") if "refuri" in node]
+    assert all(node["reftitle"] == known[node["refuri"].partition("#")[2]] for node in links)
+    assert " ".join(doctree.astext().split()) == " ".join(publish_doctree(text).astext().split())
+    assert [node.astext() for node in links] == found
 
 
-@pytest.mark.parametrize("extension", ["exhibits"], indirect=True)
-def test_a_citation_names_version_number_anchor_and_run(extension: ModuleType) -> None:
+def test_a_citation_names_version_number_anchor_and_run() -> None:
     project = {"authors": [{"name": "cag authors"}], "title": "T", "version": "1.2.0", "date-released": "2026-11-23"}
-    entry = extension.Entry("figure", "7", "fig-roc", "notebooks/03", "Curves.")
-    text = extension.citation(project, entry, "Run shown: demo.")
+    entry = exhibits.Entry("figure", "7", "fig-roc", "notebooks/03", "Curves.")
+    text = exhibits.citation(project, entry, "Run shown: demo.")
     expected = "cag authors (2026). T, version 1.2.0. Figure 7, notebooks/03.html#fig-roc. Run shown: demo."
     assert text == expected
 
 
-@pytest.mark.parametrize("extension", ["exhibits"], indirect=True)
-def test_tools_cannot_be_broken_by_a_caption(extension: ModuleType) -> None:
-    entry = extension.Entry("table", "1", "tab-a", "p", "x", files={"csv": "e/a.csv"}, citation='<b> & "c"')
-    html = extension.tools(entry, "../", "demo", Path("nowhere"))
-    assert "<b>" not in html and 'href="../e/a.csv" download="tab-a.csv"' in html
-
-
-@pytest.mark.parametrize("extension", ["exhibits"], indirect=True)
-def test_rows_behind_an_exhibit_are_named_and_small_ones_linked(extension: ModuleType, tmp_path: Path) -> None:
+def test_tools_cannot_be_broken_by_a_caption_and_link_the_small_rows_behind_an_exhibit(tmp_path: Path) -> None:
+    entry = exhibits.Entry("table", "1", "tab-a", "p", "x", files={"csv": "e/a.csv"}, citation='<b> & "c"')
+    html = exhibits.tools(entry, "../", "demo", tmp_path)
+    assert "<b>" not in html and 'href="../e/a.csv" download="tab-a.csv"' in html and "exhibit-rows" not in html
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows" / "small.parquet").touch()
-    entry = extension.Entry("table", "1", "tab-a", "p", "x", rows=["small.parquet", "large.parquet"])
-    html = extension.tools(entry, "../", "demo", tmp_path)
+    entry = exhibits.Entry("table", "1", "tab-a", "p", "x", rows=["small.parquet", "large.parquet"])
+    html = exhibits.tools(entry, "../", "demo", tmp_path)
     assert '<a href="../exhibits/rows/small.parquet" download>small.parquet</a>, large.parquet in' in html
-    assert "exhibit-rows" not in extension.tools(extension.Entry("table", "1", "tab-a", "p", "x"), "", "demo", tmp_path)
 
 
-@pytest.mark.parametrize("extension", ["parameter_reference"], indirect=True)
-def test_every_parameter_has_type_and_meaning(extension: ModuleType) -> None:
-    for path in sorted(extension.NOTEBOOKS.glob("0[1-9]_*.ipynb")):
-        for name, kind, default, _, meaning in extension.rows_of(path):
+def test_every_parameter_has_type_meaning_and_range() -> None:
+    for path in sorted(parameter_reference.NOTEBOOKS.glob("0[1-9]_*.ipynb")):
+        for name, kind, default, _, meaning in parameter_reference.rows_of(path):
             assert kind and default and meaning, f"{path.stem}: {name}"
-
-
-@pytest.mark.parametrize("extension", ["parameter_reference"], indirect=True)
-def test_defaults_and_meanings_come_from_the_cell_and_ranges_from_the_model(extension: ModuleType) -> None:
-    rows = {row[0]: row for row in extension.rows_of(extension.NOTEBOOKS / "01_cohort.ipynb")}
+    rows = {row[0]: row for row in parameter_reference.rows_of(parameter_reference.NOTEBOOKS / "01_cohort.ipynb")}
     assert rows["frames_per_run"][1:4] == ("whole number", "5", "≥ 1, ≤ 50")
     assert rows["weights"][1] == "one of ``imagenet``, ``xa``, ``xa-labels``, ``random``"
-
-
-@pytest.mark.parametrize("extension", ["run_record"], indirect=True)
-def test_times_are_said_as_a_reader_would(extension: ModuleType) -> None:
-    assert [extension.duration(seconds) for seconds in (8.2, 89, 130)] == ["8 s", "89 s", "2 minutes"]
-    record = {"cores": 2, "processor": "P", "memory_gb": 15.8, "card": "", "lanes": 1}
-    assert extension.hardware(record) == "P, 2 cores, 16 GB, no graphics card"
 
 
 RECORD = {"cores": 2, "processor": "P", "memory_gb": 15.8, "card": "", "date": "2026-11-28", "profile": "demo"}
 RECORD |= {"peak_memory_gb": 1.5, "lanes": 2, "overrides": {}, "stored_work": {}}
 
 
-@pytest.mark.parametrize("extension", ["run_record"], indirect=True)
-def test_a_page_tells_how_it_is_made_again(extension: ModuleType) -> None:
-    box = extension.remake("03_grid", RECORD | {"seconds": 60.0, "overrides": {"seed": "1", "profile": "own"}})
+def test_a_page_tells_how_it_is_made_again() -> None:
+    assert [run_record.duration(seconds) for seconds in (8.2, 89, 130)] == ["8 s", "89 s", "2 minutes"]
+    box = run_record.remake("03_grid", RECORD | {"seconds": 60.0, "overrides": {"seed": "1", "profile": "own"}})
     assert "study --profile demo --only 03 -p seed=1 -p profile=own" in box
     assert "-f notebooks/parameters/demo.yaml -p profile my_run -p seed 1\n" not in box and "my_run -p seed 1<" in box
     assert "in 60 s on P, 2 cores shared by 2 notebooks, 16 GB, no graphics card; at most 1.5 GB of memory" in box
 
 
-@pytest.mark.parametrize("extension", ["run_record"], indirect=True)
-def test_costs_are_those_of_the_executions_and_of_the_stored_work(extension: ModuleType, tmp_path: Path) -> None:
+def test_costs_are_those_of_the_executions_and_of_the_stored_work(tmp_path: Path) -> None:
     work = {"classification": {"pieces": 16, "seconds": 3600.0}}
     records = {"02": RECORD | {"seconds": 60.0}, "03": RECORD | {"seconds": 120.0, "lanes": 1, "stored_work": work}}
     (tmp_path / "_exhibits").mkdir()
     (tmp_path / "_exhibits" / "run.json").write_text(json.dumps({"notebooks": records}))
-    directive = extension.RunCosts.__new__(extension.RunCosts)
+    directive = run_record.RunCosts.__new__(run_record.RunCosts)
     directive.options = {"watts-a-core": 15, "watts-card": 350, "grams-a-kwh": 400}
     env = SimpleNamespace(note_reread=lambda: None, srcdir=tmp_path)
     directive.state = SimpleNamespace(document=SimpleNamespace(settings=SimpleNamespace(env=env)))
