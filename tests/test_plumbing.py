@@ -13,10 +13,11 @@ from cag.settings import ROOT
 #: Names whose calls are plumbing, as are those of the page and of its store.
 CALLS = {"notebook_parameters", "open_page"}
 SHARES = {
-    "02_frame_selection": 0.338,
+    "02_frame_selection": 0.25,
     "03_stenosis_classification": 0.25,
     "05_redundancy_ablation": 0.25,
     "06_cam_vs_fpn": 0.286,
+    "07_reading_a_study": 0.25,
 }
 
 

@@ -22,8 +22,7 @@ from cag.book.figures.cine_player import picture, player_values, template
 from cag.book.figures.reading import run_title
 from cag.chapters.mapped import map_tasks, open_scheduler
 from cag.chapters.reading.models import ReadingModels, load_models
-from cag.chapters.reading.run import RunReading
-from cag.chapters.reading.study import StudyReading, read_study
+from cag.chapters.reading.study import RunReading, StudyReading, read_study
 from cag.chapters.reading.words import (
     NOT_A_DEVICE,
     no_better_than_chance,

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from cag.chapters.classification.scores import labeled_frames, system
-from cag.chapters.frames.scores import method_runs
 from cag.chapters.localization.scores import Scored, scoring_rule
 from cag.chapters.store import Store
 from cag.metrics.classification import of_classification
@@ -250,7 +249,8 @@ def _measured(key: Key, *tables: pd.DataFrame) -> tuple[Metrics, np.ndarray] | N
         graded = of_classification(own, "as_published")
         metrics, patients = graded.metrics, graded.groups
     elif source == FRAMES:
-        bounds = of_frame_selection(method_runs(tables[0], "as_published", "cnn_lstm"))
+        runs = tables[0][tables[0]["arm"].eq("as_published") & tables[0]["method"].eq("cnn_lstm")]
+        bounds = of_frame_selection(runs.reset_index(drop=True))
         metric, metrics, patients = _FRAME_METRICS[metric], bounds.metrics, bounds.groups
     else:
         method = condition.split(",")[0].lower()

@@ -103,7 +103,7 @@ def _inside(name: str, dataset: Dataset) -> Bool[np.ndarray, ...]:
     if name == "POLYGONAL":
         corners = np.array([int(value) for value in dataset.VerticesOfThePolygonalShutter], dtype=float)
         return np.asarray(polygon2mask((int(dataset.Rows), int(dataset.Columns)), corners.reshape(-1, 2) - 1))
-    return np.ones((1, 1), dtype=bool)
+    return np.ones((y.size, x.size), dtype=bool)
 
 
 def declared(codestream: bytes, syntax: str) -> tuple[int, int, int, int] | None:

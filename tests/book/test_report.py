@@ -19,10 +19,9 @@ from cag.book.figures.cine_player import SHOWN_FRAMES, cine_player
 from cag.book.report import FILES, default_folder, report_json, report_page, save_report
 from cag.chapters.bundle import Part
 from cag.chapters.classification.operating import Called, OperatingPoint
-from cag.chapters.frames.reading import FrameFinding
+from cag.chapters.frames.selector import FrameFinding
 from cag.chapters.reading.models import ReadingModels
-from cag.chapters.reading.run import RunReading
-from cag.chapters.reading.study import StudyReading
+from cag.chapters.reading.study import RunReading, StudyReading
 from cag.chapters.reading.words import results_table, runs_table, statements
 from cag.chapters.store import RunFolder, Store
 from cag.data.dicom import Cine
@@ -74,7 +73,7 @@ def used(rng: np.random.Generator) -> RunReading:
     boxes = pd.DataFrame({"frame": [30], "x1": [5.0], "y1": [6.0], "x2": [15.0], "y2": [20.0], "score": [0.7]})
     return RunReading(
         cine(rng, "R1", LENGTH, fps=15.0, primary_angle=40.0, secondary_angle=0.0),
-        FrameFinding(probability, probability, probability, (15, 45), chosen, ""),
+        FrameFinding(probability, (15, 45), chosen),
         rng.integers(0, 256, (3, SIZE, SIZE), dtype=np.uint8),
         images.assign(p_redundant=0.1, p3_0=0.3, p3_1=0.6, p3_2=[0.1, 0.95, 0.1]),
         boxes.assign(counts=True),
@@ -88,7 +87,7 @@ def unused(rng: np.random.Generator) -> RunReading:
     reason = "The run has 5 frames & no more."
     return RunReading(
         cine(rng, "R2", 5),
-        FrameFinding(nothing, nothing, nothing, None, np.zeros(0, dtype=int), reason),
+        FrameFinding(reason=reason),
         np.zeros((0, SIZE, SIZE), dtype=np.uint8),
         pd.DataFrame({"frame": np.zeros(0, dtype=int), "p_contrast": nothing}),
         pd.DataFrame(columns=["frame", "x1", "y1", "x2", "y2", "score"], dtype=float).assign(counts=False),

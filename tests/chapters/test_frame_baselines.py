@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +15,6 @@ from cag.chapters.frames.baselines import (
     calibrate,
     change_interval,
     constant_prior,
-    frame_curves,
 )
 
 
@@ -30,19 +28,16 @@ def test_a_step_is_found_exactly(n: int, data: st.DataObject) -> None:
     assert (found.begin, found.end) == (begin, end)
 
 
-def test_a_flat_curve_has_no_step() -> None:
-    found = change_interval(np.full(10, 3.0))
-    assert (found.begin, found.end, found.step) == (0, 9, 0.0)
-
-
-def test_the_interval_is_where_the_curve_is_high_not_low() -> None:
-    found = change_interval(np.array([5.0, 5, 0, 0, 0, 5, 5, 5, 5]))
-    assert (found.begin, found.end) == (5, 8)
-
-
-def test_step_is_in_units_of_the_scatter() -> None:
-    found = change_interval(np.array([-1.0, 1, -1, 1, 9, 11, 9, 11]))
-    assert found.begin == 4 and found.step == pytest.approx(10.0)
+@pytest.mark.parametrize(
+    ("curve", "found"),
+    [
+        ([3.0] * 10, (0, 9, 0.0)),  # a flat curve has no step
+        ([-1.0, 1, -1, 1, 9, 11, 9, 11], (4, 7, 10.0)),  # in units of the scatter
+        ([5.0, 5, 0, 0, 0, 5, 5, 5, 5], (5, 8, pytest.approx(3 / np.sqrt(10 / 3)))),  # where the curve is high, not low
+    ],
+)
+def test_known_steps(curve: list[float], found: tuple[int, int, float]) -> None:
+    assert change_interval(np.array(curve)) == found
 
 
 def test_calibration_learns_shift_and_abstention() -> None:
@@ -66,13 +61,3 @@ def test_prior_is_a_share_of_the_run() -> None:
         {"contrast_begin": [10.0, 40.0, np.nan], "contrast_end": [50.0, 160.0, np.nan], "n_frames": [101, 201, 99]}
     )
     assert constant_prior(runs) == pytest.approx((0.15, 0.65))
-
-
-def test_a_dark_tube_raises_both_curves() -> None:
-    frames = torch.full((3, 192, 192), 180, dtype=torch.uint8)
-    frames[1, 40:150, 90:96] = 60
-    curves = frame_curves(frames)
-    assert curves.frame.tolist() == [0, 1, 2]
-    for name in ("vesselness", "darkness"):
-        assert curves[name].idxmax() == 1
-        assert curves[name][0] == pytest.approx(curves[name][2])

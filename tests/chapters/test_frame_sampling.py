@@ -21,42 +21,34 @@ from cag.chapters.frames.sampling import (
 from cag.settings import LabelError
 
 
-def _truth(n: int, begin: int, end: int) -> np.ndarray:
-    truth = np.zeros(n, dtype=bool)
-    truth[begin : end + 1] = True
-    return truth
+def _run(n: int, begin: int | None, end: int | None) -> pd.Series:
+    return pd.Series({"n_frames": n, "contrast_begin": begin, "contrast_end": end}, dtype="Int64")
 
 
-def test_long_run_leaves_belts_of_ten_frames() -> None:
-    frames, targets = sample_frames(_truth(100, 30, 60), 5, 10)
-    assert frames[targets == 1].tolist() == [30, 38, 45, 52, 60]
-    assert frames[targets == 0].tolist() == [0, 5, 10, 14, 19, 71, 78, 85, 92, 99]
-
-
-def test_short_run_scales_the_belt() -> None:
-    frames, targets = sample_frames(_truth(20, 6, 15), 5, 10)
-    assert frames[targets == 0].tolist() == [0, 1, 2, 18, 19]
-
-
-def test_run_without_contrast_gives_negatives_only() -> None:
-    frames, targets = sample_frames(np.zeros(40, dtype=bool), 5, 10)
-    assert len(frames) == 10 and not targets.any()
+@pytest.mark.parametrize(
+    ("run", "inside", "outside"),
+    [
+        ((100, 30, 60), [30, 38, 45, 52, 60], [0, 5, 10, 14, 19, 71, 78, 85, 92, 99]),  # belts of ten frames
+        ((20, 6, 15), [6, 8, 10, 13, 15], [0, 1, 2, 18, 19]),  # a short run scales the belt
+        ((40, None, None), [], [0, 4, 9, 13, 17, 22, 26, 30, 35, 39]),  # no contrast
+    ],
+)
+def test_frames_are_spread_and_leave_a_belt(run: tuple, inside: list[int], outside: list[int]) -> None:
+    truth = contrast_truth(_run(*run))
+    frames = sample_frames(truth, 5, 10)
+    assert frames[truth[frames]].tolist() == inside and frames[~truth[frames]].tolist() == outside
 
 
 @given(st.integers(8, 300), st.data())
-def test_samples_are_unique_and_labeled_by_the_truth(n: int, data: st.DataObject) -> None:
+def test_samples_are_unique_and_some_lie_inside(n: int, data: st.DataObject) -> None:
     begin = data.draw(st.integers(0, n - 1))
-    truth = _truth(n, begin, data.draw(st.integers(begin, n - 1)))
-    frames, targets = sample_frames(truth, 5, 10)
-    assert len(set(frames.tolist())) == len(frames)
-    assert (truth[frames] == targets.astype(bool)).all()
-    assert 1 <= targets.sum() <= 5 and len(frames) <= 15
+    truth = contrast_truth(_run(n, begin, data.draw(st.integers(begin, n - 1))))
+    frames = sample_frames(truth, 5, 10)
+    assert len(set(frames.tolist())) == len(frames) <= 15 and 1 <= truth[frames].sum() <= 5
 
 
 def test_truth_is_inclusive_at_both_ends() -> None:
-    run = pd.Series({"n_frames": 6, "contrast_begin": 2, "contrast_end": 4})
-    assert contrast_truth(run).tolist() == [False, False, True, True, True, False]
-    assert not contrast_truth(pd.Series({"n_frames": 3, "contrast_begin": pd.NA, "contrast_end": pd.NA})).any()
+    assert contrast_truth(_run(6, 2, 4)).tolist() == [False, False, True, True, True, False]
 
 
 def test_table_of_samples_names_run_and_patient() -> None:
@@ -73,15 +65,15 @@ def _cohort(sets: list[str]) -> SimpleNamespace:
     )
 
 
-def test_sets_of_the_cohort_decide() -> None:
-    train, test = split_patients(_cohort(["frame_test", "frame_train", "-", "frame_train"]), None, 0)
-    assert (train, test) == (["P0001", "P0003"], ["P0000"])
-
-
-def test_a_number_fills_up_with_patients_of_no_set_first() -> None:
-    cohort = _cohort(["frame_test", "frame_train", "-", "frame_test", "frame_test"])
-    train, test = split_patients(cohort, 2, 0)
-    assert (train, test) == (["P0001", "P0002"], ["P0000", "P0003", "P0004"])
+@pytest.mark.parametrize(
+    ("sets", "number", "train"),
+    [
+        (["frame_test", "frame_train", "-", "frame_train"], None, ["P0001", "P0003"]),
+        (["frame_test", "frame_train", "-", "frame_test", "frame_test"], 2, ["P0001", "P0002"]),  # of no set first
+    ],
+)
+def test_sets_of_the_cohort_decide(sets: list[str], number: int | None, train: list[str]) -> None:
+    assert split_patients(_cohort(sets), number, 0)[0] == train
 
 
 def test_patients_are_drawn_by_the_seed() -> None:

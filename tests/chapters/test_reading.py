@@ -23,22 +23,26 @@ from cag.anatomy import VIEWS
 from cag.book import report as report_module
 from cag.book.report import FILES, STUDIES, ReportRequest, write_batch, write_report
 from cag.chapters import mapped
-from cag.chapters.bundle import export_part, load_part
+from cag.chapters.bundle import load_part
 from cag.chapters.classification.operating import export_classifiers
 from cag.chapters.classification.scores import reference_standard
 from cag.chapters.classification.training import ClassificationSettings, run_grid
 from cag.chapters.frames.selection import run_frame_selection
-from cag.chapters.frames.settings import FrameSelectionSettings, features_of
+from cag.chapters.frames.settings import FrameSelectionSettings
 from cag.chapters.localization.comparison import export_detectors, localize
 from cag.chapters.localization.settings import LocalizationSettings
 from cag.chapters.mapped import open_scheduler
-from cag.chapters.reading.chain import LINKS, ChainSettings, chain_table, compare_links
-from cag.chapters.reading.models import ReadingModels, load_models
-from cag.chapters.reading.run import TrunkMaps, probabilities
-from cag.chapters.reading.study import ReadingSettings, StudyReading, read_study, study_folder
-from cag.chapters.reading.triage import ArteryTriage, TriageSettings, angle_class, train_triage
-from cag.chapters.reading.words import decision_rule, known_sentence, refused_table, results_table
-from cag.chapters.store import Store, run_task
+from cag.chapters.reading.models import ArteryTriage, ReadingModels, angle_class, load_models, run_triage
+from cag.chapters.reading.study import (
+    ReadingSettings,
+    StudyReading,
+    probabilities,
+    read_study,
+    study_folder,
+    trunk_maps,
+)
+from cag.chapters.reading.words import decision_rule, known_sentence, refused_table
+from cag.chapters.store import Store
 from cag.data.cohort import Cohort
 from cag.data.dicom_header import _TAGS
 from cag.data.dicom_write import derived_uid, write_cine
@@ -128,11 +132,7 @@ def store(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Store:
     export_detectors(localize(cohort, localization, store), cohort, localization, store)
     with pytest.raises(InputError, match=r"triage.*notebook 07"):
         load_models(store.root)
-    settings = TriageSettings(features=features_of(selection, trained=False), folds=2)
-    folder = run_task("artery_triage", train_triage, settings, cohort, store)
-    store.publish("artery_triage", folder.load_table("predictions"))
-    weights = {"triage": folder.load_weights("triage")}
-    export_part(store, "triage", settings=settings, cohort=cohort, weights=weights, facts={})
+    run_triage(cohort, store)
     return store
 
 
@@ -168,7 +168,6 @@ def test_every_file_is_read_or_refused_with_a_reason(reading: StudyReading) -> N
     assert "not a DICOM file" in reasons["notes.txt"]
     assert "link" in reasons["link.dcm"]
     assert "same object" in reasons["b/twice.dcm"]
-    assert set(refused_table(reading, file_names=True).File) == set(reasons)
     assert not set(refused_table(reading).File) & set(reasons)
 
 
@@ -221,32 +220,19 @@ def test_a_patient_of_the_own_cohort_is_read_by_the_fold_that_has_not_seen_them(
     assert cohort.folder is not None
     table = pd.read_parquet(store.table("classification"))
     fold = int(table[(table.part == "outer") & (table.patient_id == "P0003")].fold.iloc[0])
-    by_name = models.known(pseudonym(str(derived_uid("run", "P0003", "P0003", "P0003_LCA")), "run", KEY), "", KEY)
-    assert by_name is not None and (by_name.patient_id, by_name.fold) == ("P0003", fold)
-    digest = cohort.manifest.set_index("run_id").sha256["P0003_RCA"]
-    assert models.known("", digest, KEY) == by_name and models.known("R0", "0" * 64, KEY) is None
+    known = models.own_patients(KEY)
+    by_name = known[pseudonym(str(derived_uid("run", "P0003", "P0003", "P0003_LCA")), "run", KEY)]
+    assert (by_name.patient_id, by_name.fold) == ("P0003", fold)
+    assert known[cohort.manifest.set_index("run_id").sha256["P0003_RCA"]] == by_name
     reading = read_study(cohort.folder / "P0003", models, key=KEY, progress=False)
     (run,) = [run for run in reading.runs if run.artery == "RCA"]
-    single = models.classifiers(2, "RCA", fold)
-    assert len(single) == 1 and len(models.classifiers(2, "RCA", None)) == 2
+    single = models.networks("RCA LAO", fold).two
+    assert len(single) == 1 and len(models.networks("RCA LAO", None).two) == 2
     with torch.no_grad():
         pixels = torch.from_numpy(run.frames)[:, None].float() / 127.5 - 1
         outputs = single[0](pixels).softmax(dim=1).numpy()
     expected = outputs[:, 1] / outputs[:, :2].sum(axis=1)
     assert run.images.score.to_numpy() == pytest.approx(expected, abs=0.02)
-
-
-def test_the_truth_stands_beside_the_calls_of_a_simulated_patient_and_of_nobody_else(
-    cohort: Cohort, models: ReadingModels, reading: StudyReading
-) -> None:
-    assert cohort.folder is not None
-    sure = called_by(models, of_folds={0: 0.0, 1: 0.0})
-    own = read_study(cohort.folder / "P0003", sure, key=KEY, progress=False)
-    table = results_table(own, cohort).set_index("Level")
-    assert table["True (%)"].to_dict() == {"LCA": 10, "RCA": 60, "patient": 60}
-    assert table.Right.to_dict() == {"LCA": "no", "RCA": "yes", "patient": "yes"}
-    for other, its_cohort in ((reading, cohort), (own, replace(cohort, origin="another"))):
-        assert "True (%)" not in results_table(other, its_cohort)
 
 
 def test_the_threshold_named_is_the_one_that_calls(
@@ -282,47 +268,24 @@ def test_reading_gives_what_training_stored(cohort: Cohort, models: ReadingModel
     stored = stored.query("n_categories == 2 and arm == 'clean' and part == 'outer' and model_view == 'RCA'")
     run_id, fold = stored.run_id.iloc[0], int(stored.fold.iloc[0])
     own = stored[(stored.run_id == run_id) & ~stored.redundant]
-    maps = TrunkMaps(cohort.frames(run_id, own.frame.tolist()), "cpu")
-    mine, redundant = probabilities(models.classifiers(2, "RCA", fold), maps, SIZE)
+    maps = trunk_maps(cohort.frames(run_id, own.frame.tolist()), "cpu")
+    mine, redundant = probabilities(models.networks("RCA LAO", fold).two, maps, SIZE)
     assert mine[:, 1] == pytest.approx((own.p_1 / (own.p_0 + own.p_1)).to_numpy(), abs=0.03)
     assert redundant == pytest.approx(own.p_redundant.to_numpy(), abs=0.03)
-
-
-def test_the_chain_compares_links_on_the_same_patients(cohort: Cohort, models: ReadingModels, store: Store) -> None:
-    settings = ChainSettings(networks=models.digest, frames_per_run=2)
-    found = run_task("reading_chain", compare_links, settings, cohort, store).load_table("images")
-    patients = {links: set(own.patient_id) for links, own in found.groupby("found_links")}
-    tested = set(pd.read_parquet(store.table("frame_selection_runs")).patient_id)
-    assert set(patients) == set(LINKS) and all(people == tested for people in patients.values())
-    assert found.groupby(["found_links", "run_id"]).size().max() <= 2
-
-
-def test_each_link_loses_what_it_adds_to_the_one_before() -> None:
-    """Of four pairs all are in order; then A falls below B; then C, not read in one variant, falls below both."""
-    percent = {"A": 60.0, "B": 10.0, "C": 90.0, "D": 0.0}
-    perfect = {"A": 0.9, "B": 0.2, "C": 0.8, "D": 0.1}
-    variants = [("none", perfect), ("none", {name: value / 2 for name, value in perfect.items()})]
-    variants += [("frames", {**perfect, "A": 0.15}), ("frames and views", {**perfect, "C": np.nan})]
-    rows = [(links, name, score) for links, scores in variants for name, score in scores.items()]
-    found = pd.DataFrame(rows, columns=["found_links", "patient_id", "score"])
-    found = found.assign(percent_stenosis=found.patient_id.map(percent))
-    table = chain_table(found, bootstrap=50, seed=0)
-    assert table.Links.tolist() == list(LINKS.values()) and table.Patients.tolist() == [4, 4, 4]
-    assert [text.split()[0] for text in table.AUC] == ["1.00", "0.75", "0.50"]
-    assert [text.split()[0] for text in table["Lost by the last link"]] == ["0.00", "0.25", "0.25"]
-    assert [text.split()[0] for text in table["Difference to true links"]] == ["–", "-0.25", "-0.50"]
-    healthy = chain_table(found.assign(percent_stenosis=0.0), bootstrap=10, seed=0)
-    assert set(healthy.AUC) == {"not computed"}
 
 
 def test_the_default_study_is_a_patient_the_frame_selector_has_not_seen(
     cohort: Cohort, store: Store, models: ReadingModels, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     tested = pd.read_parquet(store.table("frame_selection_runs")).patient_id.min()
-    assert study_folder(ReadingSettings(), cohort, models).name == tested
     monkeypatch.setattr(ReadingSettings, "results", tmp_path)
-    rendered = study_folder(ReadingSettings(), replace(cohort, folder=None), models)
-    assert rendered == tmp_path / "reading" / tested and len(list(rendered.glob("*.dcm"))) == len(VIEW_NAMES)
+    written = study_folder(ReadingSettings(), cohort, models)
+    assert written == tmp_path / "reading" / tested and len(list(written.glob("*.dcm"))) == len(VIEW_NAMES)
+    (own,) = read_study(written, models, key=KEY, progress=False).known.values()
+    assert own is not None and own.patient_id == tested and not own.selector_trained
+    real = replace(cohort, manifest=cohort.manifest.assign(source="hospital"))
+    with pytest.raises(InputError, match="-p study FOLDER"):
+        study_folder(ReadingSettings(), real, models)
 
 
 def test_a_folder_without_an_angiogram_is_refused(models: ReadingModels, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from cag.chapters.reading.run import SHOWN_SIDE
+from cag.chapters.reading.study import SHOWN_SIDE
 from cag.data.frames import shrink
 
 #: Frames of a run that its player shows, at most.

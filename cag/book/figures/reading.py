@@ -1,4 +1,4 @@
-"""Figures of a reading: when contrast is there, which frames were chosen, what they show."""
+"""Figures of a reading: what the chosen frames of its runs show."""
 
 from __future__ import annotations
 
@@ -7,28 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from cag.book.figures.frame_selection import plot_probability
 from cag.book.figures.style import FOUND, PALETTE, draw_boxes, panels, show_frame
-from cag.chapters.reading.run import RunReading
-
-
-def probability_curves(runs: Sequence[RunReading], *, columns: int = 2) -> Figure:
-    """Contrast probability of every run, a panel each, with interval and chosen frames; a short run gives a note."""
-    columns = max(min(columns, len(runs)), 1)
-    figure, axes = panels(max(-(-len(runs) // columns), 1), columns, height=1.9)
-    for ax in axes.flat[len(runs) :]:
-        ax.set_axis_off()
-    for ax, run in zip(axes.flat, runs, strict=False):
-        finding = run.finding
-        ax.set_title(run_title(run), fontsize=9)
-        if len(finding.probability):
-            plot_probability(ax, finding.probability, None, finding.interval, finding.candidates)
-        else:
-            ax.text(0.5, 0.5, finding.reason, ha="center", va="center", wrap=True, transform=ax.transAxes, fontsize=9)
-            ax.set_axis_off()
-    handles = {label: handle for ax in axes.flat for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
-    return figure
+from cag.chapters.reading.study import RunReading
 
 
 def chosen_frames(runs: Sequence[RunReading], *, each: int = 2) -> Figure:
@@ -43,19 +23,18 @@ def chosen_frames(runs: Sequence[RunReading], *, each: int = 2) -> Figure:
     for row, run in zip(axes, runs, strict=False):
         score = run.images.get("score", run.images.p_contrast).to_numpy(dtype=float)
         for column, place in enumerate(np.argsort(-score, kind="stable")[:each]):
-            who = f"Run {run.number}, {run.artery}, " if column == 0 else ""
-            layers = [(row[2 * column], FOUND, f"{who}frame {run.images.frame.iloc[place]}")]
+            number, pair = run.images.frame.iloc[place], row[2 * column : 2 * column + 2]
+            layers = [(FOUND, f"Run {run.number}, {run.artery}, frame {number}")]
             if run.heatmaps is not None:
-                layers.append((row[2 * column + 1], PALETTE["sky"], f"P(≥25 %) {score[place]:.2f}"))
-            for ax, color, title in layers:
+                layers.append((PALETTE["sky"], f"P(≥25 %) {score[place]:.2f}"))
+            for ax, (color, title) in zip(pair, layers, strict=False):
                 show_frame(ax, run.frames[place], title)
-                own = run.boxes[run.boxes.frame == run.images.frame.iloc[place]]
+                own = run.boxes[run.boxes.frame == number]
                 for counts, style in ((True, "-"), (False, ":")):
                     draw_boxes(ax, own.loc[own.counts == counts, ["x1", "y1", "x2", "y2"]], color, style=style)
             if run.heatmaps is not None:
                 extent = (-0.5, run.frames.shape[2] - 0.5, run.frames.shape[1] - 0.5, -0.5)
-                heat = {"cmap": "inferno", "alpha": 0.45, "vmin": 0, "vmax": 255}
-                row[2 * column + 1].imshow(run.heatmaps[place], extent=extent, **heat)
+                pair[1].imshow(run.heatmaps[place], cmap="inferno", alpha=0.45, vmin=0, vmax=255, extent=extent)
     return figure
 
 

@@ -10,18 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Shaped, UInt8
-from skimage.filters import sato
-from torch import Tensor
-
-from cag.data.frames import shrink
-
-#: Side of the reduced frame on which the curves are computed (pixels).
-CURVE_SIZE = 96
-#: Ridge widths, as Gaussian sigmas in pixels of the reduced frame: about 2-4 mm lumen.
-RIDGE_SIGMAS = (1.5, 2.5)
-#: Part of the reduced frame's side, at each border, that collimators and annotations may cover.
-BORDER = 8
+from jaxtyping import Float, Shaped
 
 
 class FoundInterval(NamedTuple):
@@ -50,26 +39,14 @@ def baseline_intervals(
     curves : mapping of run to ``frame_curves``
     train, test : rows of the manifest
     """
+    counts = test.n_frames.astype(int)
     for method in ("vesselness", "darkness"):
-        changes = {run: change_interval(curves[run][method].to_numpy()) for run in (*train.run_id, *test.run_id)}
-        learned = calibrate([changes[run] for run in train.run_id], train)
-        for run, count in zip(test.run_id, test.n_frames, strict=True):
-            yield run, method, apply_calibration(changes[run], learned, int(count))
+        learned = calibrate([change_interval(curves[run][method].to_numpy()) for run in train.run_id], train)
+        for run, count in zip(test.run_id, counts, strict=True):
+            yield run, method, apply_calibration(change_interval(curves[run][method].to_numpy()), learned, count)
     first, last = constant_prior(train)
-    for run, count in zip(test.run_id, test.n_frames, strict=True):
-        yield run, "prior", (round(first * (int(count) - 1)), round(last * (int(count) - 1)))
-
-
-def frame_curves(frames: UInt8[Tensor, "t h w"]) -> pd.DataFrame:
-    """Mean vesselness and mean darkness of each frame, inside the field's border.
-
-    Vesselness is Sato's ridge filter for dark tubes (Med Image Anal 2, 1998). Columns ``frame, vesselness, darkness``.
-    """
-    reduced = shrink(frames, CURVE_SIZE).float().numpy() / 255
-    inner = slice(BORDER, -BORDER)
-    ridges = [sato(image, sigmas=RIDGE_SIGMAS, black_ridges=True)[inner, inner].mean() for image in reduced]
-    darkness = 1 - reduced[:, inner, inner].mean(axis=(1, 2))
-    return pd.DataFrame({"frame": np.arange(len(reduced)), "vesselness": ridges, "darkness": darkness})
+    for run, count in zip(test.run_id, counts, strict=True):
+        yield run, "prior", (round(first * (count - 1)), round(last * (count - 1)))
 
 
 def change_interval(curve: Shaped[np.ndarray, " t"]) -> FoundInterval:
@@ -103,12 +80,12 @@ def calibrate(found: Sequence[FoundInterval], runs: pd.DataFrame) -> Calibration
     the step that tells runs without contrast apart with the best mean of sensitivity and specificity; zero where
     every run has contrast. ``found`` is in the order of ``runs``, rows of the manifest.
     """
-    begin, end, step = (np.array([getattr(one, name) for one in found]) for name in ("begin", "end", "step"))
-    filled = runs.contrast_begin.notna().to_numpy()
-    recorded = filled & ~runs.end_censored.fillna(False).astype(bool).to_numpy()
-    begin_shift = _median(runs.contrast_begin.to_numpy(float, na_value=np.nan)[filled] - begin[filled])
-    end_shift = _median(runs.contrast_end.to_numpy(float, na_value=np.nan)[recorded] - end[recorded])
-    return Calibration(begin_shift, end_shift, _least_step(step, filled))
+    own = pd.DataFrame(found, index=runs.index)
+    filled, recorded = runs.contrast_begin.notna(), ~runs.end_censored.fillna(False).astype(bool)
+    begin_shift = (runs.contrast_begin - own.begin)[filled].astype(float).median()
+    end_shift = (runs.contrast_end - own.end)[filled & recorded].astype(float).median()
+    least_step = _least_step(own.step.to_numpy(), filled.to_numpy())
+    return Calibration(float(np.nan_to_num(begin_shift)), float(np.nan_to_num(end_shift)), least_step)
 
 
 def apply_calibration(found: FoundInterval, calibration: Calibration, n_frames: int) -> tuple[int, int] | None:
@@ -134,7 +111,3 @@ def _least_step(step: Float[np.ndarray, " n"], filled: Shaped[np.ndarray, " n"])
     limits = np.concatenate([[0.0], (edges[1:] + edges[:-1]) / 2])
     scores = [((step[filled] >= limit).mean() + (step[~filled] < limit).mean()) / 2 for limit in limits]
     return float(limits[int(np.argmax(scores))])
-
-
-def _median(values: Shaped[np.ndarray, " n"]) -> float:
-    return float(np.median(values)) if values.size else 0.0

@@ -3,54 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
-from cag.data.splits import check_disjoint
+from cag.data.cohort import Cohort
 from cag.settings import LabelError
-
-if TYPE_CHECKING:
-    from cag.data.cohort import Cohort
 
 
 def contrast_truth(run: pd.Series) -> Bool[np.ndarray, " t"]:
     """Which frames of a run of the manifest lie in its contrast interval (both ends inclusive)."""
-    truth = np.zeros(int(run.n_frames), dtype=bool)
-    if pd.notna(run.contrast_begin) and pd.notna(run.contrast_end):
-        truth[int(run.contrast_begin) : int(run.contrast_end) + 1] = True
-    return truth
+    frames = np.arange(int(run.n_frames))
+    if pd.isna(run.contrast_begin) or pd.isna(run.contrast_end):
+        return np.zeros(frames.size, dtype=bool)
+    return (frames >= int(run.contrast_begin)) & (frames <= int(run.contrast_end))
 
 
-def sample_frames(
-    truth: Bool[np.ndarray, " t"], per_part: int, belt: int
-) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
-    """Increasing frames of one run inside its interval (1), before it and after it (0), evenly spread.
+def sample_frames(truth: Bool[np.ndarray, " t"], per_part: int, belt: int) -> Int[np.ndarray, " k"]:
+    """Increasing frames of one run inside its interval, before it and after it, evenly spread.
 
     Filling is a matter of degree near a border, so a belt of ``belt`` frames outside each is left out, or half of
-    what the run has there when it is short. A run without contrast gives ``2 * per_part`` frames, all 0.
+    what the run has there when it is short. A run without contrast gives ``2 * per_part`` frames.
     """
-    inside = np.flatnonzero(truth)
+    inside, last = np.flatnonzero(truth), truth.size - 1
     if inside.size == 0:
-        frames = _spread(0, truth.size - 1, 2 * per_part)
-        return frames, np.zeros_like(frames)
-    begin, end, last = int(inside[0]), int(inside[-1]), truth.size - 1
+        return _spread(0, last, 2 * per_part)
+    begin, end = int(inside[0]), int(inside[-1])
     before = _spread(0, begin - 1 - min(belt, begin // 2), per_part)
     after = _spread(end + 1 + min(belt, (last - end) // 2), last, per_part)
-    frames = np.concatenate([before, _spread(begin, end, per_part), after])
-    return frames, truth[frames].astype(int)
+    return np.concatenate([before, _spread(begin, end, per_part), after])
 
 
 def sampled_frames(manifest: pd.DataFrame, per_part: int, belt: int) -> pd.DataFrame:
-    """The frame classifier's samples of all runs: ``run_id, patient_id, frame, target``."""
-    rows = []
+    """The frame classifier's samples of all runs: ``run_id, patient_id, frame, target`` (1 inside, 0 outside)."""
+    parts = []
     for _, run in manifest.iterrows():
-        frames, targets = sample_frames(contrast_truth(run), per_part, belt)
-        part = pd.DataFrame({"frame": frames, "target": targets})
-        rows.append(part.assign(run_id=run.run_id, patient_id=run.patient_id))
-    return pd.concat(rows, ignore_index=True)[["run_id", "patient_id", "frame", "target"]]
+        truth = contrast_truth(run)
+        frames = sample_frames(truth, per_part, belt)
+        columns = {"frame": frames, "target": truth[frames].astype(int)}
+        parts.append(pd.DataFrame({"run_id": run.run_id, "patient_id": run.patient_id, **columns}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def split_patients(cohort: Cohort, train_patients: int | None, seed: int) -> tuple[list[str], list[str]]:
@@ -78,7 +71,6 @@ def split_patients(cohort: Cohort, train_patients: int | None, seed: int) -> tup
         problem = f"{len(train)} training and {len(test)} test patients for frame selection"
         remedy = "Set train_patients to 2 or more, and fewer than there are patients"
         raise LabelError(problem, file="patients.csv", field="set", remedy=remedy)
-    check_disjoint(training=train, test=test)
     return train, test
 
 
@@ -115,6 +107,4 @@ def inner_samples(samples: pd.DataFrame, share: float, seed: int, *, by_patient:
 
 def _spread(first: int, last: int, count: int) -> Int[np.ndarray, " k"]:
     """Up to ``count`` different indices, evenly spread over ``first..last``."""
-    if last < first:
-        return np.zeros(0, dtype=np.int64)
-    return np.unique(np.linspace(first, last, count).round().astype(np.int64))
+    return np.unique(np.linspace(first, last, count).round().astype(np.int64)) if first <= last else np.arange(0)

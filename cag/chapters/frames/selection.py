@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from cag.chapters.bundle import export_part
 from cag.chapters.frames.baselines import baseline_intervals
-from cag.chapters.frames.candidates import choose_candidates, image_quality, middle_frames
-from cag.chapters.frames.reading import (
-    export_selector,
+from cag.chapters.frames.sampling import contrast_truth, split_patients
+from cag.chapters.frames.selector import (
+    Interval,
+    choose_candidates,
     frame_probability,
-    is_still,
+    image_quality,
     loaded,
+    middle_frames,
+    new_head,
+    new_sequence,
     sequence_probability,
 )
-from cag.chapters.frames.sampling import contrast_truth, split_patients
-from cag.chapters.frames.settings import (
-    ARMS,
-    Arm,
-    CnnSettings,
-    FrameSelectionSettings,
-    SequenceSettings,
-    features_of,
-    only,
-)
-from cag.chapters.frames.training import SEQUENCES, new_head, new_sequence, run_features, train_cnn, train_sequences
+from cag.chapters.frames.settings import CnnSettings, FrameSelectionSettings, SequenceSettings, features_of, only
+from cag.chapters.frames.training import SEQUENCES, run_features, train_cnn, train_sequences
 from cag.chapters.store import RunFolder, Store, run_tasks
 from cag.data.cohort import Cohort
+from cag.data.splits import ARMS, Arm
 from cag.networks.frame_selector import interval_from_probabilities
 
 
-@dataclass(frozen=True)
-class FrameSelectionTables:
+class FrameSelectionTables(NamedTuple):
     """The published tables: predictions of the test runs, a row a frame, a run, a candidate."""
 
     frames: pd.DataFrame
@@ -43,14 +39,13 @@ class FrameSelectionTables:
     candidates: pd.DataFrame
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(NamedTuple):
     """What a method says of one run; curves of baselines are no probabilities and are not kept."""
 
     run_id: str
     arm: Arm
     method: str
-    interval: tuple[int, int] | None
+    interval: Interval
     probability: Float[np.ndarray, " t"] | None = None
 
 
@@ -67,16 +62,16 @@ def run_frame_selection(cohort: Cohort, settings: FrameSelectionSettings, store:
     train, test = (cohort.manifest[cohort.manifest.patient_id.isin(side)] for side in sides)
     cnn = run_tasks("frame_cnn", train_cnn, [only(CnnSettings, settings)], cohort, store)[0]
     sequence = run_tasks("frame_sequence", train_sequences, [only(SequenceSettings, settings)], cohort, store)[0]
-    features = run_features(cohort, features_of(settings, trained=settings.trainable == "all"), store)
-    export_selector(cohort, settings, store, cnn, sequence)
-    curves = {str(run): rows.sort_values("frame") for run, rows in features.load_table("curves").groupby("run_id")}
+    features = run_features(cohort, features_of(settings), store)
+    weights = {"head": cnn.load_weights("head_clean"), "sequence": sequence.load_weights("cnn_lstm_clean")}
+    if settings.trainable == "all":
+        weights["trunk"] = cnn.load_weights("trunk_clean")
+    export_part(store, "frames", settings=settings, cohort=cohort, weights=weights, facts={"tested": sides[1]})
+    curves = {str(run): rows for run, rows in features.load_table("curves").groupby("run_id")}
     found = [*_network_findings(settings, cnn, sequence, features, test)]
     found += [_Found(run, "clean", name, interval) for run, name, interval in baseline_intervals(curves, train, test)]
-    tables = {
-        "frames": _frame_table(found, test),
-        "runs": _run_table(found, test),
-        "candidates": _candidate_table(found, test, curves, settings.candidates),
-    }
+    frames, candidates = _frame_tables(found, test, curves, settings.candidates)
+    tables = {"frames": frames, "runs": _run_table(found, test), "candidates": candidates}
     return FrameSelectionTables(**{n: store.publish(f"frame_selection_{n}", table) for n, table in tables.items()})
 
 
@@ -84,37 +79,23 @@ def _network_findings(
     settings: FrameSelectionSettings, cnn: RunFolder, sequence: RunFolder, features: RunFolder, runs: pd.DataFrame
 ) -> Iterator[_Found]:
     """All networks on all test runs; in the clean arm the frame classifier decides where nothing changes."""
-    device, seed, rule = features.store.device, settings.seed, settings.interval_rule
+    device = features.store.device
     for arm in ARMS:
         pooled = features.load_weights(arm if settings.trainable == "all" else "clean")
         width = next(iter(pooled.values())).shape[1]
-        head = loaded(new_head(width, seed), cnn.load_weights(f"head_{arm}"))
-        models = {
-            name: loaded(new_sequence(name, width, settings), sequence.load_weights(f"{name}_{arm}"))
-            for name, arms in SEQUENCES.items()
-            if arm in arms
-        }
+        head = loaded(new_head(width, settings.seed), cnn.load_weights(f"head_{arm}"))
+        names = [name for name, arms in SEQUENCES.items() if arm in arms]
+        weights = {name: sequence.load_weights(f"{name}_{arm}") for name in names}
+        models = {name: loaded(new_sequence(name, width, settings), weights[name]) for name in names}
+        rule = settings.rule if arm == "clean" else "last_positive"
         for run_id in runs.run_id:
             own = pooled[run_id].float()
             said = {"cnn": frame_probability(head, own, device)}
             for name, model in models.items():
-                alone = arm == "clean" and is_still(model, own)
-                said[name] = said["cnn"] if alone else sequence_probability(model, own, device)
+                probability, still = sequence_probability(model, own, device)
+                said[name] = said["cnn"] if still and arm == "clean" else probability
             for method, probability in said.items():
-                yield _Found(run_id, arm, method, interval_from_probabilities(probability, rule(arm)), probability)
-
-
-def _frame_table(found: list[_Found], runs: pd.DataFrame) -> pd.DataFrame:
-    """``run_id, patient_id, frame, arm, method, probability, truth`` of every method with probabilities."""
-    by_id = {str(run.run_id): run for _, run in runs.iterrows()}
-    parts = []
-    for one in found:
-        if one.probability is not None:
-            run = by_id[one.run_id]
-            values = {"frame": np.arange(len(one.probability)), "arm": one.arm, "method": one.method}
-            values |= {"probability": one.probability, "truth": contrast_truth(run).astype(int)}
-            parts.append(pd.DataFrame({"run_id": one.run_id, "patient_id": run.patient_id, **values}))
-    return pd.concat(parts, ignore_index=True)
+                yield _Found(run_id, arm, method, interval_from_probabilities(probability, rule), probability)
 
 
 def _run_table(found: list[_Found], runs: pd.DataFrame) -> pd.DataFrame:
@@ -129,20 +110,26 @@ def _run_table(found: list[_Found], runs: pd.DataFrame) -> pd.DataFrame:
     return table.assign(end_censored=table.end_censored.fillna(False).astype(bool))
 
 
-def _candidate_table(
+def _frame_tables(
     found: list[_Found], runs: pd.DataFrame, curves: dict[str, pd.DataFrame], count: int
-) -> pd.DataFrame:
-    """Candidates of every method, chosen by probability and quality, and plainly from the interval's middle."""
-    by_id = {str(run.run_id): run for _, run in runs.iterrows()}
-    parts = []
-    for one in found:
-        run, quality = by_id[one.run_id], image_quality(curves[one.run_id].vesselness.to_numpy())
-        probability = np.ones(len(quality)) if one.probability is None else one.probability
-        chosen = choose_candidates(probability, quality, one.interval, count)
-        for name, frames in {"quality": chosen, "middle": middle_frames(one.interval, count)}.items():
-            values = {"run_id": one.run_id, "patient_id": run.patient_id, "arm": one.arm, "method": one.method}
-            values |= {"chosen_by": name, "frame": frames}
-            values |= {"probability": np.nan if one.probability is None else probability[frames]}
-            values |= {"quality": quality[frames], "inside": contrast_truth(run)[frames]}
-            parts.append(pd.DataFrame(values))
-    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every frame with its probability and truth, where a method has probabilities, and every method's candidates.
+
+    Candidates are chosen by probability and quality, and plainly from the interval's middle.
+    """
+    by_id, frames, candidates = {str(run.run_id): run for _, run in runs.iterrows()}, [], []
+    for run_id, arm, method, interval, probability in found:
+        truth, quality = contrast_truth(by_id[run_id]), image_quality(curves[run_id].vesselness.to_numpy())
+        whose = {"run_id": run_id, "patient_id": by_id[run_id].patient_id}
+        if probability is not None:
+            values = {"frame": np.arange(len(truth)), "arm": arm, "method": method, "probability": probability}
+            frames.append(pd.DataFrame({**whose, **values, "truth": truth.astype(int)}))
+        chosen = choose_candidates(
+            np.ones(len(truth)) if probability is None else probability, quality, interval, count
+        )
+        for name, own in {"quality": chosen, "middle": middle_frames(interval, count)}.items():
+            values = {"arm": arm, "method": method, "chosen_by": name, "frame": own}
+            values["probability"] = np.full(len(own), np.nan) if probability is None else probability[own]
+            candidates.append(pd.DataFrame({**whose, **values, "quality": quality[own], "inside": truth[own]}))
+    filled = [part for part in candidates if len(part)]
+    return pd.concat(frames, ignore_index=True), pd.concat(filled, ignore_index=True)

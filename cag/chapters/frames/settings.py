@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from pydantic import Field
 
 from cag.networks.frame_selector import IntervalRule
 from cag.networks.trunk import Trainable
 from cag.settings import Settings, StudySettings, Weights
-
-Arm = Literal["clean", "as_published"]
-ARMS: tuple[Arm, ...] = ("clean", "as_published")
 
 S = TypeVar("S", bound=Settings)
 
@@ -41,12 +38,6 @@ class CnnSettings(TrunkSettings):
     cnn_learning_rate: float = Field(default=1e-3, gt=0, lt=1)
 
 
-class FeatureSettings(TrunkSettings):
-    """Pooled features; ``cnn`` is the classifier whose trained trunk makes them, None where the trunk stays frozen."""
-
-    cnn: CnnSettings | None = None
-
-
 class SequenceSettings(CnnSettings):
     """Stage 2, biLSTM and temporal convolution; a batch counts runs."""
 
@@ -69,16 +60,16 @@ class FrameSelectionSettings(SequenceSettings, StudySettings):
     rule: IntervalRule = "longest"  #: Of the clean arm; the published one is ``last_positive``.
     candidates: int = Field(default=8, ge=5, le=10)  #: Candidate frames of a run.
 
-    def interval_rule(self, arm: Arm) -> IntervalRule:
-        """How an arm reads an interval from probabilities."""
-        return "last_positive" if arm == "as_published" else self.rule
 
+def features_of(settings: CnnSettings) -> TrunkSettings:
+    """Settings of the trunk whose pooled features stage 2 reads: ``CnnSettings`` where stage 1 trained it.
 
-def features_of(settings: CnnSettings, *, trained: bool) -> FeatureSettings:
-    """Features of the trunk that stage 1 trained, or of the trunk as it starts, where a seed counts for random only."""
-    values = {name: getattr(settings, name) for name in TrunkSettings.model_fields}
-    values |= {"seed": settings.seed if settings.weights == "random" else 0}
-    return FeatureSettings(**values, cnn=only(CnnSettings, settings) if trained else None)
+    Of a trunk as it starts, a seed counts for random weights only.
+    """
+    if settings.trainable == "all":
+        return only(CnnSettings, settings)
+    start = only(TrunkSettings, settings)
+    return start if settings.weights == "random" else start.model_copy(update={"seed": 0})
 
 
 def only(stage: type[S], settings: Settings) -> S:

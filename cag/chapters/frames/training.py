@@ -8,89 +8,54 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 
-from cag.chapters.frames.baselines import frame_curves
 from cag.chapters.frames.sampling import contrast_truth, inner_folds, inner_samples, sampled_frames, split_patients
-from cag.chapters.frames.settings import (
-    ARMS,
-    CnnSettings,
-    FeatureSettings,
-    SequenceSettings,
-    TrunkSettings,
-    features_of,
+from cag.chapters.frames.selector import (
+    SequenceModel,
+    frame_curves,
+    new_head,
+    new_sequence,
+    pooled_features,
+    start_trunk,
 )
+from cag.chapters.frames.settings import CnnSettings, SequenceSettings, TrunkSettings, features_of
 from cag.chapters.store import RunFolder, Store, run_task
 from cag.data.cohort import Cohort
 from cag.data.frames import load_frames, shrink
-from cag.networks.backbones import build_trunk, seeded
-from cag.networks.frame_selector import (
-    Averaged,
-    FrameClassifier,
-    IntervalLSTM,
-    Standardized,
-    TemporalConvolution,
-    resample_indices,
-    soft_f1_loss,
-)
-from cag.networks.training import Batches, FitSettings, History, Precision, fit, predict
+from cag.data.splits import ARMS, Arm
+from cag.networks.backbones import seeded
+from cag.networks.frame_selector import FrameClassifier, Standardized, resample_indices, soft_f1_loss
+from cag.networks.training import Batches, FitSettings, Precision, Rows, fit, predict
 from cag.networks.transforms import augment, scale
-from cag.networks.trunk import Trunk
 
-SequenceModel = Literal["cnn_lstm", "tcn"]
 #: Sequence networks and the arms that each is scored in; the temporal convolution was not published.
-SEQUENCES: dict[SequenceModel, tuple[str, ...]] = {"cnn_lstm": ARMS, "tcn": ("clean",)}
+SEQUENCES: dict[SequenceModel, tuple[Arm, ...]] = {"cnn_lstm": ARMS, "tcn": ("clean",)}
 
 Runs = tuple[Float[Tensor, "n t f"], Float[Tensor, "n t"]]
 
 
-def start_trunk(settings: TrunkSettings) -> Trunk:
-    """The trunk with its initial weights."""
-    return build_trunk(settings.weights, settings.seed, settings.backbone)
-
-
-def new_head(features: int, seed: int) -> Standardized:
-    """An untrained frame classifier head over pooled features."""
-    return Standardized(seeded(lambda: nn.Linear(features, 1), seed), features)
-
-
-def new_sequence(model: SequenceModel, features: int, settings: SequenceSettings) -> Standardized:
-    """An untrained sequence network over pooled features: its members share inputs and differ in initial weights."""
-    kind = IntervalLSTM if model == "cnn_lstm" else TemporalConvolution
-    components = min(settings.components or 0, features)
-    seeds = range(settings.seed, settings.seed + settings.members)
-    network = Averaged([seeded(lambda: kind(components or features), seed) for seed in seeds])
-    return Standardized(network, features, relative=settings.relative, components=components)
-
-
-def pooled_features(classifier: FrameClassifier, frames: UInt8[Tensor, "t s s"], device: str) -> Float[Tensor, "t f"]:
-    """Pooled features of frames of the network's size, by the layer that the frame classifier reads."""
-    classifier.to(memory_format=torch.channels_last)  # convolutions are faster so
-    return predict(classifier.features, frames, batch_size=64, device=device, prepare=scale)
-
-
-def run_features(cohort: Cohort, settings: FeatureSettings, store: Store) -> RunFolder:
+def run_features(cohort: Cohort, settings: TrunkSettings, store: Store) -> RunFolder:
     """Stored features of every run: weights ``clean`` and ``as_published`` (half precision, by run), table ``curves``.
 
-    Of a frozen trunk both arms read ``clean``.
+    Of a trunk as it starts both arms read ``clean``; ``CnnSettings`` name one that stage 1 trained.
     """
     return run_task("frame_features", compute_features, settings, cohort, store)
 
 
-def compute_features(cohort: Cohort, settings: FeatureSettings, folder: RunFolder) -> None:
+def compute_features(cohort: Cohort, settings: TrunkSettings, folder: RunFolder) -> None:
     """Store features and, beside them, grey-level curves of all runs; each run is read once."""
     trunks = {"clean": start_trunk(settings)}
-    if settings.cnn is not None:
-        trained = run_task("frame_cnn", train_cnn, settings.cnn, cohort, folder.store)
-        trunks = {arm: start_trunk(settings) for arm in ARMS}
+    if isinstance(settings, CnnSettings):
+        trained = run_task("frame_cnn", train_cnn, settings, cohort, folder.store)
+        trunks |= {"as_published": start_trunk(settings)}
         for arm, trunk in trunks.items():
             trunk.load_state_dict(trained.load_weights(f"trunk_{arm}"))
     classifiers = {arm: FrameClassifier(trunk, "head").eval() for arm, trunk in trunks.items()}
@@ -118,7 +83,7 @@ def train_cnn(cohort: Cohort, settings: CnnSettings, folder: RunFolder) -> None:
     if settings.trainable == "all":
         inputs = load_frames(cohort, samples, settings.image_size)
     else:
-        stored = run_features(cohort, features_of(settings, trained=False), folder.store).load_weights("clean")
+        stored = run_features(cohort, features_of(settings), folder.store).load_weights("clean")
         rows = zip(samples.run_id, samples.frame, strict=True)
         inputs = torch.stack([stored[run][frame].float() for run, frame in rows])
     histories = []
@@ -129,40 +94,37 @@ def train_cnn(cohort: Cohort, settings: CnnSettings, folder: RunFolder) -> None:
             folder.save_weights(f"trunk_{arm}", model.trunk.state_dict())
             model = Standardized(model.head, model.head.in_features)
         folder.save_weights(f"head_{arm}", model.state_dict())
-        histories.append(pd.DataFrame(history.rows).assign(arm=arm))
+        histories.append(pd.DataFrame(history).assign(arm=arm))
     folder.save_table("history", pd.concat(histories, ignore_index=True))
 
 
 def _fit_frames(
     inputs: Tensor, targets: Float[Tensor, " n"], inner: Bool[Tensor, " n"], settings: CnnSettings, device: str
-) -> tuple[FrameClassifier | Standardized, History]:
+) -> tuple[FrameClassifier | Standardized, Rows]:
     """Train on images (all layers) or on pooled features (the head); ``inner`` chooses the checkpoint."""
-    images = settings.trainable == "all"
-    if images:
-        model: FrameClassifier | Standardized = seeded(
-            lambda: FrameClassifier(start_trunk(settings), "all"), settings.seed
-        )
+    model: FrameClassifier | Standardized
+    if settings.trainable == "all":
+        model = seeded(lambda: FrameClassifier(start_trunk(settings), "all"), settings.seed)
+        plan, prepare, read = _plan(settings, "cnn", "auto"), _augmented, scale
     else:
         model = new_head(inputs.shape[1], settings.seed)
         model.learn_scale(inputs[~inner])
-    plan = _plan(settings, "cnn", "auto" if images else "fp32")
+        plan, prepare, read = _plan(settings, "cnn", "fp32"), None, None
 
     def score(_: int, network: nn.Module) -> float:
-        prepare = scale if images else None
-        logits = predict(network, inputs[inner], device=device, precision=plan.precision, prepare=prepare)
+        logits = predict(network, inputs[inner], device=device, precision=plan.precision, prepare=read)
         return -float(binary_cross_entropy_with_logits(logits.flatten(), targets[inner]))
 
-    batches = Batches((inputs[~inner], targets[~inner]), plan.batch_size, prepare=_augmented if images else None)
+    batches = Batches((inputs[~inner], targets[~inner]), plan.batch_size, prepare=prepare)
     generator = torch.Generator().manual_seed(settings.seed)
     history = fit(model, batches, _frame_loss, plan, generator=generator, device=device, on_epoch=score)
-    return model.cpu(), history
+    return model.cpu(), history.rows
 
 
 def train_sequences(cohort: Cohort, settings: SequenceSettings, folder: RunFolder) -> None:
     """Train the sequence networks and store the checkpoint of each arm as ``<model>_<arm>``, and ``history``."""
-    trained = settings.trainable == "all"
-    stored = run_features(cohort, features_of(settings, trained=trained), folder.store)
-    histories = []
+    trained, histories = settings.trainable == "all", []
+    stored = run_features(cohort, features_of(settings), folder.store)
     for model, arms in SEQUENCES.items():
         for arm in arms if trained else ("clean",):  # from one training over shared features come both checkpoints
             weights, history = _fit_sequence(cohort, model, stored.load_weights(arm), settings, folder.store.device)
@@ -174,7 +136,7 @@ def train_sequences(cohort: Cohort, settings: SequenceSettings, folder: RunFolde
 
 def _fit_sequence(
     cohort: Cohort, name: SequenceModel, features: dict[str, Tensor], settings: SequenceSettings, device: str
-) -> tuple[dict[str, dict[str, Tensor]], pd.DataFrame]:
+) -> tuple[dict[Arm, dict[str, Tensor]], pd.DataFrame]:
     """Train the members once; each arm's weights, and the histories."""
     train, test = split_patients(cohort, settings.train_patients, settings.seed)
     everyone = sequences(features, cohort.manifest[cohort.manifest.patient_id.isin(train)])[0]
@@ -185,35 +147,34 @@ def _fit_sequence(
         inputs, targets = sequences(features, cohort.manifest[cohort.manifest.patient_id.isin(patients)])
         return model.prepare(inputs), targets
 
-    tested = prepared(test)
-    leaked, histories = model.state_dict(), []
+    tested, leaked, histories = prepared(test), model.state_dict(), []
     folds = inner_folds(train, settings.inner_share, settings.seed, settings.members)
     for number, inner in enumerate(folds):
-        fitted = prepared(set(train) - set(inner))
-        history, best = _fit_member(model, number, fitted, prepared(inner), tested, settings, device)
+        parts = prepared(set(train) - set(inner)), prepared(inner), tested
+        history, best = _fit_member(model, number, parts, settings, device)
         leaked |= {f"network.members.{number}.{key}": value for key, value in best.items()}
-        histories.append(pd.DataFrame(history.rows).assign(member=number))
+        histories.append(pd.DataFrame(history).assign(member=number))
     return {"clean": model.state_dict(), "as_published": leaked}, pd.concat(histories, ignore_index=True)
 
 
 def _fit_member(
-    model: Standardized, number: int, fitted: Runs, inner: Runs, tested: Runs, settings: SequenceSettings, device: str
-) -> tuple[History, dict[str, Tensor]]:
+    model: Standardized, number: int, parts: tuple[Runs, Runs, Runs], settings: SequenceSettings, device: str
+) -> tuple[Rows, dict[str, Tensor]]:
     """Train a member in place on prepared runs; its history, and its weights at the epoch best on the test patients."""
-    network = list(model.network.get_submodule("members").children())[number]
+    fitted, inner, tested = parts
+    network = model.network.get_submodule(f"members.{number}")
     leaked: dict[str, Tensor] = {}
     leaked_scores: list[float] = []
 
-    def soft_f1(network: nn.Module, inputs: Float[Tensor, "n t f"], targets: Float[Tensor, "n t"]) -> float:
-        return 1 - float(
-            soft_f1_loss(predict(network, model.centered(inputs), device=device, precision="fp32"), targets)
-        )
+    def soft_f1(network: nn.Module, runs: Runs) -> float:
+        logits = predict(network, model.centered(runs[0]), device=device, precision="fp32")
+        return 1 - float(soft_f1_loss(logits, runs[1]))
 
     def score(_: int, network: nn.Module) -> float:
-        leaked_scores.append(soft_f1(network, *tested))
+        leaked_scores.append(soft_f1(network, tested))
         if leaked_scores[-1] == max(leaked_scores):
             leaked.update({name: value.detach().cpu().clone() for name, value in network.state_dict().items()})
-        return soft_f1(network, *inner)
+        return soft_f1(network, inner)
 
     def cropped(inputs: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         inputs, targets = crop_runs(inputs, targets, generator, settings.crop)
@@ -224,7 +185,7 @@ def _fit_member(
     batches = Batches(fitted, plan.batch_size, prepare=cropped)
     history = fit(network, batches, _sequence_loss, plan, generator=generator, device=device, on_epoch=score)
     network.cpu()
-    return history, leaked
+    return history.rows, leaked
 
 
 def sequences(features: dict[str, Tensor], runs: pd.DataFrame) -> Runs:

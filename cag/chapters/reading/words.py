@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from cag.anatomy import NO_STANDARD_VIEW, TWO_CATEGORIES
+from cag.anatomy import NO_STANDARD_VIEW
 from cag.chapters.reading.models import ReadingModels
-from cag.chapters.reading.run import RunReading
-from cag.chapters.reading.study import StudyReading
-from cag.data.cohort import Cohort
-from cag.data.severity import artery_severity
+from cag.chapters.reading.study import RunReading, StudyReading
 
 NOT_A_DEVICE = "This is research software, not a medical device: its output must not be used for anyone's care."
 _START = {
@@ -22,23 +19,20 @@ _START = {
 
 def no_better_than_chance(models: ReadingModels) -> str:
     """Why these networks call nobody; empty where their calls are better than chance."""
-    measured = models.operating.patient
-    if measured.better_than_chance:
+    if models.operating.patient.better_than_chance:
         return ""
     return (
         "These networks are no better than chance: on patients that no network has seen, sensitivity plus specificity "
-        f"minus one is {measured.youden}, and that interval is not above 0. So no result is called here."
+        f"minus one is {models.operating.patient.youden}, and that interval is not above 0. So nobody is called here."
     )
 
 
 def trained_on(models: ReadingModels) -> str:
     """Which cohort and which start the networks come from, and what that means for other angiograms."""
-    part = models.parts["classification"]
-    own = part.settings
+    part, own = models.parts["classification"], models.parts["classification"].settings
+    limits = "On angiograms of other hospitals and machines their performance is unknown."
     if part.cohort.startswith("simulated"):
         limits = "They have seen no real patient: on real angiograms probabilities and boxes are a demonstration only."
-    else:
-        limits = "On angiograms of other hospitals and machines their performance is unknown."
     return (
         f"The networks are those of profile {part.profile}, trained on {part.cohort} ({part.patients} patients, "
         f"{part.runs} runs; {'only their heads' if own['trainable'] == 'head' else 'all layers'}, images of "
@@ -49,13 +43,14 @@ def trained_on(models: ReadingModels) -> str:
 
 def measured(models: ReadingModels) -> str:
     """Where the operating point comes from and what it achieves on patients the networks have not seen."""
-    parts = [
+    levels = {"patients": models.operating.patient, "arteries": models.operating.artery}
+    rates = "; ".join(
         f"{own.count} {level}, sensitivity {own.sensitivity}, specificity {own.specificity}"
-        for level, own in (("patients", models.operating.patient), ("arteries", models.operating.artery))
-    ]
+        for level, own in levels.items()
+    )
     return (
         f"{models.operating.origin} On {models.parts['classification'].cohort} that no network has seen, each called "
-        f"by a threshold in which the patient had no part (95 % intervals): {'; '.join(parts)}."
+        f"by a threshold in which the patient had no part (95 % intervals): {rates}."
     )
 
 
@@ -67,26 +62,26 @@ def decision_rule(reading: StudyReading) -> str:
     operating = reading.models.operating
     if not operating.patient.better_than_chance:
         return ""
-    own = {known.patient_id: operating.of(known.fold) for known in reading.known.values() if known is not None}
+    own = sorted({(known.patient_id, operating.of(known.fold)) for known in reading.known.values() if known})
     if not own:
         return operating.rule
-    names = ", ".join(f"{name} is called diseased from {own[name]:.2f} on" for name in sorted(own))
     return (
-        f"{operating.score_rule}. {names}, by a threshold in which the patient had no part "
+        f"{operating.score_rule}. {', '.join(f'{name} is called diseased from {cut:.2f} on' for name, cut in own)}, "
+        f"by a threshold in which the patient had no part "
         f"({operating.threshold:.2f} serves patients whom no network knows)."
     )
 
 
 def known_sentence(reading: StudyReading) -> str:
     """Whether the study's patients belong to the networks' own cohort, and what was done about it."""
-    own = [known for known in reading.known.values() if known is not None]
+    own = [known for known in reading.known.values() if known]
     if not own:
         return "No patient of this study belongs to the networks' own cohort: all folds' classifiers are averaged."
-    names = ", ".join(sorted({known.patient_id for known in own}))
     seen = "was trained on some of them" if any(known.selector_trained for known in own) else "has not seen them either"
     return (
-        f"Of the networks' own cohort: {names}. There triage, classifiers, threshold and detector are those of the "
-        f"fold that has not seen the patient; the frame selector {seen}."
+        f"Of the networks' own cohort: {', '.join(sorted({known.patient_id for known in own}))}. There triage, "
+        "classifiers, threshold and detector are those of the fold that has not seen the patient; "
+        f"the frame selector {seen}."
     )
 
 
@@ -105,32 +100,21 @@ def runs_table(reading: StudyReading) -> pd.DataFrame:
     return table.drop(columns=idle)
 
 
-def refused_table(reading: StudyReading, *, file_names: bool = False) -> pd.DataFrame:
-    """The files that are no run and why; by pseudonym, or by name where asked for."""
-    rows = [(reading.files[file.label] if file_names else file.label, file.reason) for file in reading.refused]
+def refused_table(reading: StudyReading) -> pd.DataFrame:
+    """The files that are no run, by pseudonym, and why."""
+    rows = [(file.label, file.reason) for file in reading.refused]
     return pd.DataFrame(rows or [("none", "")], columns=["File", "Reason"])
 
 
-def results_table(reading: StudyReading, cohort: Cohort | None = None) -> pd.DataFrame:
-    """The result of each patient and artery, then of the patient.
-
-    Parameters
-    ----------
-    cohort : Cohort, optional
-        The networks' own: of its simulated patients the true largest percent stenosis stands beside the result.
-    """
+def results_table(reading: StudyReading) -> pd.DataFrame:
+    """The result of each patient and artery, then of the patient."""
     table = pd.concat([reading.arteries, reading.patients.assign(artery="patient")], ignore_index=True)
     table = table.sort_values("patient_id", kind="stable", ignore_index=True).fillna({"missing": ""})
-    shown = pd.DataFrame({"Patient": table.patient_id, "Level": table.artery})
+    shown = table[["patient_id", "artery"]].set_axis(["Patient", "Level"], axis=1)
     shown["Result"] = [result_text(*row) for row in zip(table.score, table.called, table.missing, strict=True)]
     shown[["P(≥25 %)", "P(100 %)"]] = table[["score", "p_occlusion"]]
     shown[["Runs", "Images"]] = table[["n_runs", "n_images"]]
-    truth = pd.Series(dtype=float) if cohort is None else _truth(reading, cohort)
-    if truth.empty:
-        return shown
-    shown.insert(2, "True (%)", truth.reindex(pd.MultiIndex.from_frame(shown[["Patient", "Level"]])).to_numpy())
-    right = (shown["True (%)"] >= TWO_CATEGORIES[0]).eq(table.called).map({True: "yes", False: "no"})
-    return shown.assign(Right=right.where(table.called.notna(), "–"))
+    return shown
 
 
 def result_text(score: float | None, called: bool | None, missing: str) -> str:
@@ -139,18 +123,6 @@ def result_text(score: float | None, called: bool | None, missing: str) -> str:
         return "not read"
     text = "no call" if pd.isna(called) else "stenosis of 25 % or more" if called else "below the threshold"
     return f"{text} ({missing} not read)" if missing else text
-
-
-def _truth(reading: StudyReading, cohort: Cohort) -> pd.Series:
-    """True largest percent stenosis by (patient's pseudonym, level) of simulated patients of the networks' cohort."""
-    names = {own.patient_id: patient for patient, own in reading.known.items() if own is not None}
-    same = cohort.digest() == reading.models.parts["classification"].cohort_digest
-    if not same or not cohort.manifest.source.eq("simulated").all():
-        names = {}
-    arteries = artery_severity(cohort)
-    arteries = arteries[arteries.patient_id.isin(names)]
-    levels = pd.concat([arteries, arteries.assign(artery="patient")])
-    return levels.groupby([levels.patient_id.map(names), "artery"]).percent_stenosis.max()
 
 
 def _run_row(run: RunReading) -> dict[str, object]:

@@ -1,12 +1,14 @@
-"""The frames that go on to classification."""
+"""Grey-level curves, and the frames that go on to classification."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cag.chapters.frames.candidates import choose_candidates, image_quality, middle_frames
+from cag.chapters.frames.selector import choose_candidates, frame_curves, image_quality, middle_frames
 
 
 @given(st.integers(8, 200), st.integers(5, 10), st.data())
@@ -25,18 +27,20 @@ def test_sharp_frames_of_full_contrast_win() -> None:
     best = [30, 40, 50, 60, 70]
     quality[best] = 1.0
     assert choose_candidates(probability, quality, (20, 79), 5).tolist() == best
+    assert choose_candidates(probability, quality, None, 5).size == 0
 
 
-def test_nothing_is_chosen_without_an_interval() -> None:
-    assert choose_candidates(np.ones(9), np.ones(9), None, 5).size == 0
-    assert middle_frames(None, 5).size == 0
+@pytest.mark.parametrize(
+    ("interval", "chosen"), [((10, 20), [13, 14, 15, 16, 17]), ((10, 12), [10, 11, 12]), (None, [])]
+)
+def test_middle_frames_are_centered(interval: tuple[int, int] | None, chosen: list[int]) -> None:
+    assert middle_frames(interval, 5).tolist() == chosen
 
 
-def test_middle_frames_are_centered() -> None:
-    assert middle_frames((10, 20), 5).tolist() == [13, 14, 15, 16, 17]
-    assert middle_frames((10, 12), 5).tolist() == [10, 11, 12]
-
-
-def test_quality_spans_zero_to_one() -> None:
-    assert image_quality(np.array([2.0, 4.0, 3.0])).tolist() == [0, 1, 0.5]
+def test_a_dark_tube_raises_both_curves_and_quality_spans_zero_to_one() -> None:
+    frames = torch.full((3, 192, 192), 180, dtype=torch.uint8)
+    frames[1, 40:150, 90:96] = 60
+    for _, curve in frame_curves(frames).items():
+        assert curve.idxmax() == 1 and curve[0] == pytest.approx(curve[2])
+        assert image_quality(curve.to_numpy()) == pytest.approx([0, 1, 0], abs=1e-6)
     assert image_quality(np.array([2.0, 2.0])).tolist() == [1, 1]
