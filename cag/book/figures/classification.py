@@ -22,8 +22,7 @@ AXES = {
     "roc": ("1 - specificity", "sensitivity", "default"),
     "precision": ("sensitivity (recall)", "precision", "steps-pre"),
 }
-#: Where the heights of a band are taken.
-GRID = np.linspace(0, 1, 101)
+GRID = np.linspace(0, 1, 101)  #: Where the heights of a band are taken.
 
 
 def curve_panels(
@@ -31,12 +30,8 @@ def curve_panels(
 ) -> Figure:
     """A lettered panel a group with its ROC or precision-recall curves of any stenosis, up to three in a row.
 
-    Parameters
-    ----------
-    groups : mapping of panel title to {curve label: DataFrame with patient_id, target, score}
-        The first curve of each panel gets a 95 % band from resampling patients.
-    kind : {'roc', 'precision'}
-        The dotted line is a score without information.
+    ``groups`` is panel title -> {curve label: table with patient_id, target, score}. The first curve of a panel gets
+    a 95 % band from resampling patients; the dotted line is a score without information.
     """
     columns = min(3, len(groups))
     figure, axes = panels(-(-len(groups) // columns), columns, height=3.1)

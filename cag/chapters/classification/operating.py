@@ -77,11 +77,6 @@ def operating_point(predictions: pd.DataFrame, reference: pd.DataFrame) -> Opera
     The thresholds are those of ``youden`` in ``scores.at_points``, so that a patient's own scores have no part in
     his call; one half stands where no threshold tells the inner patients apart. One threshold serves arteries and
     patients: a patient is called exactly when an artery is.
-
-    Parameters
-    ----------
-    predictions : the published table ``classification``
-    reference : see ``scores.reference_standard``
     """
     rows = system(predictions, 2, True)
     outer, inner = (level_scores(labeled_frames(rows, part), reference, "artery") for part in ("outer", "inner"))

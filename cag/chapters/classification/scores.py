@@ -84,13 +84,7 @@ def reference_standard(cohort: Cohort, settings: ClassificationSettings) -> pd.D
 def level_scores(rows: pd.DataFrame, reference: pd.DataFrame, level: Level, how: How = "max") -> pd.DataFrame:
     """Scores of one system pooled from images to arteries or patients, beside the reference standard.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Frames of one system (``system``), labeled ones only. An inner patient counts once for each fold
-        that set it aside.
-    reference : DataFrame
-        See ``reference_standard``.
+    ``rows`` are labeled frames of one ``system``; an inner patient counts once for each fold that set it aside.
 
     Returns
     -------
