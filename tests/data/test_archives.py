@@ -64,11 +64,7 @@ def test_plain_files_come_out_and_the_rest_is_told(tmp_path: Path, name: str) ->
     assert outside == {"../out.txt", "/etc/absolute"}
     assert all(read[key] == "is a link or no plain file" for key in ("link", "hard", "pipe"))
     assert [path.name for path in scratch.iterdir()] == ["member"] and not (tmp_path / "out.txt").exists()
-
-
-@pytest.mark.parametrize("name", ["../a", "a/../../b", "/a", "C:/a", "..\\a", "a\0b"])
-def test_names_that_lead_out(name: str) -> None:
-    assert leads_out(name) and not leads_out("a/b..c/d.dcm")
+    assert all(map(leads_out, ["../a", "a/../../b", "/a", "C:/a", "..\\a", "a\0b"])) and not leads_out("a/b..c/d.dcm")
 
 
 def bomb(path: Path) -> Path:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from dicom_variants import FRAMES, TEXT, disk, write_single_frames, write_variant
+from PIL import Image, ImageDraw, ImageFont
+from pydicom import dcmread
 
 from cag.data import study as reading_files
-from cag.data.study import StudyFile, study_files
+from cag.data.dicom import read_cine
+from cag.data.study import MIN_FRAMES, StudyFile, burned_in, study_files, without_graphics
 
 
 def found(source: Path, key: bytes) -> list[StudyFile]:
@@ -29,40 +30,26 @@ def test_single_frames_of_a_series_become_a_run(tmp_path: Path, key: bytes) -> N
     assert "10 files of one frame" in whole.notes[0] and "9 more" in whole.name and len(whole.sha256) == 64
 
 
-def test_a_frame_alone_stays_alone(tmp_path: Path, key: bytes) -> None:
-    write_single_frames(tmp_path, count=1)
-    (alone,) = found(tmp_path, key)
-    assert alone.cine is not None and alone.cine.n_frames == 1 and alone.notes == ()
-
-
 def test_too_many_single_frames_are_not_kept(tmp_path: Path, key: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading_files, "MAX_PIXELS", 4 * disk()[0].size)
     write_single_frames(tmp_path)
     counts = [file.cine.n_frames for file in found(tmp_path, key) if file.cine]
     assert counts == [1] * 6 + [4]
+    write_single_frames(tmp_path / "alone", count=1)
+    (alone,) = found(tmp_path / "alone", key)
+    assert alone.cine is not None and alone.cine.n_frames == 1 and alone.notes == ()
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+@pytest.mark.parametrize("kind", ["zip", "gztar"])
 def test_an_archive_reads_as_its_folder(tmp_path: Path, key: bytes, kind: str) -> None:
-    study = tmp_path / "study"
     for name in ("plain", "jpeg_ls"):
-        write_variant(name, study / "a")
-    archive = tmp_path / f"study.{kind}"
-    if kind == "zip":
-        with zipfile.ZipFile(archive, "w") as file:
-            for path in study.rglob("*.dcm"):
-                file.write(path, path.relative_to(study))
-    else:
-        with tarfile.open(archive, "w:gz") as file:
-            file.add(study, arcname=".")
-    runs = {file.cine.run_id: file.cine.frames for file in found(study, key) if file.cine}
-    inside = {file.cine.run_id: file.cine.frames for file in found(archive, key) if file.cine}
-    assert len(runs) == 2 and runs.keys() == inside.keys()
-    for run, frames in runs.items():
-        np.testing.assert_array_equal(inside[run], frames)
-    (tmp_path / "around").mkdir()
-    shutil.move(archive, tmp_path / "around")
-    assert {file.cine.run_id for file in found(tmp_path / "around", key) if file.cine} == set(runs)
+        write_variant(name, tmp_path / "study" / "a")
+    archive = Path(shutil.make_archive(str(tmp_path / "around" / "study"), kind, tmp_path / "study"))
+    runs = {file.cine.run_id: file.cine.frames for file in found(tmp_path / "study", key) if file.cine}
+    for source in (archive, archive.parent):
+        inside = {file.cine.run_id: file.cine.frames for file in found(source, key) if file.cine}
+        assert len(runs) == 2 and runs.keys() == inside.keys()
+        assert all(np.array_equal(inside[run], frames) for run, frames in runs.items())
 
 
 def test_burned_in_text_is_filled_and_told(tmp_path: Path, key: bytes) -> None:
@@ -70,10 +57,7 @@ def test_burned_in_text_is_filled_and_told(tmp_path: Path, key: bytes) -> None:
     (file,) = found(tmp_path, key)
     assert file.cine is not None and "were found and filled (51 pixels)" in file.notes[0]
     assert file.cine.frames[:, TEXT].max() < 200
-    write_variant("burned_in", tmp_path / "short")
-    import pydicom
-
-    dataset = pydicom.dcmread(tmp_path / "short" / "burned_in.dcm")
+    dataset = dcmread(write_variant("burned_in", tmp_path / "short"))
     dataset.PixelData, dataset.NumberOfFrames = disk()[:3].tobytes(), 3
     dataset.save_as(tmp_path / "short" / "burned_in.dcm")
     (short,) = found(tmp_path / "short", key)
@@ -86,3 +70,50 @@ def test_both_planes_are_runs(tmp_path: Path, key: bytes) -> None:
     for name in ("biplane_a", "biplane_b"):
         write_variant(name, tmp_path)
     assert [file.cine.plane for file in found(tmp_path, key) if file.cine] == ["A", "B"]
+
+
+def noise(rng: np.random.Generator, level: float = 120) -> np.ndarray:
+    return rng.normal(level, 12, (12, 256, 256)).clip(0, 255).astype(np.uint8)
+
+
+def written(frames: np.ndarray, text: str = "DOE JOHN 1947") -> tuple[np.ndarray, np.ndarray]:
+    canvas = Image.new("L", frames.shape[:0:-1])
+    ImageDraw.Draw(canvas).text((20, 20), text, fill=255, font=ImageFont.load_default(16))
+    drawn = np.asarray(canvas) > 128
+    frames = frames.copy()
+    frames[:, drawn] = 255
+    return frames, drawn
+
+
+def test_text_is_found_and_filled(rng: np.random.Generator) -> None:
+    frames, drawn = written(noise(rng))
+    found = burned_in(frames)
+    assert found[drawn].mean() > 0.95 and not found[~drawn].any()
+    filled = without_graphics(frames, found)
+    assert filled[:, drawn].max() < 200 and not burned_in(filled).any()
+    assert burned_in(written(np.zeros_like(frames))[0])[drawn].mean() > 0.95, "on black"
+    assert not burned_in(frames[: MIN_FRAMES - 1]).any(), "short runs are not looked at"
+    far = ~found & (np.arange(256)[:, None] > 60)
+    np.testing.assert_array_equal(filled[:, far], frames[:, far])
+
+
+def test_what_is_no_text_is_left_alone(rng: np.random.Generator) -> None:
+    frames = noise(rng)
+    assert not burned_in(frames).any() and without_graphics(frames, burned_in(frames)) is frames
+    bright = frames.copy()
+    bright[:, 100:, :120] = 255
+    assert not burned_in(bright).any(), "an over-exposed lung with a sharp border"
+    white = np.full((9, 8, 8), 255, np.uint8)
+    assert not without_graphics(white, np.ones((8, 8), bool)).any(), "all graphics"
+    moving = np.zeros((12, 256, 256), np.uint8)
+    for t in range(12):
+        moving[t, 100 : 100 + 3, 4 * t : 4 * t + 60] = 255
+    moving[:, :, 60:] = frames[:, :, 60:]
+    assert burned_in(moving).sum() < 150, "what moves stands nowhere for long"
+
+
+def test_a_real_run_without_text_has_none(cag_data: Path, key: bytes) -> None:
+    cine = read_cine(cag_data / "dicom_xa" / "rca_cine_jpeg_baseline.dcm", key=key)
+    assert not burned_in(cine.frames).any()
+    frames, drawn = written(cine.frames)
+    assert burned_in(frames)[drawn].mean() > 0.6, "some of it lies on over-exposed lung"
