@@ -131,11 +131,11 @@ def book(
 
 
 @app.command()
-def pdf(out: Annotated[Path, typer.Option(help="The file to write")] = ROOT / "_build" / "book.pdf") -> None:
-    """Print the whole book as one PDF, from what `book` has laid out; needs Chromium."""
+def pdf() -> None:
+    """Print the whole book, from what `book` has laid out, as _build/book.pdf; needs Chromium."""
     from cag.book.build import print_book
 
-    typer.echo(f"Wrote {os.path.relpath(print_book(out))}")
+    typer.echo(f"Wrote {os.path.relpath(print_book(ROOT / '_build' / 'book.pdf'))}")
 
 
 @app.command()
@@ -150,12 +150,11 @@ def publish(
 
 
 @app.command()
-def archive(
-    out: Annotated[Path, typer.Option(help="The zip file to write")] = ROOT / "_build" / "cag-archive.zip",
-) -> None:
-    """Write a zip to deposit: the files of the last commit, the built book, and checksums."""
+def archive() -> None:
+    """Write a zip to deposit, _build/cag-archive.zip: the files of the last commit, the built book, and checksums."""
     from cag.book.publish import write_archive
 
+    out = ROOT / "_build" / "cag-archive.zip"
     for name in write_archive(out):
         typer.echo(f"left out, as it is not in the last commit: {name}")
     typer.echo(f"Wrote {os.path.relpath(out)}")

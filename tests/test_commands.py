@@ -29,39 +29,23 @@ MAKE_TARGETS = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MUL
 COMMAND = re.compile(r"^(?:CAG_DATA=\S+ )?(?:\.venv/bin/)?(python -m cag\b|papermill\b|make\b)")
 
 
-def prose(path: Path) -> str:
-    if path.suffix != ".ipynb":
-        return path.read_text()
-    return "\n\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
-
-
-def printed() -> dict[str, str]:
-    """Each command with the page it is printed on, from blocks of shell and from words in code."""
-    found: dict[str, str] = {}
+def printed() -> set[str]:
+    """Each command that is printed: in blocks of shell, in words in code, and under *Make this page again*."""
+    found: set[str] = set()
     pages = [ROOT / "README.md", *(ROOT / "book").rglob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
     for path in (page for page in pages if "book/notebooks" not in page.as_posix()):
-        text = prose(path)
+        text = path.read_text()
+        if path.suffix == ".ipynb":
+            cells = nbformat.reads(text, as_version=4).cells
+            text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
         blocks = [block.replace("\\\n", " ") for block in re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)]
-        lines = [line.strip() for block in blocks for line in block.splitlines()]
-        lines += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
-        for line in lines:
-            if COMMAND.match(line):
-                found.setdefault(line, path.relative_to(ROOT).as_posix())
+        found |= {line.strip() for block in blocks for line in block.splitlines()}
+        found |= set(re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)))
     for path in NOTEBOOKS:
         for profile in (one.stem for one in PROFILES if FLAT.get(one.stem, path.stem) == path.stem):
-            record = {"profile": profile, "overrides": {"seed": "1"}}
-            study, papermill = commands(path.stem, record)
-            found[papermill] = "Make this page again"
-            if profile not in FLAT:
-                found[study] = "Make this page again"
-    return found
-
-
-PRINTED = printed()
-
-
-def check_profile(name: str) -> None:
-    assert (PARAMETERS / f"{name}.yaml").exists(), name
+            study, papermill = commands(path.stem, {"profile": profile, "overrides": {"seed": "1"}})
+            found |= {papermill} if profile in FLAT else {papermill, study}
+    return {line for line in found if COMMAND.match(line)}
 
 
 def check_cag(words: list[str]) -> None:
@@ -73,7 +57,7 @@ def check_cag(words: list[str]) -> None:
         return
     given = command.commands[words[0]].make_context(words[0], words[1:]).params
     if words[0] == "study":
-        check_profile(given["profile"])
+        assert (PARAMETERS / f"{given['profile']}.yaml").exists()
         assert all(any(name.startswith(start) for name in CHAPTERS) for start in given["only"] or ())
         known = {name for path in NOTEBOOKS for name in model_of(nbformat.read(path, 4)).model_fields}
         assert {pair.partition("=")[0] for pair in given["p"] or ()} <= known
@@ -83,14 +67,14 @@ def check_make(words: list[str]) -> None:
     for word in words:
         name, equals, value = word.partition("=")
         assert equals or name in MAKE_TARGETS, name
-        if name == "PROFILE":
-            check_profile(value)
+        assert name != "PROFILE" or (PARAMETERS / f"{value}.yaml").exists(), value
 
 
 def check_papermill(words: list[str]) -> None:
+    if not words:
+        return
     source, _, *rest = words
-    (path,) = (path for path in (ROOT / "notebooks").glob("*.ipynb") if path == ROOT / source)
-    fields = set(model_of(nbformat.read(path, as_version=4)).model_fields)
+    fields = set(model_of(nbformat.read(ROOT / source, as_version=4)).model_fields)
     while rest:
         option, name, *rest = rest
         if option == "-f":
@@ -102,14 +86,12 @@ def check_papermill(words: list[str]) -> None:
             rest = rest[1:]
 
 
-@pytest.mark.parametrize("line", sorted(PRINTED))
+@pytest.mark.parametrize("line", sorted(printed()))
 def test_a_printed_command_is_one_that_is_understood(line: str) -> None:
     match = COMMAND.match(line)
     assert match is not None
-    words = shlex.split(line[match.end() :], comments=True)
     check = {"python -m cag": check_cag, "papermill": check_papermill, "make": check_make}[match[1]]
-    if words or match[1] == "make":
-        check(words)
+    check(shlex.split(line[match.end() :], comments=True))
 
 
 def injected(path: Path, values: dict) -> dict:

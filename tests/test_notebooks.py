@@ -32,13 +32,15 @@ def code_cells(path: Path) -> list[nbformat.NotebookNode]:
     return [cell for cell in read(path).cells if cell.cell_type == "code"]
 
 
-def is_parameters(cell: nbformat.NotebookNode) -> bool:
-    return "parameters" in cell.metadata.get("tags", [])
+def parameters(path: Path) -> str:
+    """Source of a notebook's one cell of parameters."""
+    (cell,) = [cell for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
+    return cell.source
 
 
 def test_the_playground_and_the_nine_chapters_are_there() -> None:
-    assert [path.stem[:2] for path in SOURCES] == [f"{number:02d}" for number in range(10)]
     assert [path.stem for path in SOURCES] == [PLAYGROUND, *SECTIONS]
+    assert [path.stem[:2] for path in SOURCES] == [f"{number:02d}" for number in range(10)]
 
 
 @every_notebook
@@ -47,31 +49,25 @@ def test_is_valid_and_stripped(path: Path) -> None:
     for cell in code_cells(path):
         assert cell.outputs == [] and cell.execution_count is None
         assert not set(cell.metadata) & {"papermill", "execution"}
-    assert "papermill" not in read(path).metadata and "widgets" not in read(path).metadata
+    assert not set(read(path).metadata) & {"papermill", "widgets"}
 
 
 @every_notebook
 def test_has_one_parameters_cell_that_explains_each_line(path: Path) -> None:
-    (cell,) = [cell for cell in code_cells(path) if is_parameters(cell)]
-    lines = [line for line in cell.source.splitlines() if line.strip() and not line.startswith("#")]
-    assert lines
-    for line in lines:
-        assert "#" in line, f"no comment: {line}"
-    assert all(isinstance(node, ast.Assign | ast.AnnAssign) for node in ast.parse(cell.source).body)
+    source = parameters(path)
+    lines = [line for line in source.splitlines() if line.strip() and not line.startswith("#")]
+    assert lines and not [line for line in lines if "#" not in line], "no comment"
+    assert all(isinstance(node, ast.Assign | ast.AnnAssign) for node in ast.parse(source).body)
 
 
 @every_notebook
-def test_cells_are_short_and_define_little(path: Path) -> None:
+def test_cells_are_short_define_little_and_follow_prose(path: Path) -> None:
     for cell in code_cells(path):
         assert len(cell.source.splitlines()) <= LONGEST_CELL, cell.source
         for node in ast.walk(ast.parse(cell.source)):
             assert not isinstance(node, ast.ClassDef), cell.source
             if isinstance(node, ast.FunctionDef):
                 assert len(node.body) <= LONGEST_FUNCTION, cell.source
-
-
-@every_notebook
-def test_prose_stands_before_each_visible_code_cell(path: Path) -> None:
     cells = read(path).cells
     assert cells[0].cell_type == "markdown" and "# " in cells[0].source
     for before, cell in pairwise(cells):
@@ -79,18 +75,12 @@ def test_prose_stands_before_each_visible_code_cell(path: Path) -> None:
             assert before.cell_type == "markdown", cell.source
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path.stem != PLAYGROUND], ids=lambda path: path.stem)
-def test_says_which_run_it_shows(path: Path) -> None:
-    text = "\n".join(cell.source for cell in read(path).cells)
-    assert "{glue:text}`run_line" in text or "page.run_line(settings" in text
-
-
 @pytest.mark.parametrize("profile", ["demo", "two_cores", "paper"])
 def test_the_cohort_page_counts_the_frames_that_the_classifiers_see(profile: str) -> None:
     told = {}
     for name, section in (("01_cohort", "cohort"), ("03_stenosis_classification", "classification")):
-        (cell,) = [cell for cell in code_cells(ROOT / "notebooks" / f"{name}.ipynb") if is_parameters(cell)]
-        (default,) = [line for line in cell.source.splitlines() if line.startswith("frames_per_run")]
+        source = parameters(ROOT / "notebooks" / f"{name}.ipynb")
+        (default,) = [line for line in source.splitlines() if line.startswith("frames_per_run")]
         given = yaml.safe_load((ROOT / "notebooks" / "parameters" / f"{profile}.yaml").read_text()) or {}
         told[section] = given.get(section, {}).get("frames_per_run", int(default.split("=")[1].split("#")[0]))
     assert told["cohort"] == told["classification"]

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat
+import pandas as pd
 import papermill
 import yaml
 from nbstripout import strip_output
@@ -259,14 +260,11 @@ def _shown(overrides: Mapping[str, Any]) -> dict[str, str]:
     return {name: "PATH" if "/" in str(x) or "\\" in str(x) else str(x) for name, x in overrides.items()}
 
 
-def stored_work(results: Path) -> dict[str, dict[str, float]]:
+def stored_work(results: Path) -> dict[Any, Any]:
     """Of each kind of stored work of a profile: how many ``pieces`` there are and the ``seconds`` that they took."""
-    found: dict[str, dict[str, float]] = {}
-    for marker in sorted(results.glob("*/*/complete.json")):
-        kind = found.setdefault(marker.parent.parent.name, {"pieces": 0, "seconds": 0.0})
-        kind["pieces"] += 1
-        kind["seconds"] = round(kind["seconds"] + float(_told(marker).get("seconds", 0)), 1)
-    return found
+    rows = [(marker.parts[-3], _told(marker).get("seconds", 0.0)) for marker in results.glob("*/*/complete.json")]
+    kinds = pd.DataFrame(rows, columns=["kind", "seconds"]).groupby("kind")["seconds"]
+    return pd.DataFrame({"pieces": kinds.size(), "seconds": kinds.sum().round(1)}).to_dict("index")
 
 
 def describe_machine() -> dict[str, Any]:
