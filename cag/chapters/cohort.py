@@ -107,31 +107,31 @@ def flow(cohort: Cohort, frames_per_run: int) -> pd.DataFrame:
 
 def view_examples(cohort: Cohort, seed: int) -> dict[str, tuple[UInt8[np.ndarray, "h w"], np.ndarray]]:
     """Standard view -> a frame in contrast of a run with a visible lesion, where there is one, and its boxes [k, 4]."""
-    rng, found = np.random.default_rng(seed), {}
     seen = cohort.boxes[cohort.boxes["percent_stenosis"] >= 25]
-    filled = cohort.manifest.dropna(subset=["contrast_begin", "contrast_end"])
-    for view in VIEWS:
-        runs = filled[filled["view"] == view]
-        if runs.empty:
-            continue
-        preferred = runs[runs["run_id"].isin(seen["run_id"])]
-        pool = preferred if len(preferred) else runs
-        run = pool.iloc[int(rng.integers(len(pool)))]
-        own = seen[seen["run_id"] == run["run_id"]]
-        middle = (int(run["contrast_begin"]) + int(run["contrast_end"])) // 2
-        frame = int(own.iloc[(own["frame"] - middle).abs().argmin()]["frame"]) if len(own) else middle
+    runs = _filled(cohort, seed)
+    preferred = runs.assign(bare=~runs["run_id"].isin(seen["run_id"])).sort_values("bare", kind="stable")
+    found = {}
+    for run in preferred.drop_duplicates("view").itertuples():
+        own = seen[seen["run_id"] == run.run_id]
+        middle = int(run.middle)  # type: ignore[arg-type]
+        frame = int(own["frame"].iloc[(own["frame"] - middle).abs().argmin()]) if len(own) else middle
         boxes = own.loc[own["frame"] == frame, ["x1", "y1", "x2", "y2"]].to_numpy(float)
-        found[view] = (cohort.frames(run["run_id"], [frame])[0].numpy(), boxes)
-    return found
+        found[run.view] = (cohort.frames(str(run.run_id), [frame])[0].numpy(), boxes)
+    return {view: found[view] for view in VIEWS if view in found}
 
 
 def contrast_frames(cohort: Cohort, count: int, seed: int) -> list[UInt8[np.ndarray, "h w"]]:
     """One frame in full contrast of ``count`` runs at most, drawn over the patients in turn."""
-    rng = np.random.default_rng(seed)
-    runs = cohort.manifest.dropna(subset=["contrast_begin", "contrast_end"]).sample(frac=1, random_state=rng)
+    runs = _filled(cohort, seed)
     turn = runs.groupby("patient_id").cumcount().sort_values(kind="stable").index[:count]
-    middles = (runs["contrast_begin"] + runs["contrast_end"]) // 2
-    return [cohort.frames(str(runs["run_id"][row]), [int(middles[row])])[0].numpy() for row in turn]
+    return [cohort.frames(str(runs["run_id"][row]), [int(runs["middle"][row])])[0].numpy() for row in turn]
+
+
+def _filled(cohort: Cohort, seed: int) -> pd.DataFrame:
+    """Runs with a contrast interval in drawn order, and the ``middle`` frame of it."""
+    runs = cohort.manifest.dropna(subset=["contrast_begin", "contrast_end"])
+    runs = runs.sample(frac=1, random_state=np.random.default_rng(seed))
+    return runs.assign(middle=(runs["contrast_begin"] + runs["contrast_end"]) // 2)
 
 
 def stored_acceptance() -> tuple[pd.DataFrame, bool]:
