@@ -26,7 +26,7 @@ from cag.chapters.store import Store
 from cag.data.cohort import Cohort, FrameSource
 from cag.data.tables import CohortTables
 from cag.metrics.frame_selection import metrics, run_errors
-from cag.settings import ROOT, InputError, LabelError
+from cag.settings import ROOT, LabelError
 
 SIZE = 75
 LENGTHS = (20, 9, 34)
@@ -172,11 +172,6 @@ def test_runs_of_any_length_are_answered(store: Store, found: FrameSelectionTabl
         assert finding.interval is None and f"{length} frames" in finding.reason
     else:
         assert len(finding.probability) == length
-
-
-def test_an_untrained_profile_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="notebook 02"):
-        load_part(tmp_path, "frames")
 
 
 def test_a_cohort_without_intervals_is_refused(cohort: Cohort, settings: FrameSelectionSettings, store: Store) -> None:

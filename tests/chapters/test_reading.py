@@ -53,6 +53,7 @@ from cag.data.tables import save_table
 from cag.settings import ROOT, InputError
 
 KEY = b"k" * 32
+LINKS = ("none", "frames", "frames and views")
 MODELS = ("LCA LAO cranial", "RCA")
 
 SIZE, LENGTH, BEGIN, END = 96, 20, 6, 15
@@ -405,6 +406,10 @@ def test_identifiers_reach_no_output_of_the_notebook(
     outputs = json.dumps([cell.get("outputs") for cell in notebook["cells"]])
     exhibits = (store.root / "exhibits" / "reading").iterdir()
     texts = [outputs, *(path.read_text() for path in exhibits if path.suffix in (".csv", ".json", ".svg", ".txt"))]
+    chain = pd.read_parquet(store.table("reading_chain"))
+    tested = set(pd.read_parquet(store.table("frame_selection_runs")).patient_id)
+    assert {links: set(own.patient_id) for links, own in chain.groupby("found_links")} == dict.fromkeys(LINKS, tested)
+    assert chain.groupby(["found_links", "run_id"]).size().max() <= 2 and chain.score.between(0, 1).sum() > 0
     said = done.stdout.decode() + done.stderr.decode()
     named = str(planted_study)
     for text in PLANTED_TEXTS:

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from cag.anatomy import ARTERIES, NO_STANDARD_VIEW, VIEWS, view_from_angles
+from cag.anatomy import ARTERIES, NO_STANDARD_VIEW, THREE_CATEGORIES, TWO_CATEGORIES, VIEWS, view_from_angles
 from cag.chapters.bundle import PARTS, Part, export_part, load_part
 from cag.chapters.classification.operating import OperatingPoint
 from cag.chapters.classification.samples import contrast_frames
@@ -102,7 +102,8 @@ class ReadingModels:
         """The classifiers of a view, of one fold or of all, and the detector, of that fold or the first."""
         model = VIEWS[view].model if view in VIEWS else ""
         files = [file for file, own in self.cells.items() if own.model_view == model and fold in (None, own.fold)]
-        two, three = ([self._classifier(f) for f in files if self.cells[f].n_categories == count] for count in (2, 3))
+        cuts = (TWO_CATEGORIES, THREE_CATEGORIES)
+        two, three = ([self._classifier(file) for file in files if self.cells[file].cut_points == own] for own in cuts)
         part = self.parts["localization"]
         file = next(file for file, own in part.facts["cells"].items() if own["fold"] == (fold or 0))
         sizes = self.image_size, part.settings["image_size"]
@@ -152,6 +153,8 @@ class ReadingModels:
 def load_models(folder: Path, *, device: str = "auto") -> ReadingModels:
     """The networks of a study, by its results folder ``results/<profile>`` or by the bundle within it.
 
+    Heads on a shared frozen trunk and detectors are loaded now, whole classifiers when a run asks for them.
+
     Raises
     ------
     InputError
@@ -159,7 +162,12 @@ def load_models(folder: Path, *, device: str = "auto") -> ReadingModels:
     """
     parts = {name: load_part(folder, name) for name in PARTS}
     triage = ArteryTriage(**parts["triage"].folder.load_weights("triage"))
-    return ReadingModels(parts, load_frame_selector(parts["frames"]), triage, device)
+    models = ReadingModels(parts, load_frame_selector(parts["frames"]), triage, device)
+    for file in (file for file, own in models.cells.items() if own.trainable == "head"):
+        models._classifier(file)
+    for file in parts["localization"].facts["cells"]:
+        models._detector(file)
+    return models
 
 
 class TriageSettings(Settings):
