@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -88,23 +89,24 @@ def torn(files: dict[Path, int]) -> int:
 
 def disturb(
     results: Path, manifest: Path, study: int, longest: float, kills: int, rng: np.random.Generator
-) -> list[Kill]:
+) -> Iterator[Kill]:
     """Start and kill a study until it ends by itself, or until there were so many kills: then let it end."""
-    rows: list[Kill] = []
+    done = 0
     while True:
         before = finished(results)
         process, begun = start(results, manifest), time.monotonic()
-        limit = float(rng.uniform(0, longest)) if len(rows) < kills else None
+        limit = float(rng.uniform(0, longest)) if done < kills else None
         try:
             if process.wait(timeout=limit):
                 raise RuntimeError(f"the study stopped with exit status {process.returncode}")
-            return rows
+            return
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
         after = finished(results)
         changed = sum(after.get(path) != stamp for path, stamp in before.items())
-        rows.append(Kill(study, time.monotonic() - begun, len({path.parent for path in after}), torn(after), changed))
+        done += 1
+        yield Kill(study, time.monotonic() - begun, len({path.parent for path in after}), torn(after), changed)
 
 
 def same(first: dict[str, pd.DataFrame], second: dict[str, pd.DataFrame]) -> bool:
