@@ -78,16 +78,19 @@ class View:
     model: str
 
 
+#: Segments that label an image of the right artery, in all three views.
+RCA_SEGMENTS = (1, 2, 3, 4, 10)
+
 VIEWS: dict[str, View] = {
     view.name: view
     for view in (
-        View("LCA LAO cranial", "LCA", 38, 27, (13, 14, 15, 16, 17, 29), "LCA LAO cranial"),
+        View("LCA LAO cranial", "LCA", 38, 27, (*range(11, 18), 19, 29), "LCA LAO cranial"),
         View("LCA LAO caudal", "LCA", 45, -28, (11, 12, 18, 20, 28), "LCA LAO caudal"),
-        View("LCA RAO cranial", "LCA", -20, 33, (12, 13, 14, 15, 16, 17, 29), "LCA RAO cranial"),
+        View("LCA RAO cranial", "LCA", -20, 33, (*range(12, 18), 19, 29), "LCA RAO cranial"),
         View("LCA RAO caudal", "LCA", -25, -25, (11, 12, 14, *range(18, 29)), "LCA RAO caudal"),
-        View("RCA LAO", "RCA", 40, 0, (1, 2, 3, 10), "RCA"),
-        View("RCA straight RAO", "RCA", -30, 0, (2, 3, 4, 10), "RCA"),
-        View("RCA shallow cranial", "RCA", 5, 28, tuple(range(3, 10)), "RCA"),
+        View("RCA LAO", "RCA", 40, 0, RCA_SEGMENTS, "RCA"),
+        View("RCA straight RAO", "RCA", -30, 0, RCA_SEGMENTS, "RCA"),
+        View("RCA shallow cranial", "RCA", 5, 28, RCA_SEGMENTS, "RCA"),
     )
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from dask.system import cpu_count as cores
 from jaxtyping import Bool, Float, Int, UInt8
 from pydantic import Field
 from safetensors.torch import load_file, save_file
@@ -23,6 +24,7 @@ from cag.settings import Settings, write_atomically
 from cag.simulator.phantom.cohort import CohortPlan, CohortSettings, plan_cohort
 from cag.simulator.phantom.plan import PatientPlan, RunPlan
 from cag.simulator.phantom.run import RunRenderer
+from cag.simulator.tables import in_processes, simulator_digest
 
 #: Lesions kept for one frame, worst first.
 MAX_BOXES = 8
@@ -46,6 +48,11 @@ class PopulationSettings(Settings):
     contrast_frames: int = Field(default=3, ge=1)
     background_frames: int = Field(default=1, ge=0)
 
+    @property
+    def frames(self) -> int:
+        """Frames kept, where no run is short of them."""
+        return self.patients * self.runs_per_patient * (self.contrast_frames + self.background_frames)
+
 
 @dataclass(frozen=True)
 class Population:
@@ -57,6 +64,9 @@ class Population:
     boxes: Float[Tensor, "n k 4"]
     percent: Float[Tensor, "n k"]
     contrast: Bool[Tensor, " n"]  # Whether the frame lies in the contrast interval
+    #: Worst percent stenosis of the segments that label the view (NaN for no standard view), of the artery, and of
+    #: the patient: what a reader of the whole study writes down, with no place.
+    severity: Float[Tensor, "n 3"]
     #: Index into ``ARTERIES`` and ``VIEWS``; -1 for no standard view.
     artery: Int[Tensor, " n"]
     view: Int[Tensor, " n"]
@@ -89,33 +99,40 @@ class Population:
 def render_population(
     settings: PopulationSettings, cache: Path, device: str = "cpu", progress: bool = True
 ) -> Population:
-    """Render the population, or go on where an earlier call was stopped.
+    """Render the population over all cores, or go on where an earlier call was stopped.
 
     Parameters
     ----------
     cache : Path
-        Folder for chunks of ten patients.
+        Folder for chunks of ten patients; another simulator has another.
     """
-    folder = cache / f"population-{settings.digest()}"
+    folder = cache / f"population-{settings.digest()}-{simulator_digest()}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.json").write_text(json.dumps(settings.model_dump(mode="json"), indent=2) + "\n")
-    plan = plan_cohort(CohortSettings(patients=settings.patients, seed=settings.seed))
-    numbers = range(len(plan.patients))
-    chunks = [numbers[first : first + _CHUNK_PATIENTS] for first in numbers[::_CHUNK_PATIENTS]]
-    with tqdm(total=len(numbers), desc="Population", unit="patient", disable=not progress) as bar:
-        for chunk in chunks:
-            path = folder / f"{_PREFIX}{chunk[0]:05d}.safetensors"
-            if not path.is_file():
-                part = Population.join([_render_patient(settings, number, plan, device) for number in chunk])
-                write_atomically(path, partial(save_file, part.tensors()))
-            bar.update(len(chunk))
-    files = sorted(folder.glob(f"{_PREFIX}*.safetensors"))
+    first = range(0, settings.patients, _CHUNK_PATIENTS)
+    files = [folder / f"{_PREFIX}{number:05d}.safetensors" for number in first]
+    jobs = [(settings, number, path, device) for number, path in zip(first, files, strict=True) if not path.is_file()]
+    workers = cores() if device == "cpu" and settings.patients > _CHUNK_PATIENTS else 1
+    done = in_processes(_render_chunk, jobs, workers, ordered=False)
+    for _ in tqdm(done, desc="Population", unit="chunk", total=len(jobs), disable=not progress):
+        pass
     return Population.join([Population(**load_file(path)) for path in files])
 
 
-def _render_patient(settings: PopulationSettings, number: int, plan: CohortPlan, device: str) -> Population:
-    """The frames kept of one patient, by the patient's place in the plan."""
-    patient = plan.patients[number]
+def _render_chunk(settings: PopulationSettings, first: int, path: Path, device: str) -> None:
+    """Render the frames of ten patients and write them."""
+    last = min(first + _CHUNK_PATIENTS, settings.patients)
+    plan = plan_cohort(CohortSettings(patients=settings.patients, seed=settings.seed), range(first + 1, last + 1))
+    parts = [
+        _render_patient(settings, first + place, patient, plan, device) for place, patient in enumerate(plan.patients)
+    ]
+    write_atomically(path, partial(save_file, Population.join(parts).tensors()))
+
+
+def _render_patient(
+    settings: PopulationSettings, number: int, patient: PatientPlan, plan: CohortPlan, device: str
+) -> Population:
+    """The frames kept of one patient; ``number`` counts from 0."""
     runs = [run for run in plan.runs if run.patient_id == patient.patient_id]
     rng = np.random.default_rng([settings.seed, number])
     chosen = rng.permutation(len(runs))[: settings.runs_per_patient]
@@ -144,12 +161,15 @@ def _render_run(
     mask = renderer.lumen_mask(wanted).to(torch.uint8) * 255
     boxes, percent = _stack_boxes(renderer.boxes(wanted), wanted, size / run.columns, size / run.rows)
     count = len(wanted)
+    assigned = patient.view_severity(run.view) if run.view in VIEWS else np.nan
+    severity = [assigned, patient.severity(run.artery), patient.severity()]
     return Population(
         frames=shrink(renderer.render(wanted).cpu(), size),
         lumen=shrink(mask, size // LUMEN_SHARE),
         boxes=boxes,
         percent=percent,
         contrast=torch.from_numpy(inside[indices]),
+        severity=torch.tensor(severity, dtype=torch.float32).expand(count, 3).contiguous(),
         artery=torch.full((count,), ARTERIES.index(run.artery)),
         view=torch.full((count,), list(VIEWS).index(run.view) if run.view in VIEWS else -1),
         patient=torch.full((count,), number),

@@ -1,15 +1,15 @@
-"""Pre-training of the trunk on simulated angiograms: the study's ``xa`` weights."""
+"""Pre-training of a trunk on simulated angiograms: the study's ``xa`` and ``xa-labels`` weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from pydantic import Field
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cag.anatomy import VIEWS
 from cag.metrics.center_hits import CenterHits, center_hits
 from cag.networks.backbones import build_trunk
-from cag.networks.dense import LESION_PERCENT, DenseHead, DenseOutput, dense_loss, lumen_cells
+from cag.networks.dense import LESION_PERCENT, SEVERE_PERCENT, DenseHead, DenseOutput, dense_loss, lumen_cells
 from cag.networks.training import Batch, Batches, FitSettings, fit, predict
 from cag.networks.transforms import (
     STRONG_AUGMENTATION,
@@ -32,10 +32,16 @@ from cag.networks.trunk import STAGES, Trunk
 from cag.networks.weights import WEIGHTS_FOLDER, save_trunk
 from cag.settings import Settings, Weights
 from cag.simulator.population import Population, PopulationSettings, render_population
+from cag.simulator.tables import simulator_digest
 
 
 class PretrainingSettings(Settings):
-    """How the trunk is pre-trained; the defaults are sized for two cores."""
+    """How a trunk is pre-trained; the defaults are sized for two cores."""
+
+    backbone: str = "inception_v3"
+    #: What teaches: ``dense`` shows lumen, boxes and labels (the ``xa`` weights), ``labels`` only what is known of an
+    #: image as a whole (``xa-labels``).
+    supervision: Literal["dense", "labels"] = "dense"
 
     population: PopulationSettings = PopulationSettings()
     fit: FitSettings = FitSettings(
@@ -49,12 +55,29 @@ class PretrainingSettings(Settings):
     )
     augmentation: AugmentSettings = STRONG_AUGMENTATION  # Strong, since the trunk must also work on real angiograms
     weights: Weights = "random"  # Where the trunk starts from
+    epoch_frames: int = Field(default=0, ge=0)  # Frames drawn for an epoch; 0 takes all of them
     validation_share: float = Field(default=0.1, gt=0, lt=1)  # Share of the patients that quality is measured on
     seed: int = 0
 
 
-#: Outputs on the pooled last map: full contrast, visible stenosis, left artery, then one logit a view.
-FRAME_OUTPUTS = 3 + len(VIEWS)
+#: The compact network, from ImageNet, on more patients; an epoch is a part of their frames, so that a stopped call
+#: loses minutes.
+COMPACT = PretrainingSettings(
+    backbone="efficientnet_lite0",
+    weights="imagenet",
+    population=PopulationSettings(patients=1500, contrast_frames=4),
+    fit=FitSettings(
+        epochs=20, batch_size=16, learning_rate=1e-3, weight_decay=0.01, schedule="one_cycle", clip_norm=5.0,
+        precision="fp32",
+    ),
+    epoch_frames=3000,
+    validation_share=0.05,
+)  # fmt: skip
+
+#: Percent stenosis that the frame's outputs tell from less.
+CUTS = (LESION_PERCENT, 50.0, SEVERE_PERCENT, 100.0)
+#: Outputs on the pooled last map: full contrast, left artery, one logit a cut, one a view.
+FRAME_OUTPUTS = 2 + len(CUTS) + len(VIEWS)
 
 
 class PretrainingNetwork(nn.Module):
@@ -69,8 +92,21 @@ class PretrainingNetwork(nn.Module):
     def forward(self, images: Float[Tensor, "b c h w"]) -> tuple[DenseOutput, Float[Tensor, "b k"]]:
         """Dense logits and frame logits of square images in [-1, 1]."""
         maps = self.trunk.stages(images)
-        frame = self.frame(maps[STAGES[-1]].mean(dim=(2, 3))).float()
-        return self.dense(maps, self.trunk, images.shape[-1]), frame
+        return self.dense(maps, self.trunk, images.shape[-1]), self._frame(maps[STAGES[-1]])
+
+    def labels(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
+        """Frame logits alone."""
+        return self._frame(self.trunk(images))
+
+    def _frame(self, last: Float[Tensor, "b f y x"]) -> Float[Tensor, "b k"]:
+        return self.frame(last.mean(dim=(2, 3))).float()
+
+
+def new_network(settings: PretrainingSettings) -> PretrainingNetwork:
+    """The network before training."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(settings.seed)
+        return PretrainingNetwork(build_trunk(settings.weights, settings.seed, settings.backbone))
 
 
 @dataclass(frozen=True)
@@ -103,24 +139,22 @@ def pretrain(
     # Rendered on the CPU whatever the training runs on, so that the frames do not depend on it.
     population = render_population(settings.population, cache, progress=progress)
     train, held = population.split(settings.validation_share, settings.seed)
-    generator = torch.Generator().manual_seed(settings.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(settings.seed)
-        network = PretrainingNetwork(build_trunk(settings.weights, settings.seed))
+    generator, network = torch.Generator().manual_seed(settings.seed), new_network(settings)
+    dense = settings.supervision == "dense"
 
     def on_epoch(epoch: int, model: nn.Module) -> float:
         quality = measure(network, held, settings.fit, device)
-        return (quality["lesion_hit_rate"] + quality["patient_auc"]) / 2
+        return (quality["lesion_hit_rate"] + quality["patient_auc"]) / 2 if dense else quality["image_auc"]
 
     history = fit(
         network,
-        population_batches(train, settings.fit.batch_size, settings.augmentation),
-        pretraining_loss,
+        population_batches(train, settings.fit.batch_size, settings.augmentation, settings.epoch_frames),
+        pretraining_loss if dense else labels_loss,
         settings.fit,
         generator=generator,
         device=device,
         on_epoch=on_epoch,
-        checkpoint=cache / f"pretraining-{settings.digest()}.pt",
+        checkpoint=cache / f"pretraining-{settings.digest()}-{simulator_digest()}.pt",
         progress=progress,
         description="Pre-training",
     )
@@ -133,40 +167,69 @@ def pretrain(
         "runtime": history.runtime,
         "torch": torch.__version__,
     }
-    save_trunk(network.trunk, folder, record)
+    save_trunk(network.trunk, folder, record, "xa" if dense else "xa-labels", settings.backbone)
     return PretrainingResult(network, record)
 
 
 def pretraining_loss(network: Any, batch: Batch) -> Tensor:
-    """Dense loss plus the frame losses; artery and view count only where contrast shows the vessels."""
-    images, lumen, boxes, percent, contrast, artery, view = batch
-    dense, frame = network(images)
+    """Dense loss plus the frame losses; the severity is that of the worst visible lesion."""
+    images, lumen, boxes, percent, *known, _ = batch
+    output, frame = network(images)
     size = images.shape[-1]
-    stenosis = ((percent >= LESION_PERCENT) & boxes.isfinite().all(dim=-1)).any(dim=1)
-    answers = torch.stack([contrast, stenosis], dim=1).float()
-    loss = dense_loss(dense, lumen_cells(lumen, size // 8), boxes, percent, network.trunk, size)
-    loss = loss + 0.5 * F.binary_cross_entropy_with_logits(frame[:, :2], answers)
+    loss = dense_loss(output, lumen_cells(lumen, size // 8), boxes, percent, network.trunk, size)
+    visible = torch.where(boxes.isfinite().all(dim=-1), percent, 0.0).nan_to_num().amax(dim=1)
+    return loss + frame_loss(frame, *known, visible)
+
+
+def labels_loss(network: Any, batch: Batch) -> Tensor:
+    """The frame losses alone; the severity is the one assigned to the view, whether or not the frame shows it."""
+    images, _, _, _, *known, severity = batch
+    return frame_loss(network.labels(images), *known, severity[:, 0])
+
+
+def frame_loss(
+    frame: Float[Tensor, "b k"],
+    contrast: Bool[Tensor, " b"],
+    artery: Int[Tensor, " b"],
+    view: Int[Tensor, " b"],
+    percent: Float[Tensor, " b"],
+) -> Float[Tensor, ""]:
+    """Cross-entropy of contrast, artery, severity and view; all but the first where contrast shows the vessels.
+
+    ``percent`` is NaN where the severity is not known.
+    """
+    loss = 0.5 * F.binary_cross_entropy_with_logits(frame[:, 0], contrast.float())
     if bool(contrast.any()):
-        left = F.binary_cross_entropy_with_logits(frame[contrast, 2], (artery[contrast] == 0).float())
-        loss = loss + 0.2 * left
-    named = contrast & (view >= 0)
+        loss = loss + 0.2 * F.binary_cross_entropy_with_logits(frame[contrast, 1], (artery[contrast] == 0).float())
+    graded, named = contrast & percent.isfinite(), contrast & (view >= 0)
+    if bool(graded.any()):
+        reached = percent[graded, None] >= torch.tensor(CUTS, device=percent.device)
+        loss = loss + F.binary_cross_entropy_with_logits(frame[graded, 2 : 2 + len(CUTS)], reached.float())
     if bool(named.any()):
-        loss = loss + 0.2 * F.cross_entropy(frame[named, 3:], view[named])
+        loss = loss + 0.2 * F.cross_entropy(frame[named, 2 + len(CUTS) :], view[named])
     return loss
 
 
-def population_batches(train: Population, batch_size: int, augmentation: AugmentSettings) -> Batches:
-    """Training frames augmented together with their targets, for ``pretraining_loss``."""
+def population_batches(
+    train: Population, batch_size: int, augmentation: AugmentSettings, epoch_frames: int = 0
+) -> Batches:
+    """Training frames augmented together with their targets, for ``pretraining_loss`` and ``labels_loss``.
+
+    An epoch draws ``epoch_frames`` of them, or takes all.
+    """
 
     def prepare(frames: Tensor, lumen: Tensor, boxes: Tensor, *rest: Any) -> Batch:
-        percent, contrast, artery, view, generator = rest
+        *known, generator = rest
         motion = draw_motion(len(frames), generator, augmentation)
         images = change_grey(move(scale(frames), motion), generator, augmentation)
         moved = move(lumen[:, None].float() / 255, motion, fill="zeros")[:, 0]
-        return images, moved, move_boxes(boxes, motion, frames.shape[-2:]), percent, contrast, artery, view
+        return images, moved, move_boxes(boxes, motion, frames.shape[-2:]), *known
 
-    rows = (train.frames, train.lumen, train.boxes, train.percent, train.contrast, train.artery, train.view)
-    return Batches(rows, batch_size, prepare=prepare)
+    def order(generator: torch.Generator) -> Tensor:
+        return torch.randperm(len(train), generator=generator)[: epoch_frames or None]
+
+    known = (train.percent, train.contrast, train.artery, train.view, train.severity)
+    return Batches((train.frames, train.lumen, train.boxes, *known), batch_size, order, prepare)
 
 
 def _for_json(values: dict[str, float]) -> dict[str, float | None]:
@@ -185,6 +248,8 @@ def measure(
         lesion_hit_rate: share of frames with a lesion of 25 % or more whose strongest cell lies within 8 px of one;
         frame_auc, patient_auc: the strongest lesion cell (its mean over a patient's contrast frames) against
         whether such a lesion is visible (in any of them); lumen_dice: cells at least a fifth lumen;
+        image_auc, artery_auc, and the same with 50 or 70: the frame's output at a cut (its mean over the artery's
+        contrast frames) against the severity of the view (of the artery);
         contrast_accuracy, artery_accuracy, view_accuracy. NaN where there is nothing to measure.
     """
 
@@ -203,14 +268,23 @@ def measure(
     truth = lumen_cells(held.lumen.float() / 255, grid) > 0.2
     shown, named = held.contrast, held.contrast & (held.view >= 0)
     strongest = lesion.flatten(1).amax(dim=1)
-    return {
+    side = 2 * held.patient + held.artery
+    graded = {
+        f"{level}_auc{'' if cut == LESION_PERCENT else f'_{cut:g}'}": _auc(truth >= cut, score)
+        for number, cut in enumerate(CUTS[:3])
+        for level, truth, score in (
+            ("image", held.severity[named, 0], frame[named, 2 + number]),
+            ("artery", *_pooled(side[shown], held.severity[shown, 1], frame[shown, 2 + number])),
+        )
+    }
+    return graded | {
         "lesion_hit_rate": _hit_rate(lesion[visible], boxes[visible], size),
         "frame_auc": _auc(visible[shown], strongest[shown]),
-        "patient_auc": _auc(*_by_patient(held.patient[shown], visible[shown], strongest[shown])),
+        "patient_auc": _auc(*_pooled(held.patient[shown], visible[shown], strongest[shown])),
         "lumen_dice": float(2 * (truth & (lumen > 0.5)).sum() / (truth.sum() + (lumen > 0.5).sum()).clamp(min=1)),
         "contrast_accuracy": _mean((frame[:, 0] > 0) == held.contrast),
-        "artery_accuracy": _mean((frame[shown, 2] > 0) == (held.artery[shown] == 0)),
-        "view_accuracy": _mean(frame[named, 3:].argmax(dim=1) == held.view[named]),
+        "artery_accuracy": _mean((frame[shown, 1] > 0) == (held.artery[shown] == 0)),
+        "view_accuracy": _mean(frame[named, 2 + len(CUTS) :].argmax(dim=1) == held.view[named]),
     }
 
 
@@ -252,10 +326,12 @@ def _hit_rate(lesion: Float[Tensor, "n g g"], boxes: Float[Tensor, "n k 4"], siz
     return _mean(((point >= boxes[..., :2] - reach) & (point <= boxes[..., 2:] + reach)).all(dim=-1).any(dim=1))
 
 
-def _by_patient(patient: Tensor, truth: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
-    _, group = patient.unique(return_inverse=True)
-    count = torch.bincount(group).clamp(min=1)
-    return torch.bincount(group, truth.double()) > 0, torch.bincount(group, score.double()) / count
+def _pooled(group: Tensor, truth: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest truth and the mean score of each group."""
+    _, number = group.unique(return_inverse=True)
+    size = int(number.max()) + 1
+    largest = torch.zeros(size).scatter_reduce(0, number, truth.float(), "amax")
+    return largest, torch.zeros(size).scatter_reduce(0, number, score, "mean", include_self=False)
 
 
 def _auc(truth: Tensor, score: Tensor) -> float:

@@ -12,13 +12,14 @@ from jaxtyping import Bool, Float, Int, UInt8
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_predict
+from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 
+from cag.anatomy import VIEWS
 from cag.metrics.vessels import ridges
 from cag.networks.dense import ProbeNetwork
 from cag.networks.training import Batches, FitSettings, fit, predict
@@ -37,25 +38,22 @@ PROBE_FIT = FitSettings(epochs=12, batch_size=32, learning_rate=3e-3, weight_dec
 
 @dataclass(frozen=True)
 class Pictures:
-    """One frame in full contrast of one run of each patient, views in turn."""
+    """One frame in full contrast of every run."""
 
     #: As they are, and with the vessels left out.
     frames: UInt8[np.ndarray, "n h w"]
     erased: UInt8[np.ndarray, "n h w"]
-    runs: list[RunPlan]
-    diseased: np.ndarray  # 1 for an artery with 25-99 %, 0 below, -1 for an occlusion
+    runs: pd.DataFrame  # ``run_id, patient_id, view, diseased``: what the classifiers learn, occlusions included
     centers: pd.DataFrame  # ``x, y`` of each visible lesion of 25 % and more, as shares of the field
 
     @classmethod
     def of(cls, plan: CohortPlan) -> Pictures:
         """Render them."""
         frames, erased, runs, centers = [], [], [], []
-        for number, patient in enumerate(tqdm(plan.patients, desc="Frames", unit="patient")):
-            own = [run for run in plan.runs if run.patient_id == patient.patient_id]
-            run = own[number % len(own)]
-            renderer = RunRenderer(patient, run)
+        for run in tqdm(plan.runs, desc="Frames", unit="run"):
+            renderer = RunRenderer(plan.patient(run.patient_id), run)
             begin, end = renderer.truth.contrast_begin, renderer.truth.contrast_end
-            if begin is None or end is None:
+            if begin is None or end is None or run.view not in VIEWS:
                 continue
             middle = [(begin + end) // 2]
             frames.append(renderer.render(middle)[0].cpu().numpy())
@@ -65,18 +63,39 @@ class Pictures:
             seen = boxes[boxes["percent_stenosis"] >= 25]
             x, y = (seen["x1"] + seen["x2"]) / (2 * run.columns), (seen["y1"] + seen["y2"]) / (2 * run.rows)
             centers.append(pd.DataFrame({"x": x, "y": y}))
-        severity = np.array([plan.patient(run.patient_id).severity(run.artery) for run in runs])
-        diseased = np.where(severity >= 100, -1, (severity >= 25).astype(int))
-        return cls(np.stack(frames), np.stack(erased), runs, diseased, pd.concat(centers, ignore_index=True))
+        return cls(np.stack(frames), np.stack(erased), run_labels(plan, runs), pd.concat(centers, ignore_index=True))
 
 
-def linear_probe(frames: UInt8[np.ndarray, "n h w"], labels: np.ndarray) -> float:
-    """Out-of-fold AUC of a linear probe on global features of the frames."""
-    features = np.array([_global_features(frame) for frame in frames])
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    folds = StratifiedKFold(min(5, int(np.bincount(labels).min())), shuffle=True, random_state=0)
-    scores = cross_val_predict(probe, features, labels, cv=folds, method="predict_proba")[:, 1]
-    return float(roc_auc_score(labels, scores))
+def run_labels(plan: CohortPlan, runs: Sequence[RunPlan]) -> pd.DataFrame:
+    """``run_id, patient_id, view, diseased`` of runs of standard views, by the segments that label the view."""
+    worst = [plan.patient(run.patient_id).view_severity(run.view) for run in runs]
+    rows = [(run.run_id, run.patient_id, run.view, percent >= 25) for run, percent in zip(runs, worst, strict=True)]
+    return pd.DataFrame(rows, columns=["run_id", "patient_id", "view", "diseased"])
+
+
+def auc_within_views(runs: pd.DataFrame, scores: np.ndarray) -> float:
+    """Mean over the views of the AUC of scores against ``diseased``; a view with one class alone is left out."""
+    parts = [(own["diseased"], scores[own.index]) for _, own in runs.reset_index(drop=True).groupby("view")]
+    return float(np.mean([roc_auc_score(labels, own) for labels, own in parts if labels.nunique() == 2]))
+
+
+def linear_probe(features: np.ndarray | pd.DataFrame, runs: pd.DataFrame, seed: int = 0) -> float:
+    """AUC within views of a linear probe on each run's features, out of fold by patients."""
+    names = list(features.select_dtypes(exclude="number")) if isinstance(features, pd.DataFrame) else []
+    encoder = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), names), remainder=StandardScaler())
+    probe = make_pipeline(encoder, LogisticRegression(C=0.1, max_iter=2000))
+    split = GroupKFold(FOLDS, shuffle=True, random_state=seed)
+    scores = np.zeros(len(runs))
+    for rows in runs.reset_index(drop=True).groupby("view").groups.values():
+        labels, groups = runs["diseased"].to_numpy()[rows], runs["patient_id"].to_numpy()[rows]
+        own = features.iloc[rows] if isinstance(features, pd.DataFrame) else features[rows]
+        scores[rows] = cross_val_predict(probe, own, labels, groups=groups, cv=split, method="predict_proba")[:, 1]
+    return auc_within_views(runs, scores)
+
+
+def global_features(frames: UInt8[np.ndarray, "n h w"]) -> Float[np.ndarray, "n f"]:
+    """Mean, SD, percentiles and a coarse grid of means of each frame."""
+    return np.array([_global_features(frame) for frame in frames])
 
 
 def _global_features(frame: UInt8[np.ndarray, "h w"]) -> Float[np.ndarray, " f"]:
@@ -139,50 +158,22 @@ def vessel_patches(
     return np.stack(patches), np.array(owners)
 
 
-def run_covariates(plan: CohortPlan) -> pd.DataFrame:
-    """What is decided about each run besides disease, with the artery's label; nothing is rendered.
-
-    Returns
-    -------
-    DataFrame
-        ``run_id, patient_id``, numbers and names, and ``diseased``: 25-99 % against below 25 %; runs of an
-        occluded artery are left out.
-    """
+def run_covariates(plan: CohortPlan, runs: pd.DataFrame) -> pd.DataFrame:
+    """What is decided about each run besides disease, a row each of ``runs`` (``run_labels``); nothing is rendered."""
+    known = {run.run_id: run for run in plan.runs}
     rows = []
-    for run in plan.runs:
+    for run in (known[run_id] for run_id in runs["run_id"]):
         patient = plan.patient(run.patient_id)
-        severity = patient.severity(run.artery)
-        if severity >= 100:
-            continue
         display = Display.of(patient, run)
         rows.append(
             {
-                "run_id": run.run_id, "patient_id": run.patient_id, "artery": run.artery, "diseased": severity >= 25,
                 "brightness": display.brightness, "spread": display.spread, "noise": display.noise,
                 "frames": run.n_frames, "mixing": run.mixing, "injection": run.injection_s,
                 "start": -1.0 if run.injection_start_s is None else run.injection_start_s,
                 "heart rate": run.heart_rate, "panning": run.panning_mm, "breathing": run.breathing_mm,
                 "branches": len(present_branches(patient, run.artery)), "vessel scale": patient.vessel_scale,
                 "tortuosity": patient.tortuosity, "calcium": patient.calcium, "stents": float(patient.stents),
-                "view": run.view, "catheter": run.catheter, "look": run.look, "dominance": patient.dominance,
+                "catheter": run.catheter, "look": run.look, "dominance": patient.dominance,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def covariate_auc(covariates: pd.DataFrame, seed: int = 0) -> float:
-    """Out-of-fold AUC with which everything but the picture tells disease, within each artery.
-
-    The arteries are taken apart, since they are diseased to different shares by design (Table 1).
-    """
-    values = covariates.drop(columns=["run_id", "patient_id", "artery", "diseased"])
-    names = list(values.select_dtypes(exclude="number"))
-    aucs = []
-    for rows in covariates.groupby("artery").groups.values():
-        encoder = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), names), remainder=StandardScaler())
-        probe = make_pipeline(encoder, LogisticRegression(C=0.1, max_iter=2000))
-        labels, groups = covariates.loc[rows, "diseased"].to_numpy(), covariates.loc[rows, "patient_id"]
-        split = GroupKFold(FOLDS, shuffle=True, random_state=seed)
-        scores = cross_val_predict(probe, values.loc[rows], labels, groups=groups, cv=split, method="predict_proba")
-        aucs.append(float(roc_auc_score(labels, scores[:, 1])))
-    return float(np.mean(aucs))

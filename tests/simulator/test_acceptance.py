@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from cag.anatomy import VIEWS
 from cag.networks.training import FitSettings
 from cag.settings import InputError
 from cag.simulator import acceptance
@@ -15,10 +16,12 @@ from cag.simulator.phantom.cohort import CohortPlan, CohortSettings, plan_cohort
 from cag.simulator.probes import (
     PATCH,
     Pictures,
-    covariate_auc,
+    auc_within_views,
+    global_features,
     linear_probe,
     network_probe,
     run_covariates,
+    run_labels,
     vessel_patches,
 )
 
@@ -55,12 +58,20 @@ def test_realism_compares_every_real_statistic_twice() -> None:
     assert sharp["met"] == "no" and sharp["value"] > 10, "white noise is no angiogram"
 
 
+def planted(count: int) -> pd.DataFrame:
+    """Runs of two views; every second is diseased."""
+    rows = np.arange(count)
+    return pd.DataFrame(
+        {"run_id": rows, "patient_id": rows // 4, "view": np.where(rows % 4 < 2, "a", "b"), "diseased": rows % 2 == 1}
+    )
+
+
 def test_the_probes_find_a_planted_shortcut_and_none_in_noise() -> None:
     rng = np.random.default_rng(1)
-    frames = rng.integers(100, 140, (80, 128, 128), dtype=np.uint8)
-    label = np.arange(80) % 2 == 1
+    frames, runs = rng.integers(100, 140, (80, 128, 128), dtype=np.uint8), planted(80)
+    label = runs["diseased"].to_numpy()
     brighter = frames + (label * 30).astype(np.uint8)[:, None, None]
-    assert linear_probe(brighter, label.astype(int)) == 1.0 and linear_probe(frames, label.astype(int)) < 0.75
+    assert linear_probe(global_features(brighter), runs) == 1.0 and linear_probe(global_features(frames), runs) < 0.75
     small = torch.from_numpy(frames[:, :48, :48].copy())
     marked = small.clone()
     marked[torch.from_numpy(label), 20:28, 20:28] = 0
@@ -69,12 +80,28 @@ def test_the_probes_find_a_planted_shortcut_and_none_in_noise() -> None:
     assert abs(np.corrcoef(blind, label)[0, 1]) < 0.4
 
 
+def test_the_name_of_the_view_is_no_shortcut_within_a_view() -> None:
+    runs = planted(40).assign(diseased=lambda table: (table["view"] == "a") ^ (table["run_id"] % 8 == 0))
+    by_view = (runs["view"] == "a").to_numpy(dtype=float)
+    assert auc_within_views(runs, by_view) == 0.5
+
+
+def test_occlusions_count_and_labels_are_those_of_the_view(plan: CohortPlan) -> None:
+    labels = run_labels(plan, plan.runs).set_index("run_id")
+    run = next(run for run in plan.runs if plan.patient(run.patient_id).severity(run.artery) >= 100)
+    patient = plan.patient(run.patient_id)
+    own = [x.percent_stenosis for x in patient.lesions if x.segment in VIEWS[run.view].segments]
+    assert labels.loc[run.run_id, "diseased"] == (max(own, default=0) >= 25)
+
+
 def test_covariates_do_not_tell_disease_but_a_planted_one_does() -> None:
-    covariates = run_covariates(plan_cohort(CohortSettings(patients=80, seed=902)))
-    assert {"branches", "brightness", "catheter", "view", "frames", "injection"} <= set(covariates)
-    assert covariate_auc(covariates) < 0.65
-    planted = covariates.assign(brightness=covariates["brightness"] + 100 * covariates["diseased"])
-    assert covariate_auc(planted) > 0.99
+    plan = plan_cohort(CohortSettings(patients=80, seed=902))
+    runs = run_labels(plan, plan.runs)
+    covariates = run_covariates(plan, runs)
+    assert {"branches", "brightness", "catheter", "frames", "injection"} <= set(covariates)
+    assert linear_probe(covariates, runs) < 0.65
+    told = covariates.assign(brightness=covariates["brightness"] + 100 * runs["diseased"])
+    assert linear_probe(told, runs) > 0.99
 
 
 def test_patches_lie_on_dark_ridges() -> None:
@@ -98,7 +125,6 @@ def test_lesions_must_not_stand_in_one_place(plan: CohortPlan, pictures: Picture
         pictures.frames,
         pictures.erased,
         pictures.runs,
-        pictures.diseased,
         pd.DataFrame({"x": [0.4] * 9, "y": [0.4] * 9}),
     )
     found = acceptance.shortcuts(plan, crowded).set_index("measure")

@@ -8,8 +8,8 @@ import torch
 
 from cag.anatomy import SEGMENTS, artery_of_segment
 from cag.settings import SettingsError
-from cag.simulator.phantom.branches import available_segments
 from cag.simulator.phantom.cohort import CohortPlan, CohortSettings, plan_cohort
+from cag.simulator.phantom.growth import segment_calibers
 from cag.simulator.phantom.motion import cardiac_phase
 from cag.simulator.phantom.run import RunRenderer
 from cag.simulator.playground import SHOWN, Choice, choose_plans, take_picture
@@ -73,7 +73,7 @@ def test_impossible_settings_are_refused_by_name(field: str, value: float) -> No
 def test_what_the_cohort_or_the_patient_lacks_is_refused_by_name(cohort: CohortPlan) -> None:
     with pytest.raises(SettingsError, match=r"patient_id: there is no 'P0999'.*P0001 to P0002"):
         take_picture(cohort, SMALL.model_copy(update={"patient_id": "P0999"}))
-    has = {n for artery in ("LCA", "RCA") for n in available_segments(cohort.patients[0], artery)}  # type: ignore[arg-type]
+    has = {n for artery in ("LCA", "RCA") for n in segment_calibers(cohort.patients[0], artery)}  # type: ignore[arg-type]
     lacking = max(set(SEGMENTS) - has - {9, 17})
     with pytest.raises(SettingsError, match=f"no segment {lacking}.*{artery_of_segment(lacking)} are"):
         take_picture(cohort, SMALL.model_copy(update={"segment": lacking}))

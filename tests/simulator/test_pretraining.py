@@ -15,7 +15,18 @@ from cag.networks.training import FitSettings
 from cag.networks.trunk import Geometry, Trunk
 from cag.simulator import population, pretraining
 from cag.simulator.population import Population, PopulationSettings, _stack_boxes, render_population
-from cag.simulator.pretraining import PretrainingNetwork, PretrainingSettings, measure, pretrain, recall_by_severity
+from cag.simulator.pretraining import (
+    CUTS,
+    FRAME_OUTPUTS,
+    PretrainingNetwork,
+    PretrainingSettings,
+    frame_loss,
+    labels_loss,
+    measure,
+    population_batches,
+    pretrain,
+    recall_by_severity,
+)
 
 
 class TinyTrunk(Trunk):
@@ -49,14 +60,14 @@ def _drawn(patients: int = 10, frames: int = 4, size: int = 96) -> Population:
             lumen[row, y // 2 : y // 2 + 8, x // 2 : x // 2 + 8] = 255
             boxes[row, 0], percent[row, 0] = torch.tensor([x, y, x + 16.0, y + 16.0]), 60
     side = torch.zeros(count, dtype=torch.long)
-    return Population(
-        images.to(torch.uint8), lumen.to(torch.uint8), boxes, percent, torch.ones(count) > 0, side, side, patient
-    )
+    severity = percent[:, :1].nan_to_num().expand(count, 3)
+    lumen, images, shown = lumen.to(torch.uint8), images.to(torch.uint8), torch.ones(count) > 0
+    return Population(images, lumen, boxes, percent, shown, severity, side, side, patient)
 
 
 @pytest.fixture
 def small(monkeypatch) -> PretrainingSettings:
-    monkeypatch.setattr(pretraining, "build_trunk", lambda weights, seed: TinyTrunk())
+    monkeypatch.setattr(pretraining, "build_trunk", lambda weights, seed, backbone: TinyTrunk())
     monkeypatch.setattr(pretraining, "render_population", lambda settings, cache, progress: _drawn())
     return PretrainingSettings(
         fit=FitSettings(epochs=2, batch_size=8, learning_rate=0.01, precision="fp32"), validation_share=0.3
@@ -126,11 +137,29 @@ def test_it_trains_writes_shards_and_goes_on_from_its_checkpoint(small, tmp_path
         assert torch.equal(a, b)
 
 
+def test_image_labels_alone_teach_what_is_named_by_them(small, tmp_path):
+    settings = small.model_copy(update={"supervision": "labels", "epoch_frames": 16})
+    result = pretrain(settings, tmp_path, tmp_path / "weights", device="cpu", progress=False)
+    assert list((tmp_path / "weights").glob("xa-labels-*.safetensors"))
+    assert all(0 <= result.record["quality"][name] <= 1 for name in ("image_auc", "artery_auc_50"))
+    network = PretrainingNetwork(TinyTrunk())
+    drawn = next(population_batches(_drawn(), 8, small.augmentation).epoch(torch.Generator(), torch.device("cpu")))
+    labels_loss(network, drawn).backward()
+    assert all(weight.grad is None for weight in network.dense.parameters()), "masks and boxes teach nothing"
+
+
+def test_severity_is_learned_from_contrast_frames_with_a_known_one_alone():
+    frame = torch.zeros(4, FRAME_OUTPUTS, requires_grad=True)
+    contrast, percent = torch.tensor([True, True, False, True]), torch.tensor([60.0, 0.0, 100.0, math.nan])
+    frame_loss(frame, contrast, torch.zeros(4, dtype=torch.long), torch.full((4,), -1), percent).backward()
+    told = frame.grad[:, 2 : 2 + len(CUTS)].sign()
+    assert told.tolist() == [[-1, -1, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
 def test_the_targets_follow_the_augmented_image(small):
     train = _drawn()
-    for images, lumen, boxes, *_ in pretraining.population_batches(
-        train, small.fit.batch_size, small.augmentation
-    ).epoch(torch.Generator().manual_seed(3), torch.device("cpu")):
+    batches = population_batches(train, small.fit.batch_size, small.augmentation)
+    for images, lumen, boxes, *_ in batches.epoch(torch.Generator().manual_seed(3), torch.device("cpu")):
         for image, mask, box in zip(images[:, 0], lumen, boxes[:, 0], strict=True):
             if box.isnan().any():
                 continue
@@ -146,7 +175,7 @@ class _BrightSpots(nn.Module):
     def forward(self, images: Tensor) -> tuple[DenseOutput, Tensor]:
         cells = nn.functional.avg_pool2d(images, 8) * 8
         fine = torch.cat([cells, cells, cells], dim=1)
-        return DenseOutput(fine, torch.zeros(len(images), 2, 1, 1)), torch.zeros(len(images), pretraining.FRAME_OUTPUTS)
+        return DenseOutput(fine, torch.zeros(len(images), 2, 1, 1)), torch.zeros(len(images), FRAME_OUTPUTS)
 
 
 def test_only_the_lesions_that_shine_are_found() -> None:
@@ -159,7 +188,15 @@ def test_only_the_lesions_that_shine_are_found() -> None:
     percent = torch.tensor([[80.0, 60.0], [30.0, math.nan]])
     two = torch.zeros(2, dtype=torch.long)
     held = Population(
-        frames, torch.zeros(2, 48, 48, dtype=torch.uint8), boxes, percent, torch.ones(2).bool(), two, two, two
+        frames,
+        torch.zeros(2, 48, 48, dtype=torch.uint8),
+        boxes,
+        percent,
+        torch.ones(2).bool(),
+        percent[:, [0] * 3],
+        two,
+        two,
+        two,
     )
     found = recall_by_severity(_BrightSpots(), held, FitSettings(batch_size=2, precision="fp32"), "cpu")
     assert found["70-99"] == 1 and found["50-70"] == 0 and found["25-50"] == 1

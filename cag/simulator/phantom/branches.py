@@ -65,11 +65,6 @@ def present_branches(patient: PatientPlan, artery: Artery) -> tuple[str, ...]:
     return tuple(names)
 
 
-def available_segments(patient: PatientPlan, artery: Artery) -> tuple[int, ...]:
-    """Segments of the named branches this patient's artery has, in order."""
-    return tuple(sorted({number for spec in branch_specs(patient, artery) for _, number in spec.borders}))
-
-
 def _beyond(origin: Float[np.ndarray, " 3"], middle: Float[np.ndarray, " 3"], share: float) -> Points:
     """Origin, middle, and an end as far beyond the middle, bent down the wall."""
     end = middle + share * (middle - origin) * np.array([0.72, 0.9, 0.72]) + np.array([0.0, -6.0 * share, 0.0])

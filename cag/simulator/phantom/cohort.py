@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from cag.anatomy import ARTERIES
 from cag.settings import Settings, SettingsError
 from cag.simulator.phantom.acquisition import draw_run
-from cag.simulator.phantom.branches import available_segments
+from cag.simulator.phantom.growth import segment_calibers
 from cag.simulator.phantom.lesions import draw_lesions
 from cag.simulator.phantom.plan import FrameSet, PatientPlan, RunPlan, stream
 from cag.simulator.phantom.shares import Share, cohort_shares
@@ -81,7 +81,7 @@ def _patient(settings: CohortSettings, number: int, share: Share) -> PatientPlan
         lesion
         for index, artery in enumerate(ARTERIES)
         for lesion in draw_lesions(
-            artery, share.severity[index], available_segments(patient, artery), stream(seed, _LESIONS, index)
+            artery, share.severity[index], segment_calibers(patient, artery), stream(seed, _LESIONS, index)
         )
     ]
     return replace(patient, lesions=tuple(lesions))

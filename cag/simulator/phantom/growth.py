@@ -155,6 +155,15 @@ def lay_branches(patient: PatientPlan, artery: Artery, frame: PatientFrame) -> l
     return vessels
 
 
+def segment_calibers(patient: PatientPlan, artery: Artery) -> dict[int, Float[np.ndarray, " n"]]:
+    """Healthy diameters along each segment of an artery, from its beginning to its end, mm."""
+    vessels = lay_branches(patient, artery, PatientFrame.of(patient))
+    parts = [
+        (int(n), 2 * vessel.reference[vessel.segment == n]) for vessel in vessels for n in np.unique(vessel.segment)
+    ]
+    return dict(sorted(parts, key=lambda part: len(part[1])))  # of a segment in two vessels, the longer
+
+
 def _widen(vessel: Vessel, rng: np.random.Generator) -> None:
     """Ectasia in one artery of twelve: a stretch up to 1.5 times as wide, whatever its lesions."""
     present, share, factor, width = rng.uniform([0, 0.1, 0.2, 6], [1, 0.5, 0.5, 14])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from cag.anatomy import ARTERIES, SEGMENTS, Artery, artery_of_segment
+from cag.anatomy import ARTERIES, SEGMENTS, TWO_CATEGORIES, Artery, artery_of_segment
 from cag.settings import SettingsError
 
 #: Shortest and longest lesion, mm: the literature gives 4-40, long lesions 28.7 +- 10.6.
@@ -92,29 +93,35 @@ def shoulders(lesion: LesionPlan, throat_arc: float, branch_length: float) -> tu
     return max(begin, 0.0), min(end, branch_length)
 
 
-#: Share of lesions by segment (series of the literature: LAD 40-45 % with 55/41/3 proximal/mid/distal,
-#: RCA 30-38 %, LCx 14-25 % over both arteries; smaller branches by general knowledge).
+#: Weight of each segment. Fitted to the literature's places (LAD 40-45 % of lesions, most of them proximal and mid; RCA
+#: 30-38 %, LCx 14-25 %) and to Table 1's shares of frames without stenosis a view.
 PLACES: dict[Artery, dict[int, float]] = {
-    "LCA": {11: 2.5, 12: 20, 13: 15, 14: 1.2, 15: 4, 16: 2, 29: 0.5, 18: 8, 19: 6, 20: 4, 21: 1.5, 22: 0.5, 23: 1,
-            24: 0.5, 25: 0.5, 27: 1, 28: 1},
+    "LCA": {11: 1.8, 12: 16.5, 13: 15, 14: 1.2, 15: 5, 16: 2, 29: 0.5, 18: 6.5, 19: 5, 20: 3.5, 21: 4, 22: 1.5,
+            23: 2.5, 24: 0.5, 25: 0.5, 27: 1, 28: 0.8},
     "RCA": {1: 12, 2: 13, 3: 7, 4: 2, 5: 1, 6: 0.8, 7: 0.4, 10: 0.6},
 }  # fmt: skip
+#: Segments of one vessel, in which further lesions and irregularities of a diseased artery gather, and how much more
+#: often than their share they lie there.
+VESSELS = ((12, 13, 14, 15, 16, 17, 29), tuple(range(18, 28)), (1, 2, 3, 10), (4, 5, 6, 7, 8))
+GATHERING = 6.0
+#: Least reference diameter (mm) at a lesion of 25 % or more and at an occlusion: QCA measures no thinner vessel.
+MEASURABLE, MEASURABLE_OCCLUSION = 1.5, 2.0
 
 #: Worst severity of a diseased artery: bands (percent) and their shares.
 BANDS, BAND_SHARES = ((25.0, 50.0), (50.0, 70.0), (70.0, 99.0)), (0.30, 0.35, 0.35)
 #: Mean number of further lesions of 25 % or more: the LCA is two vessels.
-FURTHER: dict[Artery, float] = {"LCA": 1.0, "RCA": 0.3}
+FURTHER: dict[Artery, float] = {"LCA": 1.5, "RCA": 0.55}
 IRREGULAR = (10.0, 24.0)
 LEFT_MAIN = 11
 
+#: Reference diameters along each segment that an artery has, from its beginning to its end, mm.
+Calibers = Mapping[int, Float[np.ndarray, " n"]]
 
-def draw_lesions(
-    artery: Artery, category: int, segments: tuple[int, ...], rng: np.random.Generator
-) -> tuple[LesionPlan, ...]:
+
+def draw_lesions(artery: Artery, category: int, calibers: Calibers, rng: np.random.Generator) -> tuple[LesionPlan, ...]:
     """Lesions of one artery; the worst lies in the category, negatives carry 10-24 % irregularities.
 
-    Worst first. ``category`` is 0 below 25 %, 1 for 25-99 % and 2 for 100 %; ``segments`` are those that this
-    patient's artery has.
+    Worst first. ``category`` is 0 below 25 %, 1 for 25-99 % and 2 for 100 %.
     """
     severities: list[float] = []
     if category == 1:
@@ -124,16 +131,17 @@ def draw_lesions(
         severities.append(100.0)
     if category > 0:
         ceiling = min(severities[0], 99.0)
-        severities += sorted(
-            (_percent(rng, 25.0, ceiling) for _ in range(min(rng.poisson(FURTHER[artery]), 3))), reverse=True
-        )
+        further = min(rng.poisson(FURTHER[artery]), 4)
+        severities += sorted((_percent(rng, 25.0, ceiling) for _ in range(further)), reverse=True)
     severities += [_percent(rng, *IRREGULAR) for _ in range(1 + min(rng.poisson(1.0), 3))]
-    return _placed(artery, severities, segments, rng)
+    return _placed(artery, severities, calibers, rng)
 
 
 #: Segments that begin at an ostium or the main fork, and how far along them an occlusion lies at least.
 ORIGINS = (1, 12, 18)
 STUMP = 0.4
+#: Share of a segment at either end that has no throat.
+EDGE = 0.02
 
 
 def _percent(rng: np.random.Generator, low: float, high: float) -> float:
@@ -142,29 +150,48 @@ def _percent(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def _placed(
-    artery: Artery, severities: list[float], segments: tuple[int, ...], rng: np.random.Generator
+    artery: Artery, severities: list[float], calibers: Calibers, rng: np.random.Generator
 ) -> tuple[LesionPlan, ...]:
     """One lesion a segment, without replacement; one in eight is the second of a tandem."""
-    free = {number: weight for number, weight in PLACES[artery].items() if number in segments}
+    free = {number: weight for number, weight in PLACES[artery].items() if number in calibers}
     lesions: list[LesionPlan] = []
     tandem = rng.random(len(severities)) < 1 / 8
     for severity, paired in zip(severities, tandem, strict=True):
         previous = lesions[-1] if lesions else None
         if paired and previous is not None and previous.length_mm < 15 and previous.segment != LEFT_MAIN:
             place = previous.position + (0.45 if previous.position < 0.5 else -0.45)
-            lesions.append(_lesion(artery, previous.segment, place, severity, rng, longest=12.0))
-            continue
-        allowed = {n: w for n, w in free.items() if not (severity >= 100 and n == LEFT_MAIN)}
+            measurable = _measurable(calibers[previous.segment], previous.segment, severity)
+            if measurable[round(place * (len(measurable) - 1))]:
+                lesions.append(_lesion(artery, previous.segment, place, severity, rng, longest=12.0))
+                continue
+        places = {number: _measurable(calibers[number], number, severity) for number in free}
+        allowed = [number for number, measurable in places.items() if measurable.any()]
         if not allowed:
             break
-        weights = np.array(list(allowed.values()))
-        segment = int(rng.choice(list(allowed), p=weights / weights.sum()))
+        near = next((vessel for vessel in VESSELS if lesions and lesions[0].segment in vessel), ())
+        weights = np.array([free[number] * (GATHERING if number in near else 1.0) for number in allowed])
+        segment = int(rng.choice(allowed, p=weights / weights.sum()))
         del free[segment]
-        place = _position(segment, rng)
-        if severity >= 100 and segment in ORIGINS:
-            place = max(place, STUMP)  # an ostial occlusion would leave nothing to inject into
+        place = _nearest(_position(segment, rng), places[segment])
         lesions.append(_lesion(artery, segment, place, severity, rng))
     return tuple(lesions)
+
+
+def _measurable(diameters: Float[np.ndarray, " n"], segment: int, severity: float) -> Bool[np.ndarray, " n"]:
+    """Where along a segment a lesion of this severity may have its throat."""
+    along = np.linspace(0, 1, len(diameters))
+    inside = (along >= EDGE) & (along <= 1 - EDGE)
+    if severity < 100:
+        return inside & (diameters >= (MEASURABLE if severity >= TWO_CATEGORIES[0] else 0.0))
+    # An ostial occlusion would leave nothing to inject into.
+    stump = along >= (STUMP if segment in ORIGINS else 0.0)
+    return inside & stump & (diameters >= MEASURABLE_OCCLUSION) & (segment != LEFT_MAIN)
+
+
+def _nearest(position: float, allowed: Bool[np.ndarray, " n"]) -> float:
+    """The position 0-1 of the allowed sample nearest to a position."""
+    places = np.linspace(0, 1, len(allowed))[allowed]
+    return float(places[np.abs(places - position).argmin()])
 
 
 def _position(segment: int, rng: np.random.Generator) -> float:
@@ -187,7 +214,7 @@ def _lesion(
     return LesionPlan(
         artery=artery,
         segment=segment,
-        position=float(np.clip(position, 0.02, 0.98)),
+        position=position,
         percent_stenosis=severity,
         length_mm=float(np.round(np.clip(length, 4.0, longest), 1)),
         eccentricity=float(rng.uniform(0, 0.8)),

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from cag.anatomy import ARTERIES, Artery
+from cag.anatomy import ARTERIES, VIEWS, Artery
 from cag.settings import SettingsError
 from cag.simulator.phantom.lesions import LesionPlan, check_range
 
@@ -81,6 +81,11 @@ class PatientPlan:
     def severity(self, artery: Artery | None = None) -> float:
         """Worst percent diameter stenosis of one artery, or of both; 0 without lesions."""
         return max((x.percent_stenosis for x in self.lesions if artery in (None, x.artery)), default=0.0)
+
+    def view_severity(self, view: str) -> float:
+        """Worst percent stenosis of the segments that label a view; 0 without lesions."""
+        own = VIEWS[view].segments
+        return max((lesion.percent_stenosis for lesion in self.lesions if lesion.segment in own), default=0.0)
 
 
 _PATIENT_RANGES = {

@@ -8,8 +8,8 @@ from matplotlib.patches import Rectangle
 
 from cag.anatomy import SEGMENTS
 from cag.book.figures.playground import draw_picture, open_playground, playground_still
-from cag.simulator.phantom.branches import available_segments
 from cag.simulator.phantom.cohort import CohortPlan, CohortSettings, plan_cohort
+from cag.simulator.phantom.growth import segment_calibers
 from cag.simulator.playground import Choice, take_picture
 
 SMALL = Choice(size=96)
@@ -45,7 +45,7 @@ def test_the_panel_answers_each_control_and_refuses_in_the_pictures_place(cohort
         controls[name].value = value
         seen.append(panel.result.data)
     assert len(set(seen)) == 4 and all(picture.startswith(b"\x89PNG") for picture in seen)
-    has = {n for artery in ("LCA", "RCA") for n in available_segments(cohort.patients[0], artery)}  # type: ignore[arg-type]
+    has = {n for artery in ("LCA", "RCA") for n in segment_calibers(cohort.patients[0], artery)}  # type: ignore[arg-type]
     controls["segment"].value = max(set(SEGMENTS) - has - {9, 17})
     assert isinstance(panel.result, HTML) and "this patient has no segment" in panel.result.data
     controls["segment"].value = 1

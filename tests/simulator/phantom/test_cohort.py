@@ -109,6 +109,20 @@ def test_lesions_lie_where_lesions_lie(paper: CohortPlan) -> None:
     assert not ((lesions.segment == 11) & (lesions.percent_stenosis == 100)).any()
 
 
+#: Table 1: share of a view's frames without a stenosis of 25 %.
+WITHOUT_STENOSIS = {
+    "LCA LAO cranial": 0.327, "LCA RAO cranial": 0.330, "LCA LAO caudal": 0.438, "LCA RAO caudal": 0.347,
+    "RCA LAO": 0.399, "RCA straight RAO": 0.399, "RCA shallow cranial": 0.399,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_frames_without_stenosis_are_as_many_as_in_table_1(paper: CohortPlan, view: str) -> None:
+    known = {patient.patient_id: patient.view_severity(view) for patient in paper.patients}
+    frames = pd.DataFrame([(known[run.patient_id] < 25, run.n_frames) for run in paper.runs if run.view == view])
+    assert np.average(frames[0], weights=frames[1]) == pytest.approx(WITHOUT_STENOSIS[view], abs=0.03)
+
+
 def test_impossible_settings_are_refused() -> None:
     for wrong in ({"patients": 0}, {"size": 63}, {"min_frames": 80, "max_frames": 60}, {"fps": 0}):
         with pytest.raises(SettingsError):

@@ -5,8 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cag.anatomy import Artery
 from cag.settings import InputError
-from cag.simulator.phantom.lesions import LesionPlan, profile, shoulders
+from cag.simulator.phantom.cohort import CohortSettings, plan_cohort
+from cag.simulator.phantom.lesions import (
+    MEASURABLE,
+    MEASURABLE_OCCLUSION,
+    VESSELS,
+    LesionPlan,
+    draw_lesions,
+    profile,
+    shoulders,
+)
 from cag.simulator.phantom.plan import PatientPlan
 from cag.simulator.phantom.tree import build_tree
 
@@ -72,3 +82,22 @@ def test_a_segment_the_patient_lacks_is_refused_with_those_there_are() -> None:
     lesion = LesionPlan("RCA", 4, 0.5, 50.0, 10.0)
     with pytest.raises(InputError, match=r"segment.*no segment 4.*1, 2, 10"):
         build_tree(PatientPlan("P0001", 8, dominance="left", lesions=(lesion,)), "RCA")
+
+
+@pytest.mark.parametrize("artery", ["LCA", "RCA"])
+def test_disease_lies_where_qca_can_measure_it(artery: Artery) -> None:
+    plan = plan_cohort(CohortSettings(patients=24, seed=903))
+    for patient in plan.patients:
+        for placed in build_tree(patient, artery).lesions:
+            least = {True: MEASURABLE_OCCLUSION, False: MEASURABLE}[placed.plan.occluded]
+            assert placed.plan.percent_stenosis < 25 or placed.reference_diameter_mm >= least
+
+
+def test_further_lesions_gather_in_the_vessel_of_the_worst() -> None:
+    calibers = {segment: np.full(50, 3.0) for segment in range(11, 30)}
+    drawn = [draw_lesions("LCA", 1, calibers, np.random.default_rng(seed)) for seed in range(300)]
+    pairs = [(x[0].segment, x[1].segment) for x in drawn if len(x) > 1]
+    lad, others = VESSELS[0], VESSELS[1]
+    first_in_lad = [second in lad for first, second in pairs if first in lad]
+    first_in_lcx = [second in lad for first, second in pairs if first in others]
+    assert np.mean(first_in_lad) > np.mean(first_in_lcx) + 0.3

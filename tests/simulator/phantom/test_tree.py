@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cag.anatomy import ARTERIES
-from cag.simulator.phantom.branches import available_segments
+from cag.simulator.phantom.growth import segment_calibers
 from cag.simulator.phantom.plan import PatientPlan
 from cag.simulator.phantom.skeleton import landmarks, spline
 from cag.simulator.phantom.tree import Tree, build_tree
@@ -92,12 +92,12 @@ def test_dominance_decides_who_feeds_the_inferior_wall() -> None:
     expected = {"right": ({4, 5, 6}, set()), "left": (set(), {24, 27}), "co": ({4}, {24})}
     for dominance, (right_has, left_has) in expected.items():
         plan = patient(2, dominance=dominance)
-        rca, lca = set(available_segments(plan, "RCA")), set(available_segments(plan, "LCA"))
+        rca, lca = set(segment_calibers(plan, "RCA")), set(segment_calibers(plan, "LCA"))
         assert right_has <= rca and left_has <= lca
         assert not ({4, 5, 6} - right_has) & rca
         assert not ({24, 27} - left_has) & lca
         assert {1, 2, 10} <= rca and {11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21} <= lca
-    assert 28 in available_segments(patient(2, ramus=True), "LCA")
+    assert 28 in segment_calibers(patient(2, ramus=True), "LCA")
 
 
 def test_timi_frame_counts(left: list[Tree], right: list[Tree]) -> None:

@@ -1,4 +1,4 @@
-"""The reference detector: how hard simulated frames are, and whether learning on them helps on real ones."""
+"""Whether learning on simulated frames helps to find lesions on real ones."""
 
 from __future__ import annotations
 
@@ -15,20 +15,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from cag.data.cohort import Cohort
 from cag.data.frames import load_frames
 from cag.metrics.center_hits import CenterHits, center_hits
-from cag.networks.backbones import build_trunk
 from cag.networks.dense import lesion_cells
 from cag.networks.training import Batch, Batches, FitSettings, fit
-from cag.networks.transforms import PUBLISHED_AUGMENTATION, AugmentSettings, augment_with_boxes, scale
+from cag.networks.transforms import augment_with_boxes, scale
 from cag.settings import LabelError, Settings
-from cag.simulator.population import MAX_BOXES, PopulationSettings, render_population
-from cag.simulator.pretraining import (
-    PretrainingNetwork,
-    lesion_peaks,
-    measure,
-    population_batches,
-    pretraining_loss,
-    recall_by_severity,
-)
+from cag.simulator.population import MAX_BOXES
+from cag.simulator.pretraining import COMPACT, PretrainingNetwork, PretrainingSettings, lesion_peaks, new_network
 from cag.simulator.tables import simulator_digest
 
 #: Weight of lesion cells in the loss on real frames, and by how many pixels their boxes are widened.
@@ -38,26 +30,15 @@ POSITIVE_WEIGHT, MARGIN = 10.0, 2.0
 class ReferenceSettings(Settings):
     """How difficulty and transfer are measured (book/study/methods, "The simulator")."""
 
-    #: About 2,000 frames of contrast.
-    population: PopulationSettings = PopulationSettings(
-        patients=240, seed=31_000, runs_per_patient=3, contrast_frames=3, background_frames=0
-    )
-    backbone: str = "resnet18"
-    simulated_epochs: int = Field(default=8, ge=1)
+    pretraining: PretrainingSettings = COMPACT  # On simulated frames
     real_epochs: int = Field(default=8, ge=1)
-    #: Peak of the one-cycle schedule from random weights, and from weights learned on simulated frames.
+    #: Peak of the one-cycle schedule from the start weights, and from weights learned on simulated frames.
     learning_rate: float = Field(default=2e-3, gt=0)
     tuning_rate: float = Field(default=1e-3, gt=0)
-    batch_size: int = Field(default=16, ge=2)
-    validation_share: float = Field(default=0.2, gt=0, lt=1)  # Patients whom difficulty is measured on
-    augmentation: AugmentSettings = PUBLISHED_AUGMENTATION
-    seed: int = 0
 
     def fit(self, epochs: int, rate: float) -> FitSettings:
-        """One-cycle training as the protocol has it."""
-        return FitSettings(
-            epochs=epochs, batch_size=self.batch_size, learning_rate=rate, weight_decay=0.01, schedule="one_cycle"
-        )
+        """Training on real frames, as on simulated ones but for length and rate."""
+        return self.pretraining.fit.model_copy(update={"epochs": epochs, "learning_rate": rate})
 
 
 @dataclass(frozen=True)
@@ -66,29 +47,6 @@ class RealFrames:
 
     frames: UInt8[Tensor, "n s s"]
     boxes: Float[Tensor, "n k 4"]
-
-
-def difficulty(settings: ReferenceSettings, cache: Path) -> tuple[PretrainingNetwork, dict[str, float]]:
-    """Train the reference detector on simulated frames and measure it on patients it has not seen.
-
-    Returns
-    -------
-    PretrainingNetwork
-    dict
-        ``recall_at_1`` (lesions found with one false peak a frame), ``patient_auc`` and what else
-        ``cag.simulator.pretraining.measure`` tells.
-    """
-    population = render_population(settings.population, cache)
-    train, held = population.split(settings.validation_share, settings.seed)
-    network = new_network(settings)
-    plan = settings.fit(settings.simulated_epochs, settings.learning_rate)
-    generator = torch.Generator().manual_seed(settings.seed)
-    batches = population_batches(train, settings.batch_size, settings.augmentation)
-    kept = _checkpoint(settings, cache, "simulated")
-    fit(network, batches, pretraining_loss, plan, generator=generator, checkpoint=kept, description="Simulated frames")
-    found = recall_by_severity(network, held, plan)
-    by_severity = {f"recall, {name} %": value for name, value in found.items() if name != "all"}
-    return network, {"recall_at_1": found["all"]} | by_severity | measure(network, held, plan)
 
 
 def prior_hits(train: RealFrames, held: RealFrames) -> CenterHits:
@@ -104,10 +62,10 @@ def tune(
     """Train a network in place on real frames' boxes."""
 
     def prepare(frames: Tensor, boxes: Tensor, generator: torch.Generator) -> Batch:
-        return augment_with_boxes(scale(frames), boxes, generator, settings.augmentation)
+        return augment_with_boxes(scale(frames), boxes, generator, settings.pretraining.augmentation)
 
-    batches = Batches((real.frames, real.boxes), settings.batch_size, prepare=prepare)
-    generator = torch.Generator().manual_seed(settings.seed)
+    batches = Batches((real.frames, real.boxes), plan.batch_size, prepare=prepare)
+    generator = torch.Generator().manual_seed(settings.pretraining.seed)
     fit(network, batches, _box_loss, plan, generator=generator, checkpoint=kept, description="Real frames")
 
 
@@ -129,8 +87,8 @@ def transfer(
 ) -> dict[str, CenterHits]:
     """Whether learning on simulated frames helps on real ones: prior, zero-shot, fine-tuned, real frames alone.
 
-    ``real`` and ``real, equal updates`` start from random weights; the second is trained for as many batches
-    as the fine-tuned network has seen in all. ``network`` (``difficulty``'s) is tuned in place.
+    ``real`` and ``real, equal updates`` begin with the start weights; the second is trained for as many batches
+    as the fine-tuned network has seen in all. ``network``, the pre-trained one, is tuned in place.
     """
     found = {
         "prior": prior_hits(train, held),
@@ -139,21 +97,15 @@ def transfer(
     plan = settings.fit(settings.real_epochs, settings.tuning_rate)
     tune(network, train, settings, plan, _checkpoint(settings, cache, "fine-tuned"))
     found["fine-tuned"] = lesion_peaks(network, held.frames, held.boxes, batch_size=25)
-    frames = settings.population.patients * settings.population.runs_per_patient * settings.population.contrast_frames
-    more = round(settings.simulated_epochs * (1 - settings.validation_share) * frames / len(train.frames))
+    before = settings.pretraining
+    frames = before.epoch_frames or before.population.frames * (1 - before.validation_share)
+    more = round(before.fit.epochs * frames / len(train.frames))
     for name, epochs in (("real", 0), ("real, equal updates", more)):
-        alone = new_network(settings)
+        alone = new_network(settings.pretraining)
         plan = settings.fit(settings.real_epochs + epochs, settings.learning_rate)
         tune(alone, train, settings, plan, _checkpoint(settings, cache, f"real-{settings.real_epochs + epochs}"))
         found[name] = lesion_peaks(alone, held.frames, held.boxes, batch_size=25)
     return found
-
-
-def new_network(settings: ReferenceSettings) -> PretrainingNetwork:
-    """The reference detector before training."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return PretrainingNetwork(build_trunk("random", settings.seed, settings.backbone))
 
 
 def real_frames(cohort: Cohort, part: str, size: int) -> RealFrames:
