@@ -65,7 +65,7 @@ class PretrainingSettings(Settings):
 COMPACT = PretrainingSettings(
     backbone="efficientnet_lite0",
     weights="imagenet",
-    population=PopulationSettings(patients=1500, contrast_frames=4),
+    population=PopulationSettings(patients=1000, contrast_frames=4),
     fit=FitSettings(
         epochs=20, batch_size=16, learning_rate=1e-3, weight_decay=0.01, schedule="one_cycle", clip_norm=5.0,
         precision="fp32",
