@@ -129,7 +129,7 @@ def shortcuts(plan: CohortPlan, pictures: Pictures) -> pd.DataFrame:
     """Whether anything but the lumen tells disease within a view, by the labels that the classifiers learn."""
     runs = pictures.runs
     erased = shrink(torch.from_numpy(pictures.erased), FRAME_SIZE)
-    scores = network_probe(erased, runs["diseased"].to_numpy(), runs["patient_id"].tolist())
+    scores = network_probe(erased, runs["diseased"].to_numpy(copy=True), runs["patient_id"].tolist())
     aucs = {
         "linear probe on global features, AUC": linear_probe(global_features(pictures.frames), runs),
         "network on vessel-erased frames, AUC": auc_within_views(runs, scores),
@@ -181,18 +181,7 @@ class Bench:
         return Pictures.of(self.plan)
 
     def measure(self, parts: Sequence[str] = PARTS) -> pd.DataFrame:
-        """Every measurement of some parts of the list.
-
-        Returns
-        -------
-        DataFrame
-            ``part, measure, value, wanted, met``; ``met`` is 'yes', 'no', or 'reported' where nothing is asked.
-
-        Raises
-        ------
-        InputError
-            For a part that is not on the list.
-        """
+        """Every measurement of some parts of the list, as ``table`` has them; refuses a part that is not on it."""
         for part in parts:
             if part not in PARTS:
                 raise InputError(f"{part!r} is not measured here", field="part", remedy=f"Known: {', '.join(PARTS)}")

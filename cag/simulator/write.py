@@ -33,33 +33,15 @@ _RECORDS = ".records"
 
 
 def write_simulated(
-    settings: CohortSettings,
-    out: Path,
-    *,
-    manifest_path: Path | None = None,
-    progress: bool = True,
-    workers: int = 0,
+    settings: CohortSettings, out: Path, *, manifest_path: Path | None = None, progress: bool = True, workers: int = 0
 ) -> Path:
     """Render a simulated cohort and write it as DICOM XA cine runs with its tables.
 
     Runs already there are kept: a run is written again only if its plan, the simulator or its file
     changed. A manifest that differs from the new one by last bits alone (another processor) is left as it is.
 
-    Parameters
-    ----------
-    settings : CohortSettings
-    out : Path
-        Folder of the files ``<patient>/<run>.dcm`` and of ``patients.csv``, ``lesions.csv``, ``boxes.csv``.
-    manifest_path : Path, optional
-        In ``out`` or a folder above; ``out/data_manifest.csv`` by default.
-    progress : bool
-    workers : int
-        Processes, one thread each; 0 takes every core, 1 stays in this process.
-
-    Returns
-    -------
-    Path
-        The manifest.
+    The files are ``out/<patient>/<run>.dcm`` beside ``patients.csv``, ``lesions.csv`` and ``boxes.csv``; the manifest,
+    whose path is returned, is ``out/data_manifest.csv`` or lies in a folder above. ``workers`` 0 takes every core.
 
     Raises
     ------

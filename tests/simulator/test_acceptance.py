@@ -69,7 +69,7 @@ def planted(count: int) -> pd.DataFrame:
 def test_the_probes_find_a_planted_shortcut_and_none_in_noise() -> None:
     rng = np.random.default_rng(1)
     frames, runs = rng.integers(100, 140, (80, 128, 128), dtype=np.uint8), planted(80)
-    label = runs["diseased"].to_numpy()
+    label = runs["diseased"].to_numpy(copy=True)
     brighter = frames + (label * 30).astype(np.uint8)[:, None, None]
     assert linear_probe(global_features(brighter), runs) == 1.0 and linear_probe(global_features(frames), runs) < 0.75
     small = torch.from_numpy(frames[:, :48, :48].copy())
