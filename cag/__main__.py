@@ -104,17 +104,19 @@ def study(
 
 @app.command()
 def pretrain(
-    patients: Annotated[int, typer.Option(help="Simulated patients, none of them in a study's cohort")] = 350,
-    epochs: Annotated[int, typer.Option(help="Passes over their frames")] = 4,
+    weights: Annotated[Literal["xa", "xa-labels"], typer.Option(help="Taught by masks and boxes, or by labels")] = "xa",
+    backbone: Annotated[str, typer.Option(help="inception_v3 or efficientnet_lite0")] = "inception_v3",
+    patients: Annotated[int, typer.Option(help="Simulated patients, none of a study's cohort; 0 as usual")] = 0,
+    epochs: Annotated[int, typer.Option(help="Passes over their frames; 0 as usual")] = 0,
     device: Device = "auto",
 ) -> None:
-    """Make the `xa` weights: train the trunk on a simulated population; a stopped call goes on where it was."""
-    from cag.simulator.population import PopulationSettings
-    from cag.simulator.pretraining import PretrainingSettings
+    """Make weights of a trunk on a simulated population; a stopped call goes on where it was."""
     from cag.simulator.pretraining import pretrain as train
+    from cag.simulator.pretraining import recipe
 
-    fit = PretrainingSettings().fit.model_copy(update={"epochs": epochs})
-    settings = PretrainingSettings(population=PopulationSettings.checked({"patients": patients}), fit=fit)
+    settings = recipe(weights, backbone, **({"patients": patients} if patients else {}))
+    if epochs:
+        settings = settings.model_copy(update={"fit": settings.fit.model_copy(update={"epochs": epochs})})
     result = train(settings, ROOT / "results" / "pretraining", device=device)
     for name, value in result.record["quality"].items():
         typer.echo(f"{name:20} {value:.3f}" if value is not None else f"{name:20} not measured")

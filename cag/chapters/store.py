@@ -233,7 +233,7 @@ def trunk_digest(settings: Mapping[str, Any]) -> str:
     starts = set()
 
     def note(values: dict[str, Any]) -> None:
-        if values.get("weights") in tuple(OWN_WEIGHTS):  # a list of them names variants
+        if values.get("weights") in OWN_WEIGHTS:  # a list of them names variants
             starts.add((values["weights"], values.get("backbone", "inception_v3")))
 
     json.loads(json.dumps(settings), object_hook=note)

@@ -18,8 +18,8 @@ from cag.settings import ROOT, InputError, Weights, write_atomically
 #: Where the study's own pre-trained trunks lie.
 WEIGHTS_FOLDER = ROOT / "weights"
 
-#: Weights of the study's own and the command that makes them: with masks and boxes, or with image labels only.
-OWN_WEIGHTS = {"xa": "python -m cag pretrain", "xa-labels": "python -m cag pretrain --weights xa-labels"}
+#: Weights of the study's own, made by ``python -m cag pretrain``: with masks and boxes, or with image labels only.
+OWN_WEIGHTS = ("xa", "xa-labels")
 
 SHARD_BYTES = 15 * 1024 * 1024
 
@@ -52,7 +52,8 @@ def load_trunk(
     InputError
         When the shards are missing, incomplete, unreadable or of another network.
     """
-    remedy = f"Restore the weights folder, make them with `{OWN_WEIGHTS[weights]}`, or set weights to random"
+    command = f"python -m cag pretrain --weights {weights} --backbone {backbone}"
+    remedy = f"Restore the weights folder, make them with `{command}`, or set weights to random"
     paths = _stored(weights, backbone, folder)
     if not paths:
         missing = f"{folder.name}/{_stem(weights, backbone)}-*.safetensors"

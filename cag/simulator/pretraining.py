@@ -74,6 +74,15 @@ COMPACT = PretrainingSettings(
     validation_share=0.05,
 )  # fmt: skip
 
+
+def recipe(weights: str, backbone: str, **people: int) -> PretrainingSettings:
+    """How ``xa`` or ``xa-labels`` are made, where ``people`` changes the population; labels need ImageNet's start."""
+    base = COMPACT if backbone == COMPACT.backbone else PretrainingSettings(backbone=backbone)
+    told: dict[str, Any] = {"supervision": "labels", "weights": "imagenet"} if weights == "xa-labels" else {}
+    told["population"] = PopulationSettings.checked(base.population.model_dump() | people)
+    return base.model_copy(update=told)
+
+
 #: Percent stenosis that the frame's outputs tell from less.
 CUTS = (LESION_PERCENT, 50.0, SEVERE_PERCENT, 100.0)
 #: Outputs on the pooled last map: full contrast, left artery, one logit a cut, one a view.

@@ -111,10 +111,7 @@ def transfer(
 def real_frames(cohort: Cohort, part: str, size: int) -> RealFrames:
     """Frames of one part of a public set with boxes, such as ARCADE's ``train`` and ``val``.
 
-    Parameters
-    ----------
-    cohort : Cohort
-        One frame a run, ``run_id`` beginning with the part's name.
+    The cohort has one frame a run, ``run_id`` beginning with the part's name.
 
     Raises
     ------

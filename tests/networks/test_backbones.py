@@ -105,7 +105,11 @@ def test_the_seed_decides_the_random_weights_and_the_default_generator_is_untouc
         ("resnet19", "random", "no classifier called 'resnet19'"),
         ("vit_b_16", "random", "does not end in a feature map"),
         ("resnet18", "xa", r"xa-resnet18-\*.safetensors: there are no xa weights for resnet18"),
-        ("inception_v3", "xa-labels", "no xa-labels weights.*`python -m cag pretrain --weights xa-labels`"),
+        (
+            "inception_v3",
+            "xa-labels",
+            "xa-labels.*pretrain --weights xa-labels --backbone inception_v3`",
+        ),
     ],
 )
 def test_what_cannot_be_a_trunk_is_refused_by_name(name, weights, message, tmp_path):

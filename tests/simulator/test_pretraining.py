@@ -26,6 +26,7 @@ from cag.simulator.pretraining import (
     population_batches,
     pretrain,
     recall_by_severity,
+    recipe,
 )
 
 
@@ -87,6 +88,13 @@ def test_a_rendered_population_is_found_again(tmp_path, monkeypatch):
     monkeypatch.setattr(population, "RunRenderer", None)
     again = render_population(settings, tmp_path, progress=False)
     assert torch.equal(again.frames, rendered.frames)
+
+
+def test_recipes_differ_in_what_teaches():
+    assert recipe("xa", "inception_v3") == PretrainingSettings()
+    labels = recipe("xa-labels", "efficientnet_lite0", patients=12)
+    assert (labels.supervision, labels.weights, labels.population.patients) == ("labels", "imagenet", 12)
+    assert recipe("xa", "efficientnet_lite0").supervision == "dense"
 
 
 def test_patients_are_split_never_frames():
