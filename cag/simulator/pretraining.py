@@ -60,8 +60,7 @@ class PretrainingSettings(Settings):
     seed: int = 0
 
 
-#: The compact network, from ImageNet, on more patients; an epoch is a part of their frames, so that a stopped call
-#: loses minutes.
+#: The compact network, from ImageNet, on more patients; epochs are short, so that a stopped call loses minutes.
 COMPACT = PretrainingSettings(
     backbone="efficientnet_lite0",
     weights="imagenet",
@@ -182,18 +181,18 @@ def pretrain(
 
 def pretraining_loss(network: Any, batch: Batch) -> Tensor:
     """Dense loss plus the frame losses; the severity is that of the worst visible lesion."""
-    images, lumen, boxes, percent, *known, _ = batch
+    images, lumen, boxes, percent, contrast, artery, view, _ = batch
     output, frame = network(images)
     size = images.shape[-1]
     loss = dense_loss(output, lumen_cells(lumen, size // 8), boxes, percent, network.trunk, size)
     visible = torch.where(boxes.isfinite().all(dim=-1), percent, 0.0).nan_to_num().amax(dim=1)
-    return loss + frame_loss(frame, *known, visible)
+    return loss + frame_loss(frame, contrast, artery, view, visible)
 
 
 def labels_loss(network: Any, batch: Batch) -> Tensor:
     """The frame losses alone; the severity is the one assigned to the view, whether or not the frame shows it."""
-    images, _, _, _, *known, severity = batch
-    return frame_loss(network.labels(images), *known, severity[:, 0])
+    images, _, _, _, contrast, artery, view, severity = batch
+    return frame_loss(network.labels(images), contrast, artery, view, severity[:, 0])
 
 
 def frame_loss(
