@@ -94,10 +94,8 @@ def export_part(
 def load_part(folder: Path, name: str) -> Part:
     """A part of a bundle, by a profile's results folder or by the bundle's own folder.
 
-    Raises
-    ------
-    InputError
-        If it is not there, with the notebook that exports it, or the frozen trunk is not that of the project now.
+    Raises `InputError` if it is not there, with the notebook that exports it, or the frozen trunk is not that of the
+    project now.
     """
     what, notebook = PARTS[name]
     root = folder / "bundle" if (folder / "bundle").is_dir() else folder

@@ -43,10 +43,7 @@ class CohortPageSettings(StudySettings):
 def severity_counts(cohort: Cohort, frames_per_run: int) -> pd.DataFrame:
     """Frames of a classifier's view, arteries and patients in each severity category (Table 1).
 
-    Returns
-    -------
-    DataFrame
-        ``level`` and one column of counts a category.
+    Returns ``level`` and one column of counts a category.
     """
     samples, reference = classification_samples(cohort, frames_per_run).query("not redundant"), artery_severity(cohort)
     worst = {f"image: {view}": samples["percent_stenosis"][samples["model_view"] == view] for view in MODEL_VIEWS}
@@ -60,10 +57,7 @@ def severity_counts(cohort: Cohort, frames_per_run: int) -> pd.DataFrame:
 def characteristics(patients: pd.DataFrame) -> pd.DataFrame:
     """Age, sex, origin, body-mass index and risk factors (Table 2), as far as they are known.
 
-    Returns
-    -------
-    DataFrame
-        ``characteristic, value, known`` (patients with the item recorded).
+    Returns ``characteristic, value, known`` (patients with the item recorded).
     """
     rows = []
     for column, name in (("age", "age, median (IQR), years"), ("bmi", "body-mass index, median (IQR), kg/m²")):
@@ -81,10 +75,7 @@ def characteristics(patients: pd.DataFrame) -> pd.DataFrame:
 def flow(cohort: Cohort, frames_per_run: int) -> pd.DataFrame:
     """From patients to frames: what is left after each step and what was set aside, and why (STARD-AI item 19).
 
-    Returns
-    -------
-    DataFrame
-        ``step, patients, runs, frames, set_aside``.
+    Returns ``step, patients, runs, frames, set_aside``.
     """
     runs = cohort.manifest
     standard = runs[runs["view"].notna() & runs["view"].ne(NO_STANDARD_VIEW)]
@@ -137,11 +128,7 @@ def _filled(cohort: Cohort, seed: int) -> pd.DataFrame:
 def stored_acceptance() -> tuple[pd.DataFrame, bool]:
     """The stored measurements of the simulator's acceptance list, and whether they are of the simulator as it is.
 
-    Returns
-    -------
-    DataFrame
-        ``part, measure, value, wanted, met``.
-    bool
+    DataFrame: ``part, measure, value, wanted, met``.
     """
     table = pd.read_csv(STORED, keep_default_na=False)
     same = set(table.pop("simulator")) == {simulator_digest()}

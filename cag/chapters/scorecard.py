@@ -70,12 +70,9 @@ def claims() -> pd.DataFrame:
 def scorecard(store: Store) -> pd.DataFrame:
     """The published numbers with this run's values (as-published arm) and verdicts.
 
-    Returns
-    -------
-    DataFrame
-        The columns of ``claims`` and ``own, own_low, own_high``; ``untested``, why the run does not exercise the
-        published method, else empty; ``skilled``, whether it does better than a caller that sees no image;
-        ``verdict`` and ``reason`` of ``judge``.
+    Returns the columns of ``claims`` and ``own, own_low, own_high``; ``untested``, why the run does not exercise the
+    published method, else empty; ``skilled``, whether it does better than a caller that sees no image; ``verdict`` and
+    ``reason`` of ``judge``.
     """
     published = claims().fillna({"subset": "", "condition": ""})
     card = published.merge(_own_numbers(store), how="left", on=KEYS, validate="1:1")
@@ -220,10 +217,7 @@ _PREDICTIONS = {
 def paired_directions(store: Store, *, bootstrap: int, seed: int) -> dict[str, Estimate]:
     """Each statement's difference, first minus second, on the same resampled patients (as-published arm).
 
-    Returns
-    -------
-    dict of statement to Estimate
-        Without the statements whose predictions this run has not stored.
+    Returns without the statements whose predictions this run has not stored.
     """
     places = {source: [store.table(name) for name in names] for source, names in _PREDICTIONS.items()}
     stored = {name: [pd.read_parquet(at) for at in own] for name, own in places.items() if all(p.exists() for p in own)}
@@ -266,12 +260,9 @@ def _measured(key: Key, *tables: pd.DataFrame) -> tuple[Metrics, np.ndarray] | N
 def directions(card: pd.DataFrame, differences: Mapping[str, Estimate]) -> pd.DataFrame:
     """What the paper says in words: whether its direction shows in this run too.
 
-    Returns
-    -------
-    DataFrame
-        ``statement, paper, value, low, high, p_holm, reproduced``: differences first minus second, this run's on the
-        same resampled patients; ``yes`` or ``no`` where the p-value, adjusted for all tested statements, is below
-        ``ALPHA``; ``not told apart``; ``not tested``; ``not measured``.
+    Returns ``statement, paper, value, low, high, p_holm, reproduced``: differences first minus second, this run's on
+    the same resampled patients; ``yes`` or ``no`` where the p-value, adjusted for all tested statements, is below
+    ``ALPHA``; ``not told apart``; ``not tested``; ``not measured``.
     """
     paper, untested, rows = card.set_index(KEYS)["value"], card.set_index(KEYS)["untested"].ne(""), []
     for statement, (first, second) in DIRECTIONS.items():

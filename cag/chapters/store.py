@@ -183,12 +183,8 @@ def task_folder(kind: str, work: Work, settings: Settings, cohort: Cohort, store
 def fill(cohort: Cohort, work: Work, settings: Settings, folder: RunFolder) -> bool:
     """Do a task in a folder of its own and move it into place; False while another process is at it.
 
-    The lock goes with the process that holds it, however that ends.
-
-    Raises
-    ------
-    InputError
-        If the task refuses its input or the results folder cannot be written.
+    The lock goes with the process that holds it, however that ends. Raises `InputError` if the task refuses its input
+    or the results folder cannot be written.
     """
     draft = RunFolder(folder.store.working / f"{folder.path.parent.name}-{folder.path.name}", folder.store)
     with ExitStack() as held:

@@ -9,8 +9,6 @@ from cag.chapters.store import Store
 from cag.metrics.matching import match_detections
 from cag.settings import InputError
 
-SETTINGS = exploring.ExploreSettings(box_minimum=0)
-
 
 @pytest.fixture
 def store(tmp_path):
@@ -42,20 +40,15 @@ def boxes(store):
 
 def test_groups_hold_every_level_beside_its_severity(store):
     frames = pd.read_parquet(store.table("classification"))
-    groups = exploring.score_groups(store, SETTINGS)
-    assert {name: len(table) for name, table in groups.items()} == {
-        "Patients": 6,
-        "LCA, arteries": 6,
-        "LCA, frames": 12,
-        "RCA, arteries": 6,
-        "RCA, frames": 12,
-    }
+    groups = exploring.score_groups(store)
+    counts = {"Patients": 6, "LCA, arteries": 6, "LCA, frames": 12, "RCA, arteries": 6, "RCA, frames": 12}
+    assert {name: len(table) for name, table in groups.items()} == counts
     assert groups["Patients"]["score"].tolist() == frames.groupby("patient_id")["p_1"].max().tolist()
 
 
 def test_overlaps_give_the_matches_of_the_metrics(store, boxes):
     images, found, truth = boxes
-    (overlaps,) = exploring.box_overlaps(store, SETTINGS).values()
+    (overlaps,) = exploring.box_overlaps(store, 0).values()
     assert (overlaps["images"], overlaps["lesions"]) == (2, 3)
     assert [score for _, score, _ in overlaps["boxes"]] == [0.9, 0.8, 0.7, 0.3], "best first"
     taken: set[int] = set()
@@ -67,11 +60,6 @@ def test_overlaps_give_the_matches_of_the_metrics(store, boxes):
     assert hits == match_detections(images, found, truth, iou_threshold=0.5).detections["hit"].tolist()
 
 
-def test_a_system_that_was_not_trained_is_refused_by_name(store):
-    with pytest.raises(InputError, match="n_categories: 3 categories, redundancy True: no such predictions"):
-        exploring.outer_frames(store, exploring.ExploreSettings(n_categories=3))
-
-
 def test_a_table_that_was_not_computed_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match=r"classification.parquet: was not computed yet"):
-        exploring.outer_frames(Store(tmp_path), SETTINGS)
+        exploring.outer_frames(Store(tmp_path))

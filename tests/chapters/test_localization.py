@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from cag.chapters.bundle import export_part, load_part
+from cag.chapters.classification.operating import Classifiers
 from cag.chapters.classification.settings import ClassificationSettings, grid
 from cag.chapters.classification.training import new_classifier
 from cag.chapters.localization import cam, training
-from cag.chapters.localization.classifiers import Classifiers
 from cag.chapters.localization.comparison import Localization, export_detectors, localize
 from cag.chapters.localization.scores import Scored, scoring_rule, text_grid
 from cag.chapters.localization.settings import START_VIEW, LocalizationSettings, fpn_cells

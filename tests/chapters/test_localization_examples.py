@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from cag.chapters.localization.examples import choose_examples
-from cag.chapters.localization.prior import centre_prior
 from cag.chapters.localization.scores import Scored, scoring_rule
+from cag.chapters.localization.training import centre_prior
 
 COLUMNS = ["image_id", "x1", "y1", "x2", "y2"]
 IMAGES = pd.DataFrame({"image_id": list("abcd"), "patient_id": ["P", "Q", "R", "R"], "width": 256, "height": 256})

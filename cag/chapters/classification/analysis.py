@@ -18,10 +18,7 @@ from cag.settings import SettingsError
 def sides(predictions: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The scored frames (clean arm) with the largest and with the smallest value of a column, to be compared.
 
-    Raises
-    ------
-    SettingsError
-        If the run trained nothing to compare with.
+    Raises `SettingsError` if the run trained nothing to compare with.
     """
     clean = labeled_frames(predictions).query("arm == 'clean'")
     first, second = clean[column].max(), clean[column].min()
@@ -54,13 +51,9 @@ def scores_of(rows: pd.DataFrame, reference: pd.DataFrame, level: str) -> pd.Dat
 def auc_tests(first: pd.DataFrame, second: pd.DataFrame, reference: pd.DataFrame, *, n: int, rng: int) -> pd.DataFrame:
     """Difference in the area under the ROC curve of two systems at image, artery and patient level, tested twice.
 
-    DeLong's variance for arteries and patients, Obuchowski's for frames, which are clustered in
-    patients; beside them the paired bootstrap over patients.
-
-    Returns
-    -------
-    DataFrame
-        ``level, artery, test, first, second`` (areas), ``value, low, high, p_value, n_groups`` (of the difference).
+    DeLong's variance for arteries and patients, Obuchowski's for frames, which are clustered in patients; beside them
+    the paired bootstrap over patients. Returns ``level, artery, test, first, second`` (areas), ``value, low, high,
+    p_value, n_groups`` (of the difference).
     """
     rows = []
     for level in ("image", *LEVELS):

@@ -1,15 +1,16 @@
-"""The decision rule of a reading, and the export of the classifiers that read with it."""
+"""The decision rule of a reading, and the classifiers that read with it as the bundle hands them on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from cag.anatomy import THREE_CATEGORIES, TWO_CATEGORIES
-from cag.chapters.bundle import export_part
+from cag.chapters.bundle import Part, export_part, load_part
 from cag.chapters.classification.scores import (
     LEVELS,
     labeled_frames,
@@ -18,12 +19,13 @@ from cag.chapters.classification.scores import (
     system,
     threshold_of,
 )
-from cag.chapters.classification.settings import ClassificationSettings, grid
-from cag.chapters.classification.training import KIND, train_cell
+from cag.chapters.classification.settings import CellSettings, ClassificationSettings, grid
+from cag.chapters.classification.training import KIND, load_classifier, train_cell
 from cag.chapters.store import Store, run_tasks
 from cag.data.cohort import Cohort
 from cag.metrics.intervals import Estimate, bootstrap_many
 from cag.metrics.weighted import confusion, confusion_metrics
+from cag.networks.classifier import StenosisClassifier
 
 #: Resamples of patients behind the interval of a rate.
 RESAMPLES = 2000
@@ -92,14 +94,36 @@ def operating_point(predictions: pd.DataFrame, reference: pd.DataFrame) -> Opera
     return OperatingPoint(whole, of_folds, origin, **worth)
 
 
+@dataclass(frozen=True)
+class Classifiers:
+    """The bundle's classifiers of two categories with redundancy training, by fold (unseen patients) and model view."""
+
+    part: Part
+    cells: Mapping[tuple[int, str], tuple[str, CellSettings]]  #: Weights file and settings.
+
+    @classmethod
+    def of(cls, results: Path) -> Classifiers:
+        """Those of a profile's results folder; an `InputError` if notebook 03 has exported none there."""
+        part = load_part(results, "classification")
+        named = [(name, CellSettings.checked(values)) for name, values in part.facts["cells"].items()]
+        two = {(cell.fold, cell.model_view): (name, cell) for name, cell in named if cell.cut_points == TWO_CATEGORIES}
+        return cls(part, two)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The model views that have classifiers."""
+        return tuple(sorted({view for _, view in self.cells}))
+
+    def load(self, fold: int, view: str) -> StenosisClassifier:
+        """The classifier of a fold and view, in evaluation mode on the CPU."""
+        name, cell = self.cells[fold, view]
+        return load_classifier(cell, self.part.folder.load_weights(name))
+
+
 def export_classifiers(
-    cohort: Cohort,
-    settings: ClassificationSettings,
-    store: Store,
-    predictions: pd.DataFrame,
-    reference: pd.DataFrame,
+    cohort: Cohort, settings: ClassificationSettings, store: Store, predictions: pd.DataFrame, reference: pd.DataFrame
 ) -> None:
-    """Export the classifiers with redundancy training of two and of three categories, with their operating point.
+    """Export the classifiers with redundancy training of two and three categories, and their operating point.
 
     Without those of two categories, by which a study is read, nothing is exported.
     """

@@ -19,11 +19,8 @@ REDUNDANCY_STEP = 5
 def run_lesions(cohort: Cohort) -> pd.DataFrame:
     """The worst lesion among the segments assigned to each run's view.
 
-    Returns
-    -------
-    DataFrame
-        ``run_id`` (every run of a standard view), ``percent_stenosis`` (0 where no lesion is assigned) and, where
-        the cohort knows it, ``length_mm``.
+    Returns ``run_id`` (every run of a standard view), ``percent_stenosis`` (0 where no lesion is assigned) and, where
+    the cohort knows it, ``length_mm``.
     """
     pairs = [(name, segment) for name, view in VIEWS.items() for segment in view.segments]
     runs = cohort.manifest[["run_id", "patient_id", "view"]].merge(pd.DataFrame(pairs, columns=["view", "segment"]))

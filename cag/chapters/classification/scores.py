@@ -63,10 +63,7 @@ def measured(rows: pd.DataFrame) -> Measured:
 def image_metrics(predictions: pd.DataFrame, *, n: int, rng: int) -> pd.DataFrame:
     """Image-level metrics of every system and artery: pooled out-of-fold with interval, and over folds.
 
-    Returns
-    -------
-    DataFrame
-        ``artery, n_categories, redundancy, arm, metric, value, low, high, fold_mean, fold_sd, n_rows, n_groups``.
+    Returns ``artery, n_categories, redundancy, arm, metric, value, low, high, fold_mean, fold_sd, n_rows, n_groups``.
     """
     tables = []
     for key, rows in strata(labeled_frames(predictions), ("artery", *SYSTEM)):
@@ -84,12 +81,8 @@ def reference_standard(cohort: Cohort, settings: ClassificationSettings) -> pd.D
 def level_scores(rows: pd.DataFrame, reference: pd.DataFrame, level: Level, how: How = "max") -> pd.DataFrame:
     """Scores of one system pooled from images to arteries or patients, beside the reference standard.
 
-    ``rows`` are labeled frames of one ``system``; an inner patient counts once for each fold that set it aside.
-
-    Returns
-    -------
-    DataFrame
-        ``patient_id`` (and ``artery``), ``fold, score, target, percent_stenosis``.
+    ``rows`` are labeled frames of one ``system``; an inner patient counts once for each fold that set it aside. Returns
+    ``patient_id`` (and ``artery``), ``fold, score, target, percent_stenosis``.
     """
     keys = ["patient_id", "artery"] if level == "artery" else ["patient_id"]
     if rows.empty:
@@ -129,11 +122,8 @@ def operating_thresholds(outer: pd.DataFrame, inner: pd.DataFrame, point: Point)
 def at_points(predictions: pd.DataFrame, reference: pd.DataFrame, level: Level, how: How = "max") -> pd.DataFrame:
     """Pooled scores of one system (rows of both parts), once for each operating point.
 
-    Returns
-    -------
-    DataFrame
-        ``level_scores`` with ``threshold`` (the point's name), ``cut`` and ``called`` (disease); without inner rows
-        one half is the only point, and folds without a threshold are left out.
+    Returns ``level_scores`` with ``threshold`` (the point's name), ``cut`` and ``called`` (disease); without inner rows
+    one half is the only point, and folds without a threshold are left out.
     """
     outer, inner = (
         level_scores(labeled_frames(predictions, part), reference, level, how) for part in ("outer", "inner")
@@ -149,10 +139,7 @@ def level_metrics(
 ) -> pd.DataFrame:
     """Artery- and patient-level metrics of every system, way of pooling and operating point.
 
-    Returns
-    -------
-    DataFrame
-        ``level, artery, how, threshold, n_categories, redundancy, arm, metric, value, low, high, n_groups``.
+    Returns ``level, artery, how, threshold, n_categories, redundancy, arm, metric, value, low, high, n_groups``.
     """
     tables = []
     for key, rows in strata(predictions, SYSTEM):

@@ -24,7 +24,7 @@ from cag.chapters.store import RunFolder, Store, run_task, run_tasks
 from cag.data.cohort import Cohort
 from cag.data.frames import load_frames
 from cag.data.splits import ARMS, patient_parts
-from cag.networks.backbones import build_trunk
+from cag.networks.backbones import build_trunk, seeded
 from cag.networks.classifier import StenosisClassifier, balanced_order
 from cag.networks.training import Batches, fit, predict
 from cag.networks.transforms import augment, scale
@@ -35,25 +35,14 @@ KIND = "classification"
 
 
 def run_grid(cohort: Cohort, settings: ClassificationSettings, store: Store) -> pd.DataFrame:
-    """Train what is not stored yet and publish the table ``classification``.
-
-    Returns
-    -------
-    DataFrame
-        A row for each frame, cell and arm; see ``select_epochs``.
-    """
+    """Train what is not stored yet; publish ``classification``, a row a frame, cell and arm (``select_epochs``)."""
     return store.publish(KIND, _trained(cohort, settings, store))
 
 
 def run_variants(cohort: Cohort, settings: ClassificationSettings, store: Store) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Train what ``variants`` names and publish ``classification_variants``.
+    """Train what ``variants`` names and publish ``classification_variants``: as ``run_grid``, with ``variant``.
 
-    Returns
-    -------
-    DataFrame
-        As of ``run_grid``, with ``variant``.
-    dict of variant to reason
-        Those whose weights or labels cannot be had.
+    With it come the variants whose weights or labels cannot be had, each with the reason.
     """
     ways, refused = variants(settings), {}
     tables = [_trained(cohort, ways.pop(STUDY), store).assign(variant=STUDY)]
@@ -71,13 +60,7 @@ def _trained(cohort: Cohort, settings: ClassificationSettings, store: Store) -> 
 
 
 def train_cell(cohort: Cohort, cell: CellSettings, folder: RunFolder) -> None:
-    """Train one classifier and store its predictions of every epoch, its history and its weights.
-
-    Raises
-    ------
-    LabelError
-        If no frame of this view is left to train on.
-    """
+    """Train one classifier; store its predictions of every epoch, history and weights. `LabelError` without frames."""
     samples, device = samples_of(cohort, frames_of(cell), cell.label_rule), folder.store.device
     parts = parts_of(cohort, cell, samples)
     learned = _dealt_anew(samples, parts, cell) if cell.label_rule == "permuted" else samples
@@ -87,17 +70,10 @@ def train_cell(cohort: Cohort, cell: CellSettings, folder: RunFolder) -> None:
         raise LabelError("no frame to train on", field=cell.model_view, remedy="Use fewer folds or more patients")
     is_scored = parts.isin(["inner", "outer"])
     scored = samples.assign(part=parts, target=targets)[is_scored]
-    model = new_classifier(cell)
+    model, place, frozen = new_classifier(cell), frames_of(cell), cell.trainable == "head"
     # A frozen trunk is a feature computed once: its maps stand for the images, and there is nothing to augment.
-    if cell.trainable == "head":
-        network, inputs, prepare, read = (
-            model.head,
-            maps_of(cohort, frames_of(cell), start_of(cell), device),
-            None,
-            None,
-        )
-    else:
-        network, inputs, prepare, read = model, images_of(cohort, frames_of(cell)), _augmented, scale
+    inputs = maps_of(cohort, place, start_of(cell), device) if frozen else images_of(cohort, place)
+    network, prepare, read = (model.head, None, None) if frozen else (model, _augmented, scale)
     asked, records = inputs[torch.from_numpy(np.flatnonzero(is_scored))], []
 
     def on_epoch(epoch: int, network: torch.nn.Module) -> float:
@@ -106,13 +82,12 @@ def train_cell(cohort: Cohort, cell: CellSettings, folder: RunFolder) -> None:
         inner = records[-1].query("part == 'inner' and not redundant")
         return log_likelihood(inner) if len(inner) else float("nan")
 
-    wanted = torch.from_numpy(targets.to_numpy(copy=True))[train]
+    wanted = torch.tensor(targets.to_numpy())[train]
     order = partial(balanced_order, wanted, n_categories=cell.n_categories)
     batches = Batches((inputs[train], wanted), cell.fit.batch_size, order=order, prepare=prepare)
     generator = torch.Generator().manual_seed(seed_of(cell))
-    history = fit(
-        network, batches, loss, cell.fit, generator=generator, device=device, on_epoch=on_epoch, progress=False
-    )
+    run = partial(fit, network, batches, loss, cell.fit, generator=generator, device=device)
+    history = run(on_epoch=on_epoch, progress=False)
     folder.save_table("predictions", pd.concat(records, ignore_index=True))
     folder.save_table("history", pd.DataFrame(history.rows))
     folder.save_weights("classifier", network.state_dict())
@@ -166,13 +141,7 @@ def images_of(cohort: Cohort, frames: Frames) -> UInt8[Tensor, "n s s"]:
 
 @lru_cache(maxsize=4)
 def frozen_trunk(start: Start) -> Trunk:
-    """The trunk as it starts, one copy for all networks that keep it frozen.
-
-    Raises
-    ------
-    InputError
-        If its weights cannot be had.
-    """
+    """The trunk as it starts, one copy for all networks that keep it frozen."""
     return build_trunk(start.weights, start.seed, start.backbone).eval().requires_grad_(False)
 
 
@@ -198,10 +167,8 @@ def new_classifier(cell: CellSettings) -> StenosisClassifier:
     """An untrained classifier of a cell on its initial trunk, which is shared where it is frozen."""
     frozen = cell.trainable == "head"
     trunk = frozen_trunk(start_of(cell)) if frozen else build_trunk(cell.weights, cell.seed, cell.backbone)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(cell))
-        outputs = cell.n_categories + int(cell.redundancy)
-        return StenosisClassifier(trunk, outputs, head=cell.head, trainable=cell.trainable)
+    outputs = cell.n_categories + int(cell.redundancy)
+    return seeded(lambda: StenosisClassifier(trunk, outputs, cell.head, cell.trainable), seed_of(cell))
 
 
 def load_classifier(cell: CellSettings, state: Mapping[str, Tensor]) -> StenosisClassifier:
@@ -222,19 +189,13 @@ def targets_of(samples: pd.DataFrame, cut_points: tuple[float, ...]) -> pd.Serie
     return pd.Series(np.where(samples["redundant"], len(cut_points) + 1, categories), index=samples.index)
 
 
-def epoch_rows(
-    epoch: int, scored: pd.DataFrame, probabilities: Float[Tensor, "n k"], cell: CellSettings
-) -> pd.DataFrame:
-    """Predictions of one epoch, a row a frame of ``scored`` (with ``part`` and ``target``).
-
-    ``probabilities`` are softmax outputs; with redundancy training the last is that of the redundancy class.
-    """
+def epoch_rows(epoch: int, scored: pd.DataFrame, softmax: Float[Tensor, "n k"], cell: CellSettings) -> pd.DataFrame:
+    """Predictions of one epoch, a row a frame of ``scored``; with redundancy training that class comes last."""
     k = cell.n_categories
     table = scored.assign(epoch=epoch, fold=cell.fold, n_categories=k, redundancy=cell.redundancy)
-    for category in range(k):
-        table[f"p_{category}"] = probabilities[:, category].double().numpy()
-    table["p_redundant"] = probabilities[:, k].double().numpy() if cell.redundancy else 0.0
-    return table
+    said = softmax.double().numpy()
+    table[[f"p_{category}" for category in range(k)]] = said[:, :k]
+    return table.assign(p_redundant=said[:, k] if cell.redundancy else 0.0)
 
 
 def log_likelihood(predictions: pd.DataFrame) -> float:
@@ -247,9 +208,8 @@ def log_likelihood(predictions: pd.DataFrame) -> float:
 def select_epochs(predictions: pd.DataFrame) -> pd.DataFrame:
     """Predictions of the epoch each arm picks.
 
-    ``clean`` takes the epoch best on the inner patients and keeps both parts (thresholds and
-    temperatures are chosen on the inner one); ``as_published`` takes the epoch best on the
-    outer fold it is then scored on.
+    ``clean`` takes the epoch best on the inner patients and keeps both parts (thresholds and temperatures are chosen on
+    the inner one); ``as_published`` takes the epoch best on the outer fold it is then scored on.
     """
     tables = []
     labeled = predictions[~predictions["redundant"]]

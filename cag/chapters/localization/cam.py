@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cag.chapters.classification.operating import Classifiers
 from cag.chapters.classification.settings import CellSettings
 from cag.chapters.classification.training import new_classifier
-from cag.chapters.localization.classifiers import Classifiers
 from cag.chapters.localization.frames import FrameChoice, choose_frames, detections_table
 from cag.chapters.store import RunFolder
 from cag.data.cohort import Cohort

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from cag.chapters.bundle import export_part
+from cag.chapters.classification.operating import Classifiers
 from cag.chapters.localization.cam import CamSettings, cam_fold
-from cag.chapters.localization.classifiers import Classifiers
 from cag.chapters.localization.frames import LesionFrames, choose_frames
 from cag.chapters.localization.scores import Scored, scoring_rule
 from cag.chapters.localization.settings import LocalizationSettings, cam_cells, fpn_cells
@@ -59,12 +59,8 @@ class Localization:
 def localize(cohort: Cohort, settings: LocalizationSettings, store: Store) -> Localization:
     """Train and score what is not stored yet, and publish images, detections, operating points and truth.
 
-    Raises
-    ------
-    LabelError
-        If the cohort has no boxes, or a fold no frame.
-    InputError
-        If the cohort has views and the classifiers of notebook 03 are missing or of other folds.
+    Raises `LabelError` if the cohort has no boxes, or a fold no frame. Raises `InputError` if the cohort has views and
+    the classifiers of notebook 03 are missing or of other folds.
     """
     own = own_classifiers(cohort, settings, store)
     lent = own or (Classifiers.of(store.root.parent / settings.cam_profile) if settings.cam_profile else None)
@@ -94,10 +90,8 @@ def export_detectors(found: Localization, cohort: Cohort, settings: Localization
 def own_classifiers(cohort: Cohort, settings: LocalizationSettings, store: Store) -> Classifiers | None:
     """The classifiers of this cohort's folds; None for a cohort without views, where none can be trained.
 
-    Raises
-    ------
-    LeakError
-        If they are of another cohort or of other folds, so that they may have seen patients they would be scored on.
+    Raises `LeakError` if they are of another cohort or of other folds, so that they may have seen patients they would
+    be scored on.
     """
     if not cohort.manifest["view"].notna().any():
         return None

@@ -25,14 +25,10 @@ def choose_examples(side: Scored, count: int = 2) -> pd.DataFrame:
     """The best and a typical frame, and the worst failures of each kind, at most one a patient and kind.
 
     ``best``: every lesion overlapped, the highest least overlap. ``typical``: the median of the mean overlap.
-    ``missed``: lesions that no box above the operating score touches, the most severe first (the largest where
-    severity is unknown). ``loose``: lesions whose best box overlaps them, though too little to count, the least
-    overlap first. ``false``: boxes that touch no lesion, the highest score first.
-
-    Returns
-    -------
-    DataFrame
-        ``kind, image_id, sentence``; up to ``count`` failures of each kind.
+    ``missed``: lesions that no box above the operating score touches, the most severe first (the largest where severity
+    is unknown). ``loose``: lesions whose best box overlaps them, though too little to count, the least overlap first.
+    ``false``: boxes that touch no lesion, the highest score first. Returns ``kind, image_id, sentence``; up to
+    ``count`` failures of each kind.
     """
     lesions, boxes = side.operating.truth, side.operating.detections
     known, area = lesions.percent_stenosis, (lesions.x2 - lesions.x1) * (lesions.y2 - lesions.y1)

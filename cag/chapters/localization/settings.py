@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from cag.chapters.classification.operating import Classifiers
 from cag.chapters.localization.cam import CamSettings
-from cag.chapters.localization.classifiers import Classifiers
 from cag.chapters.localization.frames import FrameChoice, working_pixels
 from cag.chapters.localization.training import FpnSettings
 from cag.data.splits import Arm
@@ -61,10 +61,7 @@ class LocalizationSettings(StudySettings, FrameChoice):
     def manifest_path(self) -> Path:
         """The manifest or public folder, from the project's root, environment variables filled in.
 
-        Raises
-        ------
-        SettingsError
-            For a variable that is not set.
+        Raises `SettingsError` for a variable that is not set.
         """
         filled = os.path.expandvars(self.manifest)
         if "$" in filled:

@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from torchvision.ops import box_iou
 from tqdm import tqdm
 
+from cag.chapters.classification.operating import Classifiers
 from cag.chapters.classification.settings import CellSettings
-from cag.chapters.localization.classifiers import Classifiers
 from cag.chapters.localization.frames import (
     PUBLISHED_MINIMUM,
     FrameChoice,
@@ -22,7 +23,6 @@ from cag.chapters.localization.frames import (
     detections_table,
     working_pixels,
 )
-from cag.chapters.localization.prior import centre_prior
 from cag.chapters.store import RunFolder, Store
 from cag.data.cohort import Cohort
 from cag.data.frames import load_frames
@@ -38,6 +38,8 @@ from cag.settings import Settings, Weights
 
 #: Folder of trained folds in the store.
 KIND = "localization_fpn"
+#: Most training boxes that the place prior considers; more only repeat each other.
+MAX_CANDIDATES = 1500
 
 
 class FpnSettings(Settings):
@@ -111,6 +113,27 @@ def train_fold(cohort: Cohort, settings: FpnSettings, folder: RunFolder) -> None
     folder.save_table("parts", frames.images[["image_id"]].assign(part=parts))
     folder.save_table("history", pd.DataFrame(history.rows))
     folder.save_weights("detector", detector_state(detector))
+
+
+def centre_prior(boxes: Float[np.ndarray, "n 4"], n_images: int, *, count: int = 20, iou: float = 0.5) -> Detections:
+    """The place prior, which sees no image: the fixed boxes that find most training lesions, best first.
+
+    Greedy: of all training boxes, take the one that matches most lesions not matched yet, remove those, and repeat, up
+    to ``count`` times. A box's score are the newly matched lesions per training image (of ``n_images``), lowered by a
+    thousandth a rank so that every box can be cut from the next.
+    """
+    places = torch.as_tensor(np.asarray(boxes, dtype="float32").reshape(-1, 4))
+    candidates = places[:: max(1, -(-len(places) // MAX_CANDIDATES))]
+    hits, chosen, scores = box_iou(candidates, places) >= iou, [], []
+    for rank in range(min(count, len(candidates))):
+        gain = hits.sum(dim=1)
+        best = int(gain.argmax())
+        if gain[best] == 0:
+            break
+        chosen.append(best)
+        scores.append(gain[best] / n_images * (1 - rank / 1000))
+        hits &= ~hits[best]
+    return {"boxes": candidates[chosen], "scores": torch.tensor(scores)}
 
 
 def start_detector(settings: FpnSettings, store: Store) -> StenosisDetector:

@@ -32,13 +32,9 @@ def run_transfer(
 ) -> Ways:
     """Train on either cohort, test on both, fine-tune from one to the other; the other is split and scored alike.
 
-    A detector that is applied as it is takes its operating score along; one that is fine-tuned sets it on inner
-    images of the cohort it is tuned to. Published as ``localization_transfer_detections``.
-
-    Raises
-    ------
-    InputError
-        If both cohorts are the same, or the other has no boxes.
+    A detector that is applied as it is takes its operating score along; one that is fine-tuned sets it on inner images
+    of the cohort it is tuned to. Published as ``localization_transfer_detections``. Raises `InputError` if both cohorts
+    are the same, or the other has no boxes.
     """
     if cohort.digest() == other.digest():
         remedy = "Name another cohort, or leave it empty"
