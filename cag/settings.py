@@ -20,21 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class InputError(ValueError):
-    """An input that was refused: what, where, which value, and the remedy.
+    """An input that was refused: the problem with its value, the file and field it is in, and the remedy.
 
-    The message is one sentence for the person who ran the command. It names a file by its name
-    below the folder the user gave, never a patient identifier.
-
-    Parameters
-    ----------
-    problem : str
-        What is wrong, including the offending value.
-    file : Path or str, optional
-        The file in which it was found.
-    field : str, optional
-        The DICOM tag, table column or parameter.
-    remedy : str, optional
-        What to do about it.
+    The message is one sentence for the person who ran the command. ``file`` is named below the folder the user gave,
+    never by a patient identifier; ``field`` is a DICOM tag, a table's column or a parameter.
     """
 
     def __init__(
@@ -71,7 +60,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
         temporary.open("xb").close()
         try:
             write(temporary)
-            reach_the_disk(temporary)
+            with temporary.open("rb") as file:  # else it may be empty after a power cut
+                os.fsync(file.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -80,13 +70,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
 
 @contextlib.contextmanager
 def writing(name: str) -> Iterator[None]:
-    """Say in one sentence what kept ``name`` from being written.
-
-    Raises
-    ------
-    InputError
-        For a full disk, a folder that may not be written to, and the like.
-    """
+    """Say by `InputError` what kept ``name`` from being written: a full disk, a folder that may not be written to."""
     try:
         yield
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk in its own way
@@ -95,12 +79,6 @@ def writing(name: str) -> Iterator[None]:
             why = os.strerror(error.errno)
         remedy = "Free some space or choose a results folder you may write to, and run again: finished work is kept"
         raise InputError(f"cannot be written ({why})", file=name, remedy=remedy) from error
-
-
-def reach_the_disk(path: Path) -> None:
-    """A file that is renamed before its bytes are on the disk may be empty after a power cut."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 class Settings(BaseModel):
@@ -115,13 +93,7 @@ class Settings(BaseModel):
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
-        """Build from plain values; a wrong name, type or range is one sentence.
-
-        Raises
-        ------
-        SettingsError
-            Naming the parameter, the value and what would be accepted.
-        """
+        """Build from plain values; a `SettingsError` names a wrong parameter, its value and what would be accepted."""
         for name in values:
             if name not in cls.model_fields:
                 raise _unknown(name, list(cls.model_fields))
@@ -176,23 +148,11 @@ S = TypeVar("S", bound=Settings)
 
 
 def notebook_parameters(namespace: Mapping[str, Any], section: str, model: type[S]) -> S:
-    """Validate a notebook's parameters, whichever way they were given.
+    """A notebook's parameters, checked, from its ``globals()``; a wrong one is a `SettingsError`.
 
-    Values come from the notebook's parameters cell, are overridden by the section of a profile
-    file (``papermill -f notebooks/parameters/paper.yaml``), and by single parameters (``-p``).
-    Names that papermill injected and the notebook does not know are refused.
-
-    Parameters
-    ----------
-    namespace : mapping
-        The notebook's ``globals()``; ``In`` holds the cells executed so far.
-    section : str
-        Name of this notebook's section in a profile file.
-    model : type of Settings
-
-    Raises
-    ------
-    SettingsError
+    Values come from the notebook's parameters cell, are overridden by the ``section`` of a profile file
+    (``papermill -f notebooks/parameters/paper.yaml``), and by single parameters (``-p``). Names that papermill
+    injected and the notebook does not know are refused; ``In`` holds the cells executed so far.
     """
     injected = {
         target.id

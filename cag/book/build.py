@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup, Tag
 
-from cag.book.execute import CHAPTERS
+from cag.book.execute import CHAPTERS, require_executed
 from cag.settings import ROOT, InputError, write_atomically
 
 BOOK = ROOT / "book"
@@ -22,19 +22,6 @@ PUBLISHED = "published"
 LARGEST_ROWS = 1_000_000
 #: Marks the beginning of a chapter in a page that holds them all.
 _CHAPTER = re.compile("^document-")
-_PRINT_STYLE = """
-@page { size: A4; margin: 18mm 16mm; @bottom-center { content: counter(page); font: 8pt sans-serif; } }
-.bd-sidebar-primary, .bd-sidebar-secondary, .bd-header, .bd-header-article, .bd-footer, .prev-next-footer,
-.headerlink, #pst-skip-link, .pst-async-banner-revealer, dialog, .copybtn, #jb-print-toc { display: none !important; }
-html { font-size: 10.5pt; }
-body, .bd-main, .bd-content, .bd-article-container, .bd-article { display: block !important;
-  max-width: none !important; width: auto !important; padding: 0 !important; margin: 0 !important; }
-span[id^="document-"] + section { break-before: page; }
-h2, h3, h4, .caption-text { break-after: avoid; }
-figure, .cag-explorer, tr, pre, .sd-card { break-inside: avoid; }
-figure img, .cell_output img { max-width: 100%; max-height: 200mm; }
-table { font-size: 8pt; } pre { white-space: pre-wrap; }
-"""
 
 
 def profile_to_show() -> str:
@@ -45,16 +32,10 @@ def profile_to_show() -> str:
 def lay_out_book(profile: str) -> None:
     """Copy a profile's executed notebooks, tables, exhibits and records to where the book's pages find them.
 
-    Raises
-    ------
-    InputError
-        If a notebook of the profile was not executed yet.
+    A notebook that was not executed yet is an `InputError`.
     """
     results = ROOT / "results" / profile
-    missing = [name for name in CHAPTERS if not (results / "notebooks" / f"{name}.json").exists()]
-    if missing:
-        remedy = f"Run `make study PROFILE={profile}` first; what single notebooks showed lies in its folder exhibits"
-        raise InputError(f"not executed yet: {', '.join(missing)}", file=f"results/{profile}", remedy=remedy)
+    require_executed(results)
     record = BOOK / "_exhibits" / "run.json"
     if not record.exists() or json.loads(record.read_text())["shown"] != profile:
         # Sphinx goes by the times of files, and a run that was executed earlier looks unchanged to it.
@@ -91,10 +72,7 @@ def _jupyter_book(builder: str, *options: str) -> Path:
 def print_book(out: Path) -> Path:
     """Print the book that was last laid out (``make book``); ``CHROMIUM`` names a browser that is not found.
 
-    Raises
-    ------
-    InputError
-        If no book was laid out, the single page does not build, or no browser is found or prints.
+    No book laid out, a page that does not build, and no browser that prints are an `InputError`.
     """
     if not (ROOT / "book" / "notebooks").is_dir():
         raise InputError("nothing is laid out yet", file="book/notebooks", remedy="Run `make book` first")
@@ -114,14 +92,10 @@ def print_book(out: Path) -> Path:
 
 
 def prepare(source: str) -> str:
-    """Add a print style, open what is folded, and let links stay inside the page.
-
-    The package reference and the code of the notebooks are left out: they fill hundreds of pages, and are read on
-    a screen.
-    """
+    """Add a print style, open what is folded, keep links inside; leave package reference and notebooks' code out."""
     soup = BeautifulSoup(source, "html.parser")
     style = soup.new_tag("style")
-    style.string = _PRINT_STYLE
+    style.string = Path(__file__).with_name("print.css").read_text(encoding="utf-8")
     (soup.head or soup).append(style)
     for mark in soup.find_all("span", id=_CHAPTER):
         chapter = mark.find_next_sibling("section")

@@ -68,6 +68,14 @@ CHAPTERS = {
 }
 
 
+def require_executed(results: Path) -> None:
+    """Refuse, by `InputError`, a profile of which a notebook was not executed yet."""
+    missing = [name for name in CHAPTERS if not (results / "notebooks" / f"{name}.json").exists()]
+    if missing:
+        remedy = f"Run `make study PROFILE={results.name}` to its end first"
+        raise InputError(f"not executed yet: {', '.join(missing)}", file=f"results/{results.name}", remedy=remedy)
+
+
 def load_profile(profile: str) -> dict[str, dict[str, Any]]:
     """Parameters of each notebook in ``notebooks/parameters/<profile>.yaml``, by section.
 
@@ -103,21 +111,9 @@ def run_study(
 ) -> Iterator[Execution]:
     """Execute the notebooks of a profile and tell of each as it ends; those executed from the same inputs are kept.
 
-    Parameters
-    ----------
-    profile : str
-        Name of a file in ``notebooks/parameters``.
-    only : iterable of str
-        Beginnings of notebook names (``03``); all when empty.
-    overrides : mapping, optional
-        Parameters set over the profile's, for all notebooks that are executed.
-    scheduler : str
-        Whose workers train: see ``open_scheduler``; the notebooks' own processes where it is empty.
-
-    Raises
-    ------
-    InputError
-        With the notebook's own sentence when one of its cells fails; those under way are let finish.
+    ``only`` are beginnings of notebook names (``03``), all when empty; ``overrides`` are set over the profile's
+    parameters in all of them; ``scheduler`` says whose workers train (see ``open_scheduler``), where it is not empty.
+    A cell that fails is an `InputError` with its own sentence; the notebooks under way are let finish.
     """
     from cag.chapters.mapped import open_scheduler
 
@@ -177,13 +173,7 @@ def _lanes(notebooks: int, machine: Mapping[str, Any]) -> int:
 def execute_notebook(
     source: Path, stamp: Path, values: dict[str, Any], record: dict[str, Any], root: Path
 ) -> Execution:
-    """Execute one notebook by papermill in this process; its copy and its record ``stamp`` are whole or not there.
-
-    Raises
-    ------
-    InputError
-        Naming the cell that failed, and its error.
-    """
+    """Execute one notebook by papermill in this process; its copy and its record ``stamp`` are whole or not there."""
     print(f"{source.stem} starts", file=sys.stderr, flush=True)
     shared = {"OMP_NUM_THREADS": str(max(1, record["cores"] // record["lanes"]))} if record["lanes"] > 1 else {}
     os.environ |= {"TQDM_MININTERVAL": "1", **shared}

@@ -29,7 +29,6 @@ from nbconvert import HTMLExporter
 from traitlets.config import Config
 
 from cag.book.figures.style import apply_style
-from cag.book.figures.table_heads import with_heads
 from cag.chapters.store import Store
 from cag.data.cohort import Cohort
 from cag.metrics.intervals import Estimate, interval_text
@@ -43,6 +42,19 @@ SHOWN_DPI, PRINT_DPI = 90, 300
 INTERVAL = r"^(?P<value>-?\d+\.?\d*) \((?P<low>-?\d+\.?\d*) to (?P<high>-?\d+\.?\d*)\)"
 #: MyST roles as JupyterLab's readers see them: ``{numref}`fig-roc``` is "fig-roc".
 _ROLE = re.compile(r"\{[\w:]+\}`(?:([^`<]+?)\s*<[^`>]*>|([^`]+))`")
+#: Column of a result table -> its head where people read it; other columns get a capital letter.
+HEADS = {
+    "auc": "AUC", "brier": "Brier score", "assigned": "Labels assigned", "called": "Called diseased",
+    "drawn": "Drawn anew", "ece": "Calibration error (ECE)", "f1_weighted": "F1 (weighted)", "how": "Combined by",
+    "interval_iou": "Interval IoU", "lesion": "Lesion box", "mild": "Mild counts as", "n_categories": "Categories",
+    "n_rows": "Frames", "npv": "NPV", "p_stenosis": "P(stenosis)", "paper": "Published",
+    "part": "Part of the rules", "ppv": "PPV", "redundancy": "Redundancy training", "redundant": "Called redundant",
+    "run_id": "Run", "scaling": "Temperature scaling", "trained": "Trained on labels", "visible": "Labels visible",
+}  # fmt: skip
+#: Truth values, by column; elsewhere yes and no.
+TRUTH_VALUES = {"redundancy": {True: "with", False: "without"}}
+#: What a line may not break inside of: ``(0.79 to 0.88)`` and ``0.84 ± 0.02``.
+_HELD_TOGETHER = re.compile(r"\(-?[\d.]+ to -?[\d.]+\)|-?[\d.]+ ± [\d.]+|\(no interval\)|not defined")
 
 
 @dataclass(frozen=True)
@@ -76,15 +88,9 @@ class Page:
         _show(f"```{{figure}} {path}\n:name: {name}\n:alt: {words}\n\n{caption}\n```\n", shown)
 
     def table(
-        self,
-        name: str,
-        table: pd.DataFrame,
-        caption: str,
-        *,
-        digits: int = 2,
-        rows: tuple[str, ...] = (),
-        download: pd.DataFrame | None = None,
-    ) -> None:
+        self, name: str, table: pd.DataFrame, caption: str, *,
+        digits: int = 2, rows: tuple[str, ...] = (), download: pd.DataFrame | None = None,
+    ) -> None:  # fmt: skip
         """Show a table with its caption, numbers rounded to ``digits``; its CSV keeps them all.
 
         ``name`` is its label, ``tab-...``; ``rows`` as for ``figure``; ``download`` is the CSV where it holds more.
@@ -129,10 +135,7 @@ class Page:
 def open_page(settings: StudySettings) -> Page:
     """The page of a notebook, with the cohort that it works on and the store of its profile.
 
-    Raises
-    ------
-    InputError
-        If the cohort cannot be opened, or a card that was asked for is absent.
+    A cohort that cannot be opened and a card that is absent are an `InputError`.
     """
     apply_style()
     Runtime.choose(settings.device)  # told before anything is planned
@@ -144,10 +147,7 @@ def open_page(settings: StudySettings) -> Page:
 def render_page(notebook: Path) -> Path:
     """Write an executed notebook as one HTML file beside it, without the code of its hidden cells.
 
-    Raises
-    ------
-    InputError
-        If there is no such notebook.
+    No such notebook is an `InputError`.
     """
     if not notebook.is_file():
         raise InputError("there is no such notebook", file=notebook.name, remedy="Name one that papermill has written")
@@ -162,12 +162,22 @@ def render_page(notebook: Path) -> Path:
 
 
 def readable_table(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
-    """A table as people read it: words as heads, numbers rounded, missing values as a dash."""
-    shown = with_heads(table)
-    for column in shown.select_dtypes("number"):
-        whole = (shown[column].dropna() % 1 == 0).all()
-        shown[column] = shown[column].map(lambda x, whole=whole: _cell(x, 0 if whole else digits))
+    """A table as people read it: words as heads and truth values, unbroken intervals, rounded numbers, dashes."""
+    shown = table.copy()
+    for name in shown.select_dtypes("bool"):
+        shown[name] = shown[name].map(TRUTH_VALUES.get(str(name), {True: "yes", False: "no"}))
+    for name in shown.select_dtypes(["object", "string"]):
+        shown[name] = shown[name].map(_unbroken)
+    for name in shown.select_dtypes("number"):
+        whole = (shown[name].dropna() % 1 == 0).all()
+        shown[name] = shown[name].map(lambda x, whole=whole: _cell(x, 0 if whole else digits))
+    shown = shown.rename(columns=lambda name: HEADS.get(name, str(name)[:1].upper() + str(name)[1:].replace("_", " ")))
     return shown.astype(object).where(shown.notna(), "–")
+
+
+def _unbroken(cell: object) -> object:
+    space = "\N{NO-BREAK SPACE}"
+    return _HELD_TOGETHER.sub(lambda found: found[0].replace(" ", space), cell) if isinstance(cell, str) else cell
 
 
 def with_interval_columns(table: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from cag.book.build import PUBLISHED
-from cag.book.execute import CHAPTERS
+from cag.book.execute import require_executed
 from cag.book.page import readable_table
 from cag.settings import ROOT, InputError
 
@@ -31,18 +31,12 @@ def publish_run(profile: str) -> str:
     """Put a profile's executed notebooks, exhibits and prediction tables in ``results/published``; tells what it did.
 
     Those of the run before go; whatever else lies there stays. Trained networks, features and frames stay behind.
-
-    Raises
-    ------
-    InputError
-        If a notebook of the profile is not finished, or the run is too large for a repository.
+    A notebook that is not finished, and a run too large for a repository, are an `InputError`.
     """
     source, target = ROOT / "results" / profile, ROOT / "results" / PUBLISHED
-    missing = [name for name in CHAPTERS if not (source / "notebooks" / f"{name}.json").exists()]
-    if missing or profile == PUBLISHED:
-        remedy = f"Run `make study PROFILE={profile}` to its end first, and publish that profile"
-        problem = f"not executed yet: {', '.join(missing)}" if missing else "is the published run itself"
-        raise InputError(problem, file=f"results/{profile}", remedy=remedy)
+    require_executed(source)
+    if profile == PUBLISHED:
+        raise InputError("is the published run itself", file=f"results/{profile}", remedy="Name the profile it shows")
     files = [*source.glob("[!.]*.parquet"), *(path for folder in _KEPT for path in (source / folder).rglob("[!.]*.*"))]
     kept, left_out = _within_limits({path: path.stat().st_size for path in sorted(files)}, source)
     for folder in _KEPT:
@@ -74,22 +68,17 @@ def _within_limits(sizes: dict[Path, int], source: Path) -> tuple[dict[Path, int
     return kept, left_out
 
 
-def publish_real(profile: str, section: str = "localization") -> Path:
+def publish_real(profile: str) -> Path:
     """Put the tables, predictions and curves of a run on real angiograms in ``results/published/measured/<profile>``.
 
     Pictures stay behind, and so do true boxes and those of the place prior, which are some of them: all belong to the
-    set, under its own license.
-
-    Raises
-    ------
-    InputError
-        If the profile has no such results.
+    set, under its own license. A profile without such results is an `InputError`.
     """
     source, target = ROOT / "results" / profile, ROOT / "results" / PUBLISHED / "measured" / profile
-    exhibits = source / "exhibits" / section
+    exhibits = source / "exhibits" / "localization"
     if not (exhibits / "run_line.txt").exists():
         remedy = f"Execute its notebook with profile {profile} first"
-        raise InputError(f"holds no results of the section {section}", file=f"results/{profile}", remedy=remedy)
+        raise InputError("holds no results of the section localization", file=f"results/{profile}", remedy=remedy)
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for path in (exhibits / "run_line.txt", *(exhibits / f"{name}.svg" for name in CURVES)):
@@ -99,7 +88,7 @@ def publish_real(profile: str, section: str = "localization") -> Path:
         table = pd.read_csv(path)
         shown = [name for name in map(str, table) if not name.endswith((", value", ", low", ", high"))]
         readable_table(table[shown]).to_csv(target / path.name, index=False)
-    for path in source.glob(f"{section}*.parquet"):
+    for path in source.glob("localization*.parquet"):
         table = pd.read_parquet(path)
         if not path.stem.endswith("_truth"):
             boxes = {"method", "x1"} <= set(table.columns)
@@ -110,15 +99,8 @@ def publish_real(profile: str, section: str = "localization") -> Path:
 def write_archive(out: Path) -> list[str]:
     """Write a zip that can be deposited: the files of the last commit, the built book, and checksums over all.
 
-    Returns
-    -------
-    list of str
-        What was left out although it lies in the project's folder: files that are not, or not so, in that commit.
-
-    Raises
-    ------
-    InputError
-        If no book has been built, the folder is no git checkout, or a file that must stay private is among them.
+    Returns what was left out: files of the project's folder that are not, or not so, in that commit. A book that was
+    not built, a folder that is no git checkout, and a file that must stay private are an `InputError`.
     """
     pages, pdf = ROOT / "_build" / "html", ROOT / "_build" / "book.pdf"
     if not (pages / "index.html").exists():

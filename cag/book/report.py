@@ -79,12 +79,8 @@ def write_report(request: ReportRequest) -> Path:
     """Read a study with trained networks, write its report and return the page.
 
     The folder then holds ``report.html`` (self-contained), ``report.json`` and ``predictions.parquet``, which
-    name everything by pseudonyms, and for the owner ``files_private.csv`` and the pseudonyms' key.
-
-    Raises
-    ------
-    InputError
-        If a folder is not what it should be, or a part of the networks is not there.
+    name everything by pseudonyms, and for the owner ``files_private.csv`` and the pseudonyms' key. A folder that is
+    not what it should be and a missing part of the networks are an `InputError`.
     """
     request.make_folder()
     networks = load_models(request.models, device=request.device)
@@ -189,11 +185,7 @@ def write_batch(request: ReportRequest, *, scheduler: str | None = None) -> Path
 
     A study that cannot be read is listed with the reason and stops nothing. Called again, it reads only
     what is new, changed or was interrupted. ``scheduler`` names a Dask cluster whose workers read, a study each.
-
-    Raises
-    ------
-    InputError
-        If there is no study, the networks are not there, or the cluster is gone.
+    No study, missing networks and a cluster that is gone are an `InputError`.
     """
     request.make_folder()
     own = replace(request, **{name: getattr(request, name).resolve() for name in ("source", "models", "out")})

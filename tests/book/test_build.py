@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup
 
-from cag.book import build
+from cag.book import build, execute
 from cag.book.execute import Chapter
 from cag.settings import InputError
 
@@ -29,7 +29,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of one notebook, executed in the profiles demo and published."""
     monkeypatch.setattr(build, "ROOT", tmp_path)
     monkeypatch.setattr(build, "BOOK", tmp_path / "book")
-    monkeypatch.setattr(build, "CHAPTERS", {"01_example": Chapter("example")})
+    for module in (build, execute):
+        monkeypatch.setattr(module, "CHAPTERS", {"01_example": Chapter("example")})
     parts = ("notebooks/01_example.ipynb", "notebooks/01_example.json", "exhibits/example/a.csv", "rows.parquet")
     for path in (tmp_path / "results" / profile / part for profile in ("demo", "published") for part in parts):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import zipfile
 import pandas as pd
 import pytest
 
-from cag.book import publish
+from cag.book import execute, publish
 from cag.book.execute import Chapter
 from cag.settings import InputError
 
@@ -34,7 +34,7 @@ def commit(folder):
 def project(tmp_path, monkeypatch):
     """A project of one executed notebook, in a git checkout with a built book."""
     monkeypatch.setattr(publish, "ROOT", tmp_path)
-    monkeypatch.setattr(publish, "CHAPTERS", {"01_a": Chapter("example")})
+    monkeypatch.setattr(execute, "CHAPTERS", {"01_a": Chapter("example")})
     for name in ("README.md", "_build/html/index.html", "results/demo/models/large.safetensors"):
         write(tmp_path / name)
     for name in (*OF_THE_RUN, ".pseudonym_key"):

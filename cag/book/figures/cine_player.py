@@ -38,11 +38,8 @@ def cine_player(
 ) -> HTML:
     """A self-contained player: a slider over up to 48 frames, and its position on the curve beside them.
 
-    Parameters
-    ----------
-    frames : grey levels 0-255
-    probability : contrast probability of each frame, 0-1
-    truth, found : (begin, end), inclusive frames; None without contrast or label
+    ``frames`` are grey levels 0-255, ``probability`` that of contrast in each; ``truth`` and ``found`` are inclusive
+    frames (begin, end), None without contrast or label.
     """
     module = template("player.html.j2").module
     shown = module.player(player_values(frames, probability, truth, found))

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
-from cag.book.figures.style import PALETTE, TRUTH, draw_boxes, panels, show_frame
+from cag.book.figures.style import NO_BOX, PALETTE, Panel, gallery, panels
 from cag.metrics.intervals import resample_weights
 
 Kind = Literal["roc", "precision"]
@@ -100,14 +100,8 @@ def heatmap_grid(
     boxes: Sequence[Float[np.ndarray, "k 4"]] = (),
 ) -> Figure:
     """The same frames plain and under each heatmap, a column a frame; true boxes, where given, on every row."""
-    figure, axes = panels(1 + len(heatmaps), len(frames), height=1.7)
-    for column, (frame, title) in enumerate(zip(frames, titles, strict=True)):
-        show_frame(axes[0, column], frame, title)
-        for row, (name, maps) in enumerate(heatmaps.items(), start=1):
-            ax = show_frame(axes[row, column], frame)
-            ax.imshow(maps[column], cmap="inferno", alpha=0.45, vmin=0, vmax=1)
-            if column == 0:
-                ax.text(-0.08, 0.5, name, rotation=90, va="center", ha="right", transform=ax.transAxes, fontsize=8)
-        for ax in axes[:, column] if len(boxes) else ():
-            draw_boxes(ax, boxes[column], TRUTH)
-    return figure
+    true = boxes or [NO_BOX] * len(frames)
+    shown = [Panel(*own) for own in zip(frames, titles, true, strict=False)]
+    for name, maps in heatmaps.items():
+        shown += [Panel(frame, name, own, heat=heat) for frame, own, heat in zip(frames, true, maps, strict=False)]
+    return gallery(shown, columns=len(frames))

@@ -1,16 +1,12 @@
-"""Figures of a cohort: its flow, its frames, and their image statistics beside real ones."""
+"""Figures of a cohort: its flow, and what its image statistics are called."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
-from jaxtyping import UInt8
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from cag.book.figures.style import PALETTE, TRUTH, draw_boxes, panels, show_frame
+from cag.book.figures.style import PALETTE
 
 #: Names of image statistics as they are read.
 STATISTICS = {
@@ -38,45 +34,3 @@ def flow_diagram(ax: Axes, flow: pd.DataFrame) -> Axes:
     ax.set(xlim=(0, 1.1), ylim=(0, 1))
     ax.set_axis_off()
     return ax
-
-
-def frame_sheet(
-    frames: Sequence[UInt8[np.ndarray, "h w"]], titles: Sequence[str], boxes: Sequence[np.ndarray] = ()
-) -> Figure:
-    """Frames in rows of four under their titles, with the boxes [k, 4] of each where they are given."""
-    figure, axes = panels(-(-len(frames) // 4), 4, height=2.0)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    for ax, frame, title in zip(axes.flat, frames, titles, strict=False):
-        show_frame(ax, frame, title)
-    for ax, own in zip(axes.flat, boxes, strict=False):
-        draw_boxes(ax, own, TRUTH)
-    return figure
-
-
-def realism_figure(table: pd.DataFrame) -> Figure:
-    """Spread of each statistic in simulated frames over that in real ones, in units of the real 25-75 % band.
-
-    Parameters
-    ----------
-    table : DataFrame
-        ``statistic``; ``real_05 ... real_95`` and ``own_05 ... own_95`` at 5, 25, 50, 75 and 95 %.
-    """
-    figure, axes = panels(1, 1, height=5.2)
-    ax, rows = axes[0, 0], np.arange(len(table))
-    middle, band = table["real_50"], table["real_75"] - table["real_25"]
-    for prefix, label, color, y in (
-        ("real", "real", PALETTE["grey"], rows + 0.18),
-        ("own", "simulated", PALETTE["blue"], rows - 0.18),
-    ):
-        scaled = table.filter(like=f"{prefix}_").sub(middle, axis=0).div(band, axis=0).clip(-4, 4)
-        low, first, center, third, high = scaled.T.to_numpy()
-        ax.hlines(y, low, high, color=color, lw=1.0)
-        ax.hlines(y, first, third, color=color, lw=5, alpha=0.75, label=f"{label}: 25-75 % (thin: 5-95 %)")
-        ax.plot(center, y, "|", color=PALETTE["black"], ms=8, mew=1.5)
-    ax.axvline(0, color=PALETTE["grey"], lw=0.6, ls=":")
-    ax.set_yticks(rows, [STATISTICS[name] for name in table["statistic"]], fontsize=8)
-    ax.invert_yaxis()
-    ax.set(xlabel="distance from the real median, in widths of the real 25-75 % band", xlim=(-4.1, 4.1))
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return figure

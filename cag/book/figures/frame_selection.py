@@ -72,16 +72,6 @@ def plot_runs(runs: Sequence[ShownRun]) -> Figure:
     return figure
 
 
-def plot_frames(frames: UInt8[np.ndarray, "k h w"], titles: Sequence[str]) -> Figure:
-    """Frames side by side, five in a row."""
-    figure, axes = panels(-(-len(frames) // 5), 5, height=1.7)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    for ax, frame, title in zip(axes.flat, frames, titles, strict=False):
-        show_frame(ax, frame, title)
-    return figure
-
-
 def interval_of(run: pd.Series, which: str) -> Interval:
     """The ``true`` or found (``pred``) interval of a row of ``frame_selection_runs``; None where there is none."""
     begin, end = run[f"begin_{which}"], run[f"end_{which}"]

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cag.book.figures.style import FOUND, PALETTE, TRUTH, draw_boxes, panels
+from cag.book.figures.style import FOUND, TRUTH, draw_boxes, panels
 from cag.metrics import published
 from cag.metrics.boxes import CORNERS, enlarge
 from cag.metrics.matching import pairwise_iou
@@ -29,9 +29,6 @@ RUNS: dict[str, tuple[tuple[int, int], tuple[int, int] | None]] = {
     "far off": ((20, 50), (5, 70)),
     "nothing found": ((20, 50), None),
 }
-
-#: P(normal), P(stenosis), P(redundant) of three frames with contrast.
-PROBABILITIES = {"sure": (0.8, 0.1, 0.1), "unsure": (0.4, 0.3, 0.3), "called redundant": (0.3, 0.1, 0.6)}
 
 
 def box_scores(boxes: list[tuple[float, float, float, float]]) -> dict[str, float]:
@@ -88,20 +85,6 @@ def _verdict(true: tuple[int, int], found: tuple[int, int] | None) -> str:
     errors = [abs(a - b) for a, b in zip(true, found, strict=True)]
     words = ["accepted" if error <= 3 else "an error" if error >= 10 else "neither" for error in errors]
     return f"begin {errors[0]} ({words[0]}),\nend {errors[1]} ({words[1]})"
-
-
-def redundant_examples() -> Figure:
-    """Frames with contrast: the published score of disease beside the clean one."""
-    figure, axes = panels(1, len(PROBABILITIES), height=2.3)
-    colors = (PALETTE["blue"], PALETTE["vermilion"], PALETTE["grey"])
-    for ax, (name, (normal, stenosis, redundant)) in zip(axes.flat, PROBABILITIES.items(), strict=True):
-        ax.bar(["normal", "stenosis", "redundant"], (normal, stenosis, redundant), color=colors)
-        clean = stenosis / (normal + stenosis)
-        ax.set_ylim(0, 1)
-        ax.set_title(f"{name}\npublished {1 - normal:.2f}, clean {clean:.2f}", fontsize=9, fontweight="normal")
-        ax.tick_params(axis="x", labelsize=8)
-    axes[0, 0].set_ylabel("probability")
-    return figure
 
 
 def _draw_frame(ax: Axes, title: str, true: np.ndarray, found: np.ndarray) -> None:

@@ -43,7 +43,7 @@ class PlaygroundSettings(Choice):
 
 def draw_picture(picture: Picture) -> Figure:
     """Frame and box on the left, lumen profile on the right."""
-    figure = Figure(figsize=(9.0, 4.3), layout="none")  # type: ignore[arg-type]  # the stubs lack this value
+    figure = Figure(figsize=(9.0, 4.3), dpi=90, layout="none")  # type: ignore[arg-type]  # the stubs lack this value
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15), gridspec_kw=_MARGINS)
     choice = picture.choice
     sides = ("LAO" if choice.primary_angle >= 0 else "RAO", "CRA" if choice.secondary_angle >= 0 else "CAU")
@@ -77,14 +77,6 @@ def playground_still(choice: Choice | None = None) -> Figure:
     return draw_picture(take_picture(plan_cohort(CohortSettings(), [1]), choice or Choice()))
 
 
-def picture_png(cohort: CohortPlan, choice: Choice) -> bytes:
-    """The picture of a choice as PNG; what the cohort or the patient lacks is a `SettingsError`."""
-    figure, buffer = draw_picture(take_picture(cohort, choice)), BytesIO()
-    figure.set_dpi(90)
-    FigureCanvasAgg(figure).print_png(buffer)
-    return buffer.getvalue()
-
-
 def open_playground(namespace: Mapping[str, Any]) -> widgets.Widget | HTML:
     """Controls and the picture that they choose; instead of what is impossible stands the sentence that refuses it.
 
@@ -99,7 +91,9 @@ def open_playground(namespace: Mapping[str, Any]) -> widgets.Widget | HTML:
 
     def answer(**chosen: Any) -> Image | HTML:
         try:
-            return Image(picture_png(cohort, Choice.checked({**chosen, "size": settings.size})))
+            picture, buffer = take_picture(cohort, Choice.checked({**chosen, "size": settings.size})), BytesIO()
+            FigureCanvasAgg(draw_picture(picture)).print_png(buffer)
+            return Image(buffer.getvalue())
         except InputError as error:
             return _refusal(error)
 

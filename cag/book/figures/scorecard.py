@@ -22,33 +22,27 @@ MEASURES = {
     "sens_s": "lesions found (Sens_s)",
     "spec_s": "boxes on a lesion (Spec_s)",
 }
-#: Level of a published number -> its plural.
-_LEVELS = {"image": "images", "artery": "arteries", "patient": "patients"}
+#: Level of a published number, at the end of its words -> its plural.
+_LEVELS = {"image$": "images", "artery$": "arteries", "patient$": "patients"}
 
 
 def claims_in_words(card: pd.DataFrame) -> list[str]:
     """What each published number is, such as ``LCA images · 2-CAT, redundancy · AUC``."""
     metrics = card["metric"].map(lambda name: MEASURES.get(name, name))
-    parts = zip(card["subset"].map(_subset), card["condition"], metrics, strict=True)
+    subsets = card["subset"].str.replace(r"^(\w+):(.+)$", r"\2 \1", regex=True).replace(_LEVELS, regex=True)
+    parts = zip(subsets, card["condition"], metrics, strict=True)
     return [" · ".join(filter(None, part)) for part in parts]
 
 
 def numbers_in_words(card: pd.DataFrame) -> pd.DataFrame:
     """Rows of the scorecard as text: ``source, verdict, number, paper, this run, rests on``."""
-    own = [_own(row) for row in card[["own", "own_low", "own_high"]].to_numpy(float)]
+    own = [own_text(row) for row in card[["own", "own_low", "own_high"]].to_numpy(float)]
     texts = {"number": claims_in_words(card), "paper": [_number(value) for value in card["value"]], "this run": own}
     # Texts even where there are no rows: what reads the table looks for intervals in them.
     shown = card[["source", "verdict"]].assign(
         **{name: pd.Series(text, card.index, str) for name, text in texts.items()}
     )
     return shown.assign(**{"rests on": card["reason"]})
-
-
-def statements(words: pd.DataFrame) -> pd.DataFrame:
-    """Statements of the paper (``chapters.scorecard.directions``) with this run's difference and interval as text."""
-    own = [_own(row) for row in words[["value", "low", "high"]].to_numpy(float)]
-    shown = {"statement": words["statement"], "paper": words["paper"], "this run": own}
-    return pd.DataFrame({**shown, "same direction": words["reproduced"]})
 
 
 def published_against_own(card: pd.DataFrame) -> Figure:
@@ -70,12 +64,8 @@ def published_against_own(card: pd.DataFrame) -> Figure:
     return figure
 
 
-def _subset(name: str) -> str:
-    level, _, which = str(name).partition(":")
-    return f"{which} {_LEVELS.get(level, level)}".strip()
-
-
-def _own(numbers: np.ndarray) -> str:
+def own_text(numbers: np.ndarray) -> str:
+    """This run's ``value, low, high`` in words; without an interval where there is none."""
     if np.isnan(numbers[1:]).any():
         return _number(numbers[0])
     value, low, high = numbers

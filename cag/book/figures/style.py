@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 #: Okabe and Ito's palette (2008), told apart with any colour vision.
 PALETTE = {
-    "blue": "#0072B2",
-    "vermilion": "#D55E00",
-    "green": "#009E73",
-    "purple": "#CC79A7",
-    "sky": "#56B4E9",
-    "orange": "#E69F00",
-    "grey": "#7F7F7F",
-    "black": "#000000",
-}
+    "blue": "#0072B2", "vermilion": "#D55E00", "green": "#009E73", "purple": "#CC79A7",
+    "sky": "#56B4E9", "orange": "#E69F00", "grey": "#7F7F7F", "black": "#000000",
+}  # fmt: skip
 TRUTH, FOUND = PALETTE["green"], PALETTE["vermilion"]
 
-#: Page width of the book in inches.
-WIDTH = 7.2
+WIDTH = 7.2  #: Page width of the book in inches.
+NO_BOX = np.zeros((0, 4))
+
+
+class Panel(NamedTuple):
+    """A frame ``[h, w]``, its title, true and found boxes ``[n, 4]`` in its pixels, and a heatmap in 0-1 over it."""
+
+    frame: np.ndarray
+    title: str
+    truth: np.ndarray = NO_BOX
+    found: np.ndarray = NO_BOX
+    heat: np.ndarray | None = None
 
 
 def apply_style() -> None:
@@ -64,3 +72,23 @@ def draw_boxes(ax: Axes, boxes: np.ndarray, color: str, *, style: str = "-", wid
         corner, size = (x1 - 0.5, y1 - 0.5), (x2 - x1, y2 - y1)
         ax.add_patch(Rectangle(corner, *size, fill=False, ec=color, lw=width, linestyle=style))
     return ax
+
+
+def gallery(shown: Sequence[Panel], columns: int = 2) -> Figure:
+    """Frames in rows with true boxes (whole line) and found ones (dashed), as in the paper's Figure 5."""
+    figure, axes = panels(max(1, -(-len(shown) // columns)), columns, height=WIDTH / columns + 0.5)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, own in zip(axes.flat, shown, strict=False):
+        show_frame(ax, own.frame, own.title)
+        if own.heat is not None:
+            height, width = own.frame.shape
+            area = (-0.5, width - 0.5, height - 0.5, -0.5)
+            ax.imshow(own.heat, cmap="inferno", alpha=0.45, vmin=0, vmax=1, interpolation="bilinear", extent=area)
+        draw_boxes(ax, own.truth, TRUTH, width=2.8)  # so that it shows beside a box drawn over it
+        draw_boxes(ax, own.found, FOUND, style="--")
+    if any(len(own.found) for own in shown):
+        lines = {"true lesion": (TRUTH, "-"), "found": (FOUND, "--")}
+        handles = [Line2D([], [], color=color, ls=style, label=name) for name, (color, style) in lines.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure

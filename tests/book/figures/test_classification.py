@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from cag.book.figures import classification as figures
-from cag.book.figures import cohort as cohort_figures
+from cag.book.figures.cohort import flow_diagram
 
 
 @pytest.fixture
@@ -61,13 +61,7 @@ def test_heatmaps_and_true_boxes_stand_on_their_frames():
     assert [len(axis.patches) for axis in figure.axes] == [1, 0, 1, 0]
 
 
-def test_cohort_figures(ax):
-    flow = pd.DataFrame(
-        {"step": ["a", "b"], "patients": [2, 2], "runs": [4, 3], "frames": [9, 5], "set_aside": ["", "1 runs"]}
-    )
-    texts = [text.get_text() for text in cohort_figures.flow_diagram(ax, flow).texts]
-    assert any("set aside: 1 runs" in text for text in texts)
-    frame = np.zeros((8, 8), np.uint8)
-    sheet = cohort_figures.frame_sheet([frame, frame], ["view", "other"], [np.array([[1, 1, 3, 3]])])
-    assert [len(ax.patches) for ax in sheet.axes] == [1, 0, 0, 0]
-    assert [ax.get_title() for ax in sheet.axes] == ["view", "other", "", ""]
+def test_a_flow_tells_what_each_step_sets_aside(ax):
+    flow = {"step": ["a", "b"], "patients": [2, 2], "runs": [4, 3], "frames": [9, 5], "set_aside": ["", "1 runs"]}
+    texts = [text.get_text() for text in flow_diagram(ax, pd.DataFrame(flow)).texts]
+    assert "b\n2 patients, 3 runs, 5 frames" in texts and "set aside: 1 runs" in texts

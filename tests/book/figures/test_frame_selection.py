@@ -29,11 +29,6 @@ def test_an_interval_of_a_row(begin: object, end: object, interval: tuple[int, i
     assert figures.interval_of(pd.Series({"begin_pred": begin, "end_pred": end}), "pred") == interval
 
 
-def test_frames_are_shown_with_their_titles() -> None:
-    figure = figures.plot_frames(np.zeros((7, 16, 16), np.uint8), [f"frame {number}" for number in range(7)])
-    assert titles(figure) == [*(f"frame {number}" for number in range(7)), "", "", ""]
-
-
 def test_a_run_is_shown_with_three_frames_of_what_was_found() -> None:
     frames = np.zeros((10, 8, 8), np.uint8)
     found = figures.ShownRun("run", frames, np.linspace(0, 1, 10), (5, 9), (4, 8), np.array([6]))

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cag.book.figures.localization import Panel, examples, failure_sheet, gallery
+from cag.book.figures.localization import examples, failure_sheet
+from cag.book.figures.style import Panel, gallery
 from cag.chapters.localization.scores import Scored, scoring_rule
 
 FRAME = np.zeros((16, 16), "uint8")

@@ -36,8 +36,3 @@ def test_intervals_are_called_by_the_limits_of_3_and_10():
     assert "begin 2 (accepted),\nend 2 (accepted)" in words
     assert "begin 6 (neither),\nend 6 (neither)" in words
     assert "begin 15 (an error),\nend 20 (an error)" in words
-
-
-def test_the_published_score_counts_the_redundant_share_as_disease():
-    titles = {ax.get_title().partition("\n")[0]: ax.get_title() for ax in examples.redundant_examples().axes}
-    assert titles["called redundant"].endswith("published 0.70, clean 0.25")

@@ -42,12 +42,9 @@ def test_a_run_that_compares_nothing_has_an_empty_table_of_texts(card):
     assert compared.empty and list(with_interval_columns(compared)) == list(compared)
 
 
-def test_statements_hold_their_interval():
-    rows = [("a", 0.04, -0.03, -0.08, 0.02, "not told apart"), ("b", 0.1, *[np.nan] * 3, "not measured")]
-    words = pd.DataFrame(rows, columns=["statement", "paper", "value", "low", "high", "reproduced"])
-    shown = figures.statements(words)
-    assert shown["this run"].tolist() == ["-0.03 (-0.08 to 0.02)", "–"]
-    assert shown["same direction"].tolist() == ["not told apart", "not measured"]
+def test_a_difference_has_its_interval_where_there_is_one():
+    rows = np.array([(-0.03, -0.08, 0.02), (np.nan, np.nan, np.nan)])
+    assert [figures.own_text(row) for row in rows] == ["-0.03 (-0.08 to 0.02)", "–"]
 
 
 def test_the_figure_shows_shares_only_and_its_legend_lies_outside(card):
