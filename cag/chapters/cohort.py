@@ -13,7 +13,7 @@ from pydantic import Field
 from cag.anatomy import MODEL_VIEWS, NO_STANDARD_VIEW, THREE_CATEGORIES, VIEWS, category_names, severity_category
 from cag.chapters.classification.samples import classification_samples
 from cag.data.cohort import Cohort
-from cag.data.severity import artery_severity
+from cag.data.splits import artery_severity
 from cag.networks.weights import WEIGHTS_FOLDER
 from cag.settings import ROOT, StudySettings
 from cag.simulator.acceptance import row as measured

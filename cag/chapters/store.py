@@ -34,7 +34,7 @@ Work = Callable[[Cohort, Any, "RunFolder"], None]
 #: digest stands for what was read or simulated.
 COUNTED = (
     *("cag.anatomy", "cag.metrics", "cag.networks", "cag.chapters"),
-    *("cag.data.splits", "cag.data.severity", "cag.data.frames"),
+    *("cag.data.splits", "cag.data.frames"),
 )
 #: Of these, what only keeps and sends work.
 NOT_COUNTED = ("cag.chapters.store", "cag.chapters.mapped", "cag.chapters.bundle")

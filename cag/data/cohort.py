@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from cag.anatomy import VIEWS
 from cag.data.dicom import read_frames
-from cag.data.fingerprint import path_digest
-from cag.data.images import image_files, read_images
+from cag.data.fingerprint import known_digest
+from cag.data.images import read_images
 from cag.data.public import is_public, read_public
 from cag.data.tables import SOURCES, CohortTables, inside
 from cag.settings import LabelError, ManifestError
@@ -49,11 +49,6 @@ class FrameSource(Protocol):
         return (self.frames(run, indices) for run, indices in requests)
 
 
-@lru_cache(maxsize=4096)
-def _file_digest(path: Path, size: int, modified: int) -> str:
-    return path_digest(path, image_files(path))
-
-
 @dataclass(frozen=True)
 class FileFrames(FrameSource):
     """Frames from DICOM files, images and folders of images below one folder."""
@@ -66,8 +61,7 @@ class FileFrames(FrameSource):
         if not file.exists():
             remedy = "Put it back, or make the simulated files again with: python -m cag simulate"
             raise ManifestError("this file is missing", file=run.path, remedy=remedy)
-        status = file.stat()
-        if run.source != "simulated" and _file_digest(file, status.st_size, status.st_mtime_ns) != run.sha256:
+        if run.source != "simulated" and known_digest(file) != run.sha256:
             problem, remedy = "its bytes are not those of the manifest", "Put it back, or build the manifest anew"
             raise ManifestError(problem, file=run.path, field="sha256", remedy=remedy)
         read = read_frames if run.source in ("simulated", "dicom") else read_images

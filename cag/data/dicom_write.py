@@ -12,7 +12,7 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import format_number_as_ds
 
-from cag.settings import DicomError, write_atomically
+from cag.settings import write_atomically
 
 XA_IMAGE_STORAGE = UID("1.2.840.10008.5.1.4.1.1.12.1")
 SIMULATED = "Simulated angiogram. No patient was imaged."
@@ -66,14 +66,8 @@ def write_cine(
 
     No date, no institution; UIDs follow from the names, so that equal arguments give equal bytes. All runs of a patient
     are of one study. Cine Rate holds whole numbers only; other rates (frames a second) are in Frame Time alone. Angles
-    are degrees, LAO+ and CRA+; None leaves the tag out. Raises `DicomError` if the frames have no uint8 pixels, or the
-    rate is not positive.
+    are degrees, LAO+ and CRA+; None leaves the tag out.
     """
-    if frames.dtype != np.uint8 or frames.ndim != 3 or not frames.size:
-        problem = f"frames of {frames.dtype} with shape {frames.shape} are not written"
-        raise DicomError(problem, file=path.name, field="frames", remedy="Give uint8 [frames, rows, columns]")
-    if not fps > 0:
-        raise DicomError(f"{fps} frames a second", file=path.name, field="fps", remedy="Give a positive rate")
     dataset, dataset.file_meta = Dataset(), FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.ImplementationClassUID = derived_uid("implementation", "cag")

@@ -6,13 +6,13 @@ import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
+from cag.data.images import image_files
 from cag.settings import ROOT
 
 #: Cells along each side of a fingerprint's grid.
@@ -52,11 +52,23 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def path_digest(path: Path, images: Sequence[Path] = ()) -> str:
-    """SHA-256 of a file, or of a folder's images (names and contents, in the order given)."""
+def path_digest(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's images (names and contents, in their order)."""
     if path.is_file():
         return file_digest(path)
-    return hashlib.sha256("".join(f"{image.name}\0{file_digest(image)}\n" for image in images).encode()).hexdigest()
+    lines = (f"{image.name}\0{file_digest(image)}\n" for image in image_files(path))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def known_digest(path: Path) -> str:
+    """`path_digest`, computed once as long as size and time stay."""
+    status = path.stat()
+    return _known_digest(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _known_digest(path: Path, size: int, modified: int) -> str:
+    return path_digest(path)
 
 
 @lru_cache

@@ -12,7 +12,6 @@ from PIL import Image
 from cag.settings import ManifestError
 
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff")
-MAX_IMAGE_PIXELS = 2**24
 
 
 def image_files(path: Path) -> list[Path]:
@@ -34,12 +33,8 @@ def image_size(path: Path) -> tuple[int, int]:
 def read_image(path: Path) -> UInt8[np.ndarray, "h w"]:
     """Read an 8-bit grey image; one stored in color is read if its channels are equal.
 
-    Raises `ManifestError` if it cannot be read, is larger than 16 million pixels, or is really in color.
+    Raises `ManifestError` if it cannot be read, is absurdly large, or is really in color.
     """
-    rows, columns = image_size(path)
-    if rows * columns > MAX_IMAGE_PIXELS:
-        problem = f"{rows} x {columns} is more than {MAX_IMAGE_PIXELS} pixels"
-        raise ManifestError(problem, file=path.name, remedy="Give angiograms at their original size")
     try:
         with Image.open(path) as image:
             pixels = np.atleast_3d(np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB")))

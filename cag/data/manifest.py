@@ -13,7 +13,6 @@ from cag.anatomy import ARTERIES, view_from_angles
 from cag.data.archives import is_archive, tree_entries
 from cag.data.dicom import read_cine, read_frames
 from cag.data.fingerprint import file_digest, fingerprint, fingerprint_frames, path_digest, same_picture
-from cag.data.images import image_files
 from cag.data.pseudonyms import study_key
 from cag.data.qca import read_qca
 from cag.data.tables import COLUMNS, CohortTables, Row, check_intervals, checked_table, inside, read_rows, save_table
@@ -144,7 +143,7 @@ def _verify_run(file: Path, run: pd.Series) -> VerifyFinding | None:
     if not file.exists():
         return VerifyFinding(run.path, "is missing")
     try:
-        if path_digest(file, image_files(file)) == run.sha256:
+        if path_digest(file) == run.sha256:
             return None
         if run.source != "simulated" or pd.isna(run.fingerprint):
             return VerifyFinding(run.path, "bytes differ from those of the manifest (SHA-256)")

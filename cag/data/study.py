@@ -66,18 +66,11 @@ def study_files(source: Path, key: bytes, *, progress: bool = True) -> Iterator[
             yield replace(file, cine=None, sha256="", reason="the same object as a file before it")
         else:
             seen.add(str(cine.run_id))
-            series = (
-                cine.patient_id,
-                cine.series_id,
-                cine.rows,
-                cine.columns,
-                cine.primary_angle,
-                cine.secondary_angle,
-            )
+            place = (cine.rows, cine.columns, cine.primary_angle, cine.secondary_angle)
             single = cine.n_frames == 1 and cine.series_id is not None and cine.instance_number is not None
             pixels += cine.frames.size if single else 0
             if single and pixels <= MAX_PIXELS:
-                singles.setdefault(series, []).append((file, cine))
+                singles.setdefault((cine.patient_id, cine.series_id, *place), []).append((file, cine))
             else:
                 yield _cleaned(file, cine)
     for files in singles.values():
@@ -91,9 +84,8 @@ def _open(found: FoundFile, key: bytes) -> StudyFile:
     try:
         return StudyFile(label, found.name, read_cine(found.path, key=key), file_digest(found.path), "")
     except DicomError as error:
-        return StudyFile(
-            label, found.name, None, "", f"{error.field}: {error.problem}" if error.field else error.problem
-        )
+        reason = f"{error.field}: {error.problem}" if error.field else error.problem
+        return StudyFile(label, found.name, None, "", reason)
 
 
 def _joined(files: list[tuple[StudyFile, Cine]]) -> StudyFile:
@@ -140,8 +132,6 @@ def without_graphics(
     frames: UInt8[np.ndarray, "t h w"], graphics: Bool[np.ndarray, "h w"]
 ) -> UInt8[np.ndarray, "t h w"]:
     """Frames in which graphics, and a pixel around them, are filled with the nearest pixels beside them."""
-    if not graphics.any():
-        return frames
     hidden = binary_dilation(graphics, structure=np.ones((3, 3), dtype=bool))
     if hidden.all():
         return np.zeros_like(frames)

@@ -13,9 +13,11 @@ import pandas as pd
 import pandera.pandas as pa
 
 from cag.anatomy import ARTERIES, NO_STANDARD_VIEW, SEGMENTS, VIEWS, artery_of_segment
+from cag.metrics.boxes import CORNERS as CORNERS
 from cag.settings import ManifestError, write_atomically
 
 TableName = Literal["data_manifest", "patients", "lesions", "boxes"]
+_Labels = pd.DataFrame | None
 
 #: Where runs come from, and what they show, as a piece of a sentence.
 SOURCES = {
@@ -25,7 +27,6 @@ SOURCES = {
     "dicom": "real angiograms (DICOM files)",
     "simulated": "simulated patients",
 }
-CORNERS = ["x1", "y1", "x2", "y2"]
 SIDECARS: tuple[TableName, ...] = ("patients", "lesions", "boxes")
 
 _TRUTH = {"True": True, "False": False, "true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
@@ -202,11 +203,7 @@ class CohortTables:
 
     @classmethod
     def checked(
-        cls,
-        manifest: pd.DataFrame,
-        patients: pd.DataFrame | None = None,
-        lesions: pd.DataFrame | None = None,
-        boxes: pd.DataFrame | None = None,
+        cls, manifest: pd.DataFrame, patients: _Labels = None, lesions: _Labels = None, boxes: _Labels = None
     ) -> CohortTables:
         """Give each table its types.
 
@@ -226,8 +223,7 @@ class CohortTables:
         problem = "has a lesion whose segment is not of its artery"
         _refuse(wrong, lesions.patient_id, problem, "lesions.csv", "segment")
         _check_boxes(boxes, manifest)
-        missing = sorted(set(manifest.patient_id) - set(patients.patient_id))
-        if missing:
+        if missing := sorted(set(manifest.patient_id) - set(patients.patient_id)):
             more = checked_table(pd.DataFrame({"patient_id": missing}), "patients")
             patients = pd.concat([patients, more], ignore_index=True)
         return cls(manifest, patients.sort_values("patient_id", ignore_index=True), lesions, boxes)

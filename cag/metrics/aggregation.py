@@ -17,26 +17,10 @@ def aggregate(
 ) -> pd.DataFrame:
     """Combine image scores to arteries, and artery scores to patients, by the same rule at both steps.
 
-    ``max`` is the paper's; ``noisy_or`` is the chance that at least one is diseased if they were
-    independent, 1 - prod(1 - score). The target is the worst of the parts: the worst image of an
-    artery, the worst artery of a patient.
-
-    Parameters
-    ----------
-    images : DataFrame
-        ``patient_id, artery, score`` (0 to 1), ``target`` (category, 0 is normal); other columns are ignored.
-    how : {'max', 'mean', 'noisy_or'}
-    level : {'artery', 'patient'}
-
-    Returns
-    -------
-    DataFrame
-        ``patient_id`` (and ``artery``), ``score, target, n_images``, sorted by its ids.
-
-    Raises
-    ------
-    InputError
-        A score that is missing or outside 0 to 1.
+    ``images`` has ``patient_id, artery, score`` (0 to 1) and ``target`` (category, 0 is normal), the result
+    ``patient_id`` (and ``artery``), ``score, target, n_images``, sorted by its ids. ``max`` is the paper's,
+    ``noisy_or`` the chance that at least one is diseased if they were independent, 1 - prod(1 - score). The target is
+    the worst of the parts. Raises `InputError` for a score that is missing or outside 0 to 1.
     """
     wrong = ~images["score"].between(0, 1)
     if wrong.any():

@@ -27,16 +27,8 @@ def centers(boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 2"]:
 def enlarge(boxes: Float[np.ndarray, "n 4"], minimum: float, rule: Rule = "clean") -> Float[np.ndarray, "n 4"]:
     """Grow each side that is shorter than the minimum to it.
 
-    ``clean`` grows symmetrically, so that the center stays; ``as_published`` keeps the top-left
-    corner, so that the center moves to the lower right (book/scrutiny/arms). Boxes are not cut off
-    at the border of the image.
-
-    Parameters
-    ----------
-    boxes : array [n, 4] of pixels
-    minimum : float
-        Pixels; 0 changes nothing.
-    rule : {'clean', 'as_published'}
+    ``clean`` grows symmetrically, so that the center stays; ``as_published`` keeps the top-left corner, so that the
+    center moves to the lower right (book/scrutiny/arms). All in pixels; boxes are not cut off at the image's border.
     """
     short = np.maximum(0.0, minimum - (boxes[:, 2:] - boxes[:, :2]))
     before = short / 2 if rule == "clean" else np.zeros_like(short)
@@ -44,14 +36,10 @@ def enlarge(boxes: Float[np.ndarray, "n 4"], minimum: float, rule: Rule = "clean
 
 
 def check_boxes(images: pd.DataFrame, detections: pd.DataFrame, truth: pd.DataFrame) -> None:
-    """Refuse boxes that no metric can use, naming the first image concerned.
+    """Refuse boxes that no metric can use (`InputError`), naming the first image concerned.
 
-    A box without area is none of them: as a detection it is a false positive.
-
-    Raises
-    ------
-    InputError
-        A box of an image that is not listed; a missing coordinate or score; corners in the wrong order.
+    They are of an image that is not listed, lack a coordinate or a score, or have their corners in the wrong order. A
+    box without area is none of them: as a detection it is a false positive.
     """
     for name, table in (("detections", detections), ("truth", truth)):
         usable = table["image_id"].isin(images["image_id"]) & table.get("score", pd.Series(0, table.index)).notna()

@@ -58,10 +58,7 @@ def reliability_table(
 ) -> pd.DataFrame:
     """Observed against predicted in bins of equal width, with intervals from resampling groups (patients).
 
-    Returns
-    -------
-    DataFrame
-        ``bin_low, bin_high, n, mean_score, observed, low, high``, one row a bin that is not empty.
+    Columns are ``bin_low, bin_high, n, mean_score, observed, low, high``, one row a bin that is not empty.
     """
     place = _bin(score)
     inside = {str(number): place == number for number in np.unique(place)}
@@ -126,11 +123,10 @@ def _logistic(
     solvable: Bool[np.ndarray, " b"],
 ) -> Float[np.ndarray, "b m"]:
     """Maximum-likelihood logistic regression for each weighting; NaN where there is no finite one."""
-    m = design.shape[1]
-    result = np.full((len(weights), m), np.nan)
+    result = np.full((len(weights), design.shape[1]), np.nan)
     if solvable.any():
         own = weights[solvable]
-        start = _newton(design, offset, positive, own.mean(0, keepdims=True), np.zeros((1, m)))
+        start = _newton(design, offset, positive, own.mean(0, keepdims=True), np.zeros_like(result[:1]))
         result[solvable] = _newton(design, offset, positive, own, np.repeat(np.nan_to_num(start), len(own), axis=0))
     return result
 

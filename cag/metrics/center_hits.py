@@ -46,14 +46,9 @@ class CenterHits:
 def center_hits(
     heat: Float[np.ndarray, "n g g"], boxes: Float[np.ndarray, "n k 4"], size: int, reach: float = 8.0
 ) -> CenterHits:
-    """Score the peaks of heatmaps.
+    """Score the peaks of heatmaps (0-1), whose cells tile ``size`` x ``size`` pixels.
 
-    Parameters
-    ----------
-    heat : array [n, g, g], 0-1
-        Cells that tile ``size`` x ``size`` pixels.
-    boxes : array [n, k, 4]
-        ``x1, y1, x2, y2`` in pixels; rows of NaN stand for no box. A peak may lie ``reach`` px outside its box.
+    Boxes are x1, y1, x2, y2 in pixels, rows of NaN stand for none. A peak may lie ``reach`` pixels outside its box.
     """
     highest = ndimage.maximum_filter(heat, size=(1, NEIGHBORHOOD, NEIGHBORHOOD), mode="constant")
     image, row, column = np.nonzero((heat == highest) & (heat > LEAST_SCORE))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,11 +11,10 @@ from jaxtyping import Bool, Float, Int
 from sklearn.metrics import roc_curve
 
 from cag.metrics import weighted
+from cag.metrics.boxes import Rule
 from cag.metrics.calibration import calibration
 from cag.metrics.intervals import Measured
 from cag.settings import InputError
-
-Rule = Literal["clean", "as_published"]
 
 
 @dataclass(frozen=True)
@@ -42,18 +40,9 @@ def scored(
     as score, so that P(redundant) counts as disease (book/scrutiny/arms). Equal probabilities go
     to the lower category.
 
-    Parameters
-    ----------
-    probabilities : array [n, k], k >= 2
-        Softmax outputs of the real categories, category 0 being normal.
-    p_redundant : array [n], optional
-        Softmax output of the redundant class; None or NaN where the network has none.
-    rule : {'clean', 'as_published'}
-
-    Raises
-    ------
-    InputError
-        Fewer than two categories, or rows that are not probabilities summing to one (within 0.001).
+    ``probabilities`` are those of the real categories, category 0 being normal; ``p_redundant`` is None or NaN where
+    the network has no redundant class. Raises `InputError` for fewer than two categories, or rows that are not
+    probabilities summing to one (within 0.001).
     """
     n, k = probabilities.shape
     if k < 2:
@@ -83,22 +72,8 @@ def metrics(
     calibration line are of any stenosis against none, ``auc_ovr`` (three or more categories) is
     the mean over categories of each against the rest.
 
-    Parameters
-    ----------
-    target : array [n] of category, 0 to k - 1
-    outputs : Scored
-    weights : array [b, n], optional
-        One for each row when not given.
-
-    Returns
-    -------
-    dict of arrays [b]
-        scikit-learn's values with these sample weights; NaN, never a warning, where undefined.
-
-    Raises
-    ------
-    InputError
-        A target that is no category.
+    They are scikit-learn's values with these sample weights; NaN, never a warning, where undefined. Raises `InputError`
+    for a target that is no category, 0 to k - 1.
     """
     k = outputs.probabilities.shape[1]
     wrong = (target < 0) | (target >= k)
@@ -118,20 +93,11 @@ def metrics(
 
 
 def of_classification(predictions: pd.DataFrame, rule: Rule = "clean") -> Measured:
-    """Image-level metrics of rows of the classification table, all of one number of categories.
+    """Image-level metrics of rows of the classification table, all of one number of categories (else `InputError`).
 
-    Parameters
-    ----------
-    predictions : DataFrame
-        ``patient_id, n_categories, target, p_0 .. p_{k-1}`` and, where trained so, ``p_redundant``.
-
-    Raises
-    ------
-    InputError
-        Mixed numbers of categories, or outputs that are no probabilities.
+    They have ``patient_id, n_categories, target, p_0 .. p_{k-1}`` and, where trained so, ``p_redundant``.
     """
-    target = predictions["target"].to_numpy(dtype=int)
-    many = partial(metrics, target, outputs_of(predictions, rule))
+    many = partial(metrics, predictions["target"].to_numpy(dtype=int), outputs_of(predictions, rule))
     return Measured(many, predictions["patient_id"].to_numpy())
 
 
@@ -149,12 +115,8 @@ def outputs_of(predictions: pd.DataFrame, rule: Rule = "clean") -> Scored:
 def of_scores(table: pd.DataFrame, threshold: float | Float[np.ndarray, " n"] = 0.5) -> Measured:
     """The same metrics for scores of any stenosis alone, such as of ``aggregation.aggregate``.
 
-    Parameters
-    ----------
-    table : DataFrame
-        ``patient_id, score`` (0 to 1), ``target`` (1 or more is stenosis).
-    threshold : float or array [n]
-        Called stenosis from this score on; one for all rows or one for each.
+    ``table`` has ``patient_id, score`` (0 to 1), ``target`` (1 or more is stenosis); a row is called stenosis from the
+    ``threshold`` on, one for all rows or one for each.
     """
     score, target = table["score"].to_numpy(dtype=float), (table["target"].to_numpy() > 0).astype(int)
     outputs = Scored(np.column_stack([1 - score, score]), score, (score >= threshold).astype(int))

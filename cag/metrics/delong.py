@@ -17,25 +17,10 @@ def auc_covariance(
 ) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "m m"]]:
     """ROC areas of several scores of the same samples, and their covariance.
 
-    Samples of a group are correlated (Obuchowski 1997, Biometrics 53:567), as frames of a patient are.
-    Groups of one sample are DeLong's independent ones (DeLong et al. 1988, Biometrics 44:837, by the
-    midranks of Sun and Xu 2014).
-
-    Parameters
-    ----------
-    positive : array [n] of bool
-    scores : array [m, n]
-    groups : array [n] of ids
-
-    Returns
-    -------
-    areas [m], covariance [m, m]
-        NaN where a class is missing; the covariance also where a class has fewer than two groups.
-
-    Raises
-    ------
-    InputError
-        A missing score.
+    Samples of a group are correlated (Obuchowski 1997, Biometrics 53:567), as frames of a patient are. Groups of one
+    sample are DeLong's independent ones (DeLong et al. 1988, Biometrics 44:837, by the midranks of Sun and Xu 2014).
+    Both are NaN where a class is missing; the covariance also where a class has fewer than two groups. Raises
+    `InputError` for a missing score.
     """
     if not np.isfinite(scores).all():
         raise InputError(f"{int((~np.isfinite(scores)).sum())} scores are not finite", field="scores")

@@ -26,18 +26,10 @@ def run_errors(runs: pd.DataFrame) -> pd.DataFrame:
     An end that the recording cut off (``end_censored``) has no end error; its interval ends with
     the run's last frame.
 
-    Parameters
-    ----------
-    runs : DataFrame
-        ``n_frames, begin_true, end_true, end_censored, begin_pred, end_pred``: inclusive frame indices,
-        NaN or negative, both of them, where there is none (no contrast; no interval found).
-
-    Returns
-    -------
-    DataFrame
-        The columns of ``runs`` and ``contrast, answered, missed`` (bool), ``begin_error, end_error``
-        (frames, absolute, NaN where there is none), ``begin_shift, end_shift`` (frames, found minus
-        true, NaN where missed), ``interval_iou`` (0 to 1, NaN without contrast).
+    ``runs`` has ``n_frames, begin_true, end_true, end_censored, begin_pred, end_pred``: inclusive frame indices, NaN or
+    negative, both of them, where there is none (no contrast; no interval found). Added are ``contrast, answered,
+    missed`` (bool), ``begin_error, end_error`` (frames, absolute, NaN where there is none), ``begin_shift, end_shift``
+    (frames, found minus true, NaN where missed), ``interval_iou`` (0 to 1, NaN without contrast).
     """
     n_frames = _numbers(runs, "n_frames")
     censored = runs["end_censored"].fillna(False).astype(bool).to_numpy()
@@ -94,8 +86,7 @@ def metrics(
 
 def of_frame_selection(runs: pd.DataFrame) -> Measured:
     """Frame selection metrics of rows of ``frame_selection_runs``; see ``metrics``."""
-    many = partial(metrics, run_errors(runs))
-    return Measured(many, runs["patient_id"].to_numpy())
+    return Measured(partial(metrics, run_errors(runs)), runs["patient_id"].to_numpy())
 
 
 def acceptance_curve(errors: pd.DataFrame, tolerances: Shaped[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:

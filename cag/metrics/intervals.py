@@ -64,19 +64,8 @@ def bootstrap_many(
 ) -> dict[str, Estimate]:
     """95 % percentile bootstrap intervals of several metrics, resampling groups (patients) with replacement.
 
-    Parameters
-    ----------
-    metrics : callable
-        ``metrics(weights [b, n]) -> {name: [b]}``; NaN where undefined.
-    groups : array of ids
-        The patient of each row. The interval does not depend on the order of the rows.
-    n : int
-        Resamples, 2,000 or more for a published number.
-
-    Raises
-    ------
-    InputError
-        A group id is missing, or ``n`` is below 1.
+    ``n`` resamples: 2,000 or more for a published number. The interval does not depend on the order of the rows. Raises
+    `InputError` if a row belongs to no group, or ``n`` is below 1.
     """
     names, codes = _codes(groups)
     drawn = _drawn(metrics, codes, _counts(len(names), n, rng))
@@ -94,19 +83,9 @@ def paired_difference(
 ) -> dict[str, Estimate]:
     """First minus second, for every metric that both have, with both computed on the same resampled patients.
 
-    The rows may differ (other frames, arms, categories); the patients are the union of both, so
-    that a patient drawn twice counts twice on either side.
-
-    Returns
-    -------
-    dict of Estimate
-        ``p_value`` is twice the smaller share of resamples on either side of zero, with one
-        resample added to each side (Davison and Hinkley 1997, section 4.2); never 0.
-
-    Raises
-    ------
-    InputError
-        As ``bootstrap_many``.
+    The rows may differ (other frames, arms, categories); the patients are the union of both, so that a patient drawn
+    twice counts twice on either side. ``p_value`` is twice the smaller share of resamples on either side of zero, with
+    one resample added to each side (Davison and Hinkley 1997, section 4.2); never 0.
     """
     names, codes = _codes(np.concatenate([np.asarray(first_groups, object), np.asarray(second_groups, object)]))
     counts, size = _counts(len(names), n, rng), len(first_groups)

@@ -12,7 +12,6 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.sparse import csr_array
 
-from cag.metrics.boxes import corners
 from cag.metrics.matching import Matches
 from cag.metrics.weighted import ratio
 
@@ -52,42 +51,6 @@ def metrics(matches: Matches, weights: Float[np.ndarray, "b n"] | None = None) -
         "distance_found": ratio(near, found),
         "distance_with_misses": ratio(near + missed, lesions),
     }
-
-
-def recall_by(
-    matches: Matches, column: str, weights: Float[np.ndarray, "b n"], *, bins: Sequence[float] | None = None
-) -> pd.DataFrame:
-    """Share of lesions found, by a property of the lesion (severity, segment, size, foreshortening).
-
-    Parameters
-    ----------
-    column : str
-        A column of ``matches.truth``, or ``size``: the square root of the box's area in pixels.
-    weights : array [b, n]
-        Resamples of the images (``intervals.resample_weights`` of their patients); their percentiles are
-        the 95 % interval.
-    bins : increasing numbers, optional
-        Edges [low, high); each value is its own stratum when not given. Lesions outside all bins,
-        or without a value, are left out.
-
-    Returns
-    -------
-    DataFrame
-        ``<column>, n, found, recall, low, high``.
-    """
-    truth = matches.truth
-    if column == "size":
-        box = corners(truth)
-        truth = truth.assign(size=np.sqrt((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])))
-    strata = truth[column] if bins is None else pd.cut(truth[column], list(bins), right=False)
-    rows = []
-    for value, own in truth.groupby(strata, observed=True, sort=True):
-        resampled = weights[:, own["image"]]
-        drawn = ratio(resampled @ own["found"].to_numpy(), resampled.sum(1))
-        drawn = drawn[np.isfinite(drawn)]
-        low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
-        rows.append((value, len(own), int(own["found"].sum()), own["found"].mean(), low, high))
-    return pd.DataFrame(rows, columns=[column, "n", "found", "recall", "low", "high"])
 
 
 def average_precision(matches: Matches, weights: Float[np.ndarray, "b n"] | None = None) -> Float[np.ndarray, " b"]:

@@ -48,20 +48,11 @@ def match_detections(
     ----------
     images : DataFrame
         ``image_id, patient_id, width, height`` and any other; images without boxes count too.
-    detections : DataFrame
-        ``image_id, x1, y1, x2, y2, score``; of each image the ``MAX_DETECTIONS`` highest scores are kept.
-    truth : DataFrame
-        ``image_id, x1, y1, x2, y2`` and any other (``segment``, ``percent_stenosis``).
-    iou_threshold : float, 0 to 1
+    detections, truth : DataFrame
+        ``image_id, x1, y1, x2, y2`` and any other; of the detections also ``score``, and of each image the
+        ``MAX_DETECTIONS`` highest are kept. Boxes that cannot be used are refused (``check_boxes``).
     box_minimum : float
-        Sides shorter than that many pixels are enlarged first, in truth and detections alike.
-    rule : {'clean', 'as_published'}
-        How boxes are enlarged, see ``enlarge``.
-
-    Raises
-    ------
-    InputError
-        Boxes that cannot be used, see ``check_boxes``.
+        Sides shorter than that many pixels are enlarged first by the ``rule`` of ``enlarge``, in both tables.
     """
     check_boxes(images, detections, truth)
     images = images.sort_values("image_id", ignore_index=True)

@@ -29,22 +29,9 @@ def image_counts(
 ) -> pd.DataFrame:
     """The sums of each image that the published numbers are ratios of, one row an image, sorted by ``image_id``.
 
-    Parameters
-    ----------
-    images, detections, truth : DataFrame
-        As for ``matching.match_detections``.
-    iou_threshold : float
-        An overlap counts above it ("IoU > 0.5"): .5 for the FPN; .1 for the CAM, which the paper calls .2.
-    box_minimum : float
-        Sides shorter than that many pixels are enlarged first, in truth and detections alike: 50 for
-        the FPN, 75 for the CAM.
-    rule : {'as_published', 'clean'}
-        How boxes are enlarged: off-center (the top-left corner stays), or symmetrically.
-
-    Raises
-    ------
-    InputError
-        Boxes that cannot be used, see ``boxes.check_boxes``.
+    Tables, ``box_minimum`` (published: 50 for the FPN, 75 for the CAM), ``rule`` and refusals are those of
+    ``matching.match_detections``. An overlap counts above ``iou_threshold`` ("IoU > 0.5"): .5 for the FPN; .1 for the
+    CAM, which the paper calls .2.
     """
     check_boxes(images, detections, truth)
     found, lesions = (enlarge(corners(table), box_minimum, rule) for table in (detections, truth))

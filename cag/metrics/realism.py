@@ -15,19 +15,9 @@ TILE, TILE_STEP, FLATTEST = 64, 32, 10
 
 
 def image_statistics(frame: UInt8[np.ndarray, "h w"], generator: np.random.Generator) -> dict[str, float]:
-    """Every statistic of one frame.
+    """Gray levels, spectrum, noise, gradients and vessels of one frame: the columns of ``arcade_image_statistics.csv``.
 
-    Parameters
-    ----------
-    frame : uint8 [h, w]
-        At least 200 px on each side.
-    generator : numpy.random.Generator
-        Chooses among the vessel profiles, see ``vessel_profiles``.
-
-    Returns
-    -------
-    dict of str to float
-        The columns of ``arcade_image_statistics.csv``: gray levels, spectrum, noise, gradients and vessels.
+    The frame has at least 200 px on each side; the generator chooses among its ``vessel_profiles``.
     """
     image = frame.astype(float)
     inner = image[BORDER:-BORDER, BORDER:-BORDER]

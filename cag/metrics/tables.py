@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from cag.metrics.classification import Rule, of_classification
+from cag.metrics.boxes import Rule
+from cag.metrics.classification import of_classification
 from cag.metrics.intervals import Estimate, Measured, bootstrap_many, interval_text, paired_difference
 from cag.metrics.weighted import ratio
 
@@ -19,13 +20,7 @@ TableMetric = Callable[[pd.DataFrame, Float[np.ndarray, "b n"]], Float[np.ndarra
 
 
 def interval_table(measured: Measured, *, n: int, rng: np.random.Generator | int, **constants: object) -> pd.DataFrame:
-    """One row a metric, its interval from ``n`` resamples of the patients.
-
-    Returns
-    -------
-    DataFrame
-        ``<constants>, n_rows, metric`` and the fields of ``Estimate``.
-    """
+    """A row a metric, its interval from ``n`` resamples of the patients: ``estimate_rows``, with ``n_rows``."""
     estimates = bootstrap_many(*measured, n=n, rng=np.random.default_rng(rng))
     return estimate_rows(estimates, **constants, n_rows=len(measured.groups))
 
@@ -33,13 +28,7 @@ def interval_table(measured: Measured, *, n: int, rng: np.random.Generator | int
 def difference_table(
     first: Measured, second: Measured, *, n: int, rng: np.random.Generator | int, **constants: object
 ) -> pd.DataFrame:
-    """First minus second on the same resampled patients (two arms, with and without redundancy, two methods).
-
-    Returns
-    -------
-    DataFrame
-        As ``interval_table``, with ``p_value``; metrics that both have.
-    """
+    """First minus second, of metrics that both have, on the same resampled patients (two arms, two methods, ...)."""
     drawn = paired_difference(*first, *second, n=n, rng=np.random.default_rng(rng))
     return estimate_rows(drawn, **constants)
 
@@ -59,12 +48,8 @@ def stratified_table(
 ) -> pd.DataFrame:
     """``interval_table`` of each stratum of a prediction table (arm, artery, view, sex, severity band, ...).
 
-    Parameters
-    ----------
-    measure : callable
-        ``of_classification``, ``of_frame_selection``, ... with its other arguments bound.
-    rng : Generator or int
-        A seed resamples each stratum anew, so that none depends on another.
+    ``measure`` is ``of_classification``, ``of_frame_selection``, ... with its other arguments bound. A seed as ``rng``
+    resamples each stratum anew, so that none depends on another.
     """
     parts = [interval_table(measure(rows), n=n, rng=rng, **key) for key, rows in strata(table, by)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
@@ -73,10 +58,7 @@ def stratified_table(
 def fold_table(predictions: pd.DataFrame, rule: Rule = "clean") -> pd.DataFrame:
     """Mean and standard deviation (n - 1) over folds of the image-level metrics, as the paper gives them.
 
-    Returns
-    -------
-    DataFrame
-        ``metric, mean, sd, n_folds``; folds in which a metric is undefined are left out of it.
+    Columns are ``metric, mean, sd, n_folds``; folds in which a metric is undefined are left out of it.
     """
     values = []
     for _, rows in predictions.groupby("fold"):
@@ -95,15 +77,7 @@ def bootstrap_table(
     rng: np.random.Generator,
     by: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Any metrics of a table with intervals, one row a metric and stratum, as ``stratified_table``.
-
-    Parameters
-    ----------
-    table : DataFrame
-        One row a sample, with its ``patient_id``.
-    metrics : mapping of name to callable
-        ``metric(rows, weights [b, n]) -> [b]``.
-    """
+    """``stratified_table`` of any metrics of a table with a row a sample and its ``patient_id``."""
 
     def measure(rows: pd.DataFrame) -> Measured:
         def many(weights: Float[np.ndarray, "b n"]) -> dict[str, Float[np.ndarray, " b"]]:
@@ -135,13 +109,7 @@ def strata(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, A
 
 
 def estimate(table: pd.DataFrame, **conditions: object) -> Estimate:
-    """The one row of a table of metrics that meets the conditions, as an estimate.
-
-    Raises
-    ------
-    KeyError
-        Unless exactly one row does.
-    """
+    """The one row of a table of metrics that meets the conditions, as an estimate; a `KeyError` unless one does."""
     chosen = table
     for column, value in conditions.items():
         chosen = chosen[chosen[column] == value]

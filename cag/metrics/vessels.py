@@ -72,20 +72,9 @@ def lumen_widths(
     A section is laid across the course, the ground beside the vessel is taken away, and the width at
     half depth is read to a fraction of a pixel. A circular lumen is ``sqrt(3)/2`` of its diameter wide there.
 
-    Parameters
-    ----------
-    image : float [h, w]
-        Gray levels, vessels dark.
-    x, y : float [n], px
-        Centerline, from the upper left corner of the image.
-    reach : float [n], px
-        Half the length of each section; twice the expected radius is plenty.
-
-    Returns
-    -------
-    float [n], px
-        NaN where the section is shallower than 12 gray levels (no vessel), where the vessel does not end within
-        it, or the course has no direction.
+    All in pixels: ``x, y`` is the centerline, from the upper left corner of the image, ``reach`` half the length of
+    each section (twice the expected radius is plenty). NaN where the section is shallower than 12 gray levels (no
+    vessel), where the vessel does not end within it, or the course has no direction.
     """
     around = np.clip(np.arange(len(x))[:, None] + np.array([-4, 4]), 0, len(x) - 1)
     dx, dy = np.diff(x[around]), np.diff(y[around])

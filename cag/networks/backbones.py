@@ -24,21 +24,12 @@ T = TypeVar("T")
 
 
 def build_trunk(weights: Weights, seed: int, backbone: str = "inception_v3", folder: Path = WEIGHTS_FOLDER) -> Trunk:
-    """A trunk with the initial weights asked for.
+    """A trunk with the initial weights asked for; an `InputError` if they cannot be had or the backbone is unknown.
 
-    Parameters
-    ----------
-    weights : {'imagenet', 'xa', 'xa-labels', 'random'}
-        ImageNet weights (of torchvision, downloaded once; those of EfficientNet-Lite0 are installed with the
-        project), the study's own of ``folder``, pre-trained on simulated angiograms, or random ones drawn by ``seed``.
-    backbone : str
-        ``inception_v3`` (published), ``efficientnet_lite0`` (compact), or another convolutional classifier of
-        torchvision, such as ``resnet18``, ``densenet121`` or ``convnext_tiny``.
-
-    Raises
-    ------
-    InputError
-        When the weights cannot be had or the backbone is unknown.
+    ``weights`` are those of ImageNet (of torchvision, downloaded once; those of EfficientNet-Lite0 are installed with
+    the project), the study's own of ``folder``, pre-trained on simulated angiograms, or random ones drawn by ``seed``.
+    ``backbone`` is ``inception_v3`` (published), ``efficientnet_lite0`` (compact), or another convolutional classifier
+    of torchvision, such as ``resnet18``, ``densenet121`` or ``convnext_tiny``.
     """
     imagenet = weights == "imagenet"
     if backbone == "efficientnet_lite0":

@@ -38,12 +38,8 @@ def activation_from_maps(
 ) -> Float[np.ndarray, "b y x"]:
     """Class activation on the cells of stored maps, each image from 0 to 1; leaves no gradient behind.
 
-    Parameters
-    ----------
-    target : ints
-        The outputs whose logits are summed and explained, such as every category with stenosis.
-    method : {'gradcam', 'hirescam', 'layercam'}
-        Selvaraju et al. 2017; Draelos and Carin 2020; Jiang et al. 2021.
+    ``target`` are the outputs whose logits are summed and explained, such as every category with stenosis. Methods are
+    those of Selvaraju et al. 2017, Draelos and Carin 2020, and Jiang et al. 2021.
     """
     with torch.enable_grad():
         maps = maps.detach().requires_grad_()

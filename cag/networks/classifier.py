@@ -75,13 +75,9 @@ class StenosisClassifier(TrunkModel):
 def balanced_order(targets: Int[Tensor, " n"], generator: torch.Generator, n_categories: int) -> Int[Tensor, " drawn"]:
     """Indices of one epoch by the paper's rule, shuffled.
 
-    Every class, redundancy (target ``n_categories``) included, is drawn with replacement to the number of
-    non-redundant frames divided by the number of real classes. A class without frames is left out.
-
-    Raises
-    ------
-    InputError
-        When there is no frame of a severity category.
+    Every class, redundancy (target ``n_categories``) included, is drawn with replacement to the number of non-redundant
+    frames divided by the number of real classes. A class without frames is left out; without a frame of any severity
+    category there is nothing to draw (`InputError`).
     """
     real = int((targets < n_categories).sum())
     if real == 0:

@@ -50,10 +50,7 @@ class Runtime:
     def choose(cls, device: str = "auto", precision: Precision = "auto") -> Runtime:
         """Take CUDA where there is one, and bfloat16 where it is native (AVX512-BF16, AMX, recent GPUs).
 
-        Raises
-        ------
-        SettingsError
-            When CUDA is asked for and absent.
+        Raises `SettingsError` if CUDA is asked for and absent.
         """
         if device == "cuda" and not torch.cuda.is_available():
             raise SettingsError("no CUDA device here", field="device", remedy="Set device to auto or cpu")
@@ -142,20 +139,10 @@ def fit(
 ) -> History:
     """Train a network in place and leave it in its best state, in evaluation mode.
 
-    Parameters
-    ----------
-    generator : torch.Generator
-        On the CPU; draws order, augmentation and dropout, and is advanced.
-    on_epoch : callable, optional
-        Called after each epoch with its number from 0 and the model in evaluation mode. What it returns is
-        the score (higher is better) that picks the best state; without one the last state stays.
-    checkpoint : Path, optional
-        ``.pt`` file written after each epoch; where it exists, training goes on from it.
-
-    Raises
-    ------
-    InputError
-        If the checkpoint is damaged, or belongs to another network.
+    The ``generator``, on the CPU, draws order, augmentation and dropout, and is advanced. ``on_epoch`` is called after
+    each epoch with its number from 0 and the model in evaluation mode; what it returns is the score (higher is better)
+    that picks the best state; without one the last state stays. ``checkpoint`` is a ``.pt`` file written after each
+    epoch; where it exists, training goes on from it, or an `InputError` says that it is damaged or of another network.
     """
     runtime, steps = Runtime.choose(device, settings.precision), batches.steps()
     model.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

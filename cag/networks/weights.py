@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from cag.data.fingerprint import known_digest
 from cag.settings import ROOT, InputError, Weights, write_atomically
 
 #: Where the study's own pre-trained trunks lie.
@@ -47,10 +48,7 @@ def load_trunk(
 ) -> None:
     """Fill a trunk from the shards of ``save_trunk``, cast to its own precision.
 
-    Raises
-    ------
-    InputError
-        When the shards are missing, incomplete, unreadable or of another network.
+    Raises `InputError` if the shards are missing, incomplete, unreadable or of another network.
     """
     command = f"python -m cag pretrain --weights {weights} --backbone {backbone}"
     remedy = f"Restore the weights folder, make them with `{command}`, or set weights to random"
@@ -74,14 +72,8 @@ def load_trunk(
 
 def weights_digest(weights: str = "xa", backbone: str = "inception_v3", folder: Path = WEIGHTS_FOLDER) -> str:
     """Sixteen hexadecimal digits that identify stored weights (SHA-256 of the shards); empty where there are none."""
-    stored = _stored(weights, backbone, folder)
-    shards = [_file_digest(path, path.stat().st_size, path.stat().st_mtime_ns) for path in stored]
+    shards = [known_digest(path) for path in _stored(weights, backbone, folder)]
     return hashlib.sha256(" ".join(shards).encode()).hexdigest()[:16] if shards else ""
-
-
-@lru_cache(maxsize=64)
-def _file_digest(path: Path, size: int, modified: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _stem(weights: str, backbone: str) -> str:

@@ -22,8 +22,7 @@ from cag.chapters.classification.samples import (
 from cag.chapters.classification.settings import STUDY, ClassificationSettings, grid, variants
 from cag.chapters.store import RunFolder, Store, trunk_digest
 from cag.data.frames import shrink
-from cag.data.severity import artery_severity, patient_severity
-from cag.data.splits import patient_folds
+from cag.data.splits import artery_severity, patient_folds, patient_severity
 from cag.networks.transforms import scale
 from cag.networks.weights import weights_digest
 from cag.settings import LabelError, SettingsError

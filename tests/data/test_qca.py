@@ -12,7 +12,7 @@ from cag.data.cohort import Cohort
 from cag.data.manifest import build_manifest
 from cag.data.pseudonyms import pseudonym
 from cag.data.qca import read_qca
-from cag.data.severity import artery_severity
+from cag.data.splits import artery_severity
 from cag.settings import ROOT, ManifestError
 
 PAGE = re.sub(r"\s+", " ", (ROOT / "book" / "use" / "own_dicom.md").read_text())

@@ -1,4 +1,4 @@
-"""Splits: patients are dealt evenly, reproducibly, and a leak is caught."""
+"""Splits: patients are dealt evenly and reproducibly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cag.data.splits import LeakError, check_disjoint, inner_split, leaky_image_folds, patient_folds
+from cag.data.splits import inner_split, leaky_image_folds, patient_folds
 from cag.settings import InputError
 
 SEVERITY = {f"P{n:04d}": ("none", "mild", "severe")[n % 3] for n in range(24)}
@@ -52,15 +52,8 @@ def test_few_patients_keep_one_on_each_side() -> None:
         inner_split(patient_folds({"P1": 0, "P2": 0}, 2), {"P1": 0, "P2": 0}, 0)
 
 
-def test_a_leak_is_caught() -> None:
-    check_disjoint(train=["P1", "P1"], test=["P2"], other=[])
-    with pytest.raises(LeakError, match="1 patients are in train and in test, such as 'P2'"):
-        check_disjoint(train=["P1", "P2"], test=["P2", "P3"])
-
-
 def test_image_folds_leak_by_design() -> None:
     folds = leaky_image_folds(22, 4)
     assert np.bincount(folds).tolist() == [6, 6, 5, 5]
-    patients = np.repeat(np.arange(11), 2).astype(str)
-    with pytest.raises(LeakError):
-        check_disjoint(train=patients[folds != 0], test=patients[folds == 0])
+    patients = np.repeat(np.arange(11), 2)
+    assert set(patients[folds != 0]) & set(patients[folds == 0])

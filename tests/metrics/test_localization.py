@@ -18,7 +18,6 @@ from cag.metrics.localization import (
     coco_metrics,
     froc_sensitivity,
     metrics,
-    recall_by,
     score_at_rate,
 )
 from cag.metrics.matching import match_detections, match_image
@@ -125,20 +124,6 @@ def test_only_the_highest_scores_of_an_image_are_kept(monkeypatch):
 def test_a_detection_without_area_is_false():
     flat = table([("a", 5.0, 5.0, 5.0, 5.0, 0.9)], "score")
     assert value(metrics(match_detections(IMAGES, flat, TRUTH)))["precision"] == 0
-
-
-def test_recall_by_severity_segment_and_size_with_intervals_from_resamples():
-    matches, once = match_detections(IMAGES, DETECTIONS, TRUTH), np.ones((1, 4))
-    by_severity = recall_by(matches, "percent_stenosis", once, bins=[25, 50, 70, 100])
-    assert by_severity["n"].tolist() == [1, 2]
-    assert by_severity["recall"].tolist() == [1, 0.5]
-    assert recall_by(matches, "size", once)["size"].tolist() == [10]
-    weights = np.array([[2.0, 0, 1, 1], [0.0, 2, 1, 1], [0.0, 0, 2, 2]])
-    # Segment 2 (one found in a, one missed in b): 1, 0, undefined.
-    table = recall_by(matches, "segment", weights)
-    assert table["segment"].tolist() == [1, 2]
-    assert table[["recall", "low", "high"]].iloc[1].tolist() == pytest.approx([0.5, 0.025, 0.975])
-    assert recall_by(matches, "segment", weights[2:])["low"].isna().all()
 
 
 def draw(seed, n=15, lesions=25, found=80, levels=1000):

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from cag.chapters.classification.settings import ClassificationSettings
 from cag.data.cohort import Cohort
-from cag.data.severity import artery_severity
+from cag.data.splits import artery_severity
 from cag.metrics.aggregation import HOWS, How, aggregate
 from cag.metrics.classification import Scored, of_classification, of_scores, sensitivity_threshold, youden_threshold
 from cag.metrics.classification import outputs_of as outputs_by_rule

@@ -32,8 +32,7 @@ from cag.data.cohort import Cohort
 from cag.data.dicom_write import derived_uid
 from cag.data.fingerprint import file_digest
 from cag.data.pseudonyms import pseudonym
-from cag.data.severity import patient_severity
-from cag.data.splits import patient_folds
+from cag.data.splits import patient_folds, patient_severity
 from cag.networks.classifier import StenosisClassifier
 from cag.networks.detector import StenosisDetector
 from cag.networks.weights import weights_digest

@@ -10,7 +10,8 @@ import pandas as pd
 
 from cag.data.fingerprint import path_digest
 from cag.data.images import image_files, image_size
-from cag.data.tables import CORNERS, CohortTables
+from cag.data.tables import CohortTables
+from cag.metrics.boxes import CORNERS
 from cag.settings import ManifestError
 
 
@@ -57,7 +58,7 @@ def image_row(folder: Path, path: Path, *, run_id: str, patient_id: str, source:
     rows, columns = image_size(files[0])
     return {
         **{"run_id": run_id, "patient_id": patient_id, "path": path.relative_to(folder).as_posix()},
-        **{"sha256": path_digest(path, files), "source": source, "end_censored": False},
+        **{"sha256": path_digest(path), "source": source, "end_censored": False},
         **{"n_frames": len(files), "rows": rows, "columns": columns},
     }
 
