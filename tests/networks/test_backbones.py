@@ -28,7 +28,6 @@ def trunks() -> dict[str, Trunk]:
     ("name", "size", "channels", "cells"),
     [
         ("inception_v3", 512, [288, 768, 2048], [61, 30, 14]),
-        ("efficientnet_lite0", 512, [40, 112, 1280], [64, 32, 16]),
         ("efficientnet_lite0", 200, [40, 112, 1280], [25, 12, 6]),
         ("resnet18", 96, [128, 256, 512], [12, 6, 3]),
         ("mobilenet_v3_small", 96, [24, 48, 576], [12, 6, 3]),
@@ -38,7 +37,6 @@ def trunks() -> dict[str, Trunk]:
 def test_a_backbone_by_name_gives_three_stages(name, size, channels, cells):
     trunk = build_trunk("random", seed=1, backbone=name).eval().to("meta")
     maps = trunk.stages(torch.empty(1, 1, size, size, device="meta"))
-    assert list(maps) == list(STAGES)
     assert [x.shape[1] for x in maps.values()] == channels == [trunk.channels[stage] for stage in STAGES]
     assert [x.shape[-1] for x in maps.values()] == cells
 
@@ -90,12 +88,11 @@ def test_the_compact_network_with_imagenet_weights_sees_a_cat(trunks):
     assert likely[[281, 282, 285]].sum() > 0.8
 
 
-@pytest.mark.parametrize("name", ["inception_v3", "efficientnet_lite0", "resnet18"])
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "shufflenet_v2_x0_5"])
 def test_the_seed_decides_the_random_weights_and_the_default_generator_is_untouched(name):
     before = torch.random.get_rng_state()
     first, again, other = (next(build_trunk("random", seed, name).parameters()) for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+    assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -136,12 +133,12 @@ def test_stored_trunks_come_back_in_small_shards_and_are_told_apart(trunks, tmp_
 
 
 def test_foreign_and_broken_weights_are_told_apart(tmp_path):
-    save_trunk(nn.Linear(2, 2), tmp_path, {})
-    with pytest.raises(InputError, match="belong to another network"):
-        build_trunk("xa", seed=0, folder=tmp_path)
-    next(tmp_path.glob("xa-*")).write_bytes(b"not safetensors")
-    with pytest.raises(InputError, match="unreadable"):
-        build_trunk("xa", seed=0, folder=tmp_path)
+    save_trunk(nn.Linear(2, 2), tmp_path, {}, "xa", "efficientnet_lite0")
+    shard = next(tmp_path.glob("xa-*.safetensors"))
+    for content, message in ((shard.read_bytes(), "belong to another network"), (b"not safetensors", "unreadable")):
+        shard.write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            build_trunk("xa", seed=0, backbone="efficientnet_lite0", folder=tmp_path)
 
 
 def test_imagenet_weights_without_a_network_are_a_clear_error(monkeypatch):
@@ -149,6 +146,5 @@ def test_imagenet_weights_without_a_network_are_a_clear_error(monkeypatch):
         raise URLError("no route")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
-    for backbone in ("inception_v3", "resnet18"):
-        with pytest.raises(InputError, match=f"weights: the ImageNet weights of {backbone} cannot be downloaded"):
-            build_trunk("imagenet", seed=0, backbone=backbone)
+    with pytest.raises(InputError, match="weights: the ImageNet weights of resnet18 cannot be downloaded"):
+        build_trunk("imagenet", seed=0, backbone="resnet18")

@@ -27,8 +27,7 @@ def test_activation_spans_zero_to_one_and_leaves_nothing_behind(tiny_trunk, imag
     model = StenosisClassifier(tiny_trunk, 3, trainable=trainable)
     requires = [parameter.requires_grad for parameter in model.parameters()]
     found = class_activation(model, images, target=(1, 2))
-    assert found.shape == (3, 96, 96)
-    assert found.min() >= 0 and found.max() <= 1
+    assert found.shape == (3, 96, 96) and found.min() >= 0 and found.max() <= 1
     assert all(parameter.grad is None for parameter in model.parameters())
     assert requires == [parameter.requires_grad for parameter in model.parameters()]
 

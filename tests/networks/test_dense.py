@@ -10,18 +10,14 @@ from cag.networks.trunk import Geometry
 NAN = float("nan")
 
 
-def test_cells_whose_centers_a_box_covers_are_marked():
+def test_cells_whose_centers_a_box_covers_are_marked_and_of_a_tiny_box_the_one_it_lies_in():
     boxes = torch.tensor([[[7.0, 16.0, 21.0, 24.0], [NAN] * 4]])
-    cells = lesion_cells(boxes, size=64, grid=8)
-    assert cells.nonzero().tolist() == [[0, 2, 1], [0, 2, 2]]
+    assert lesion_cells(boxes, size=64, grid=8).nonzero().tolist() == [[0, 2, 1], [0, 2, 2]]
     assert lesion_cells(boxes, 64, 8, margin=5).sum() == 3 * 3
     assert lesion_cells(torch.full((2, 1, 4), NAN), 64, 8).sum() == 0
-
-
-def test_a_tiny_box_marks_the_cell_its_center_is_in():
     for x, y in [(1.0, 1.0), (15.9, 33.0), (62.0, 40.1)]:
-        cells = lesion_cells(torch.tensor([[[x - 0.5, y - 0.5, x + 0.5, y + 0.5]]]), 64, 8)
-        assert cells.nonzero().tolist() == [[0, int(y // 8), int(x // 8)]]
+        tiny = lesion_cells(torch.tensor([[[x - 0.5, y - 0.5, x + 0.5, y + 0.5]]]), 64, 8)
+        assert tiny.nonzero().tolist() == [[0, int(y // 8), int(x // 8)]]
 
 
 def test_lumen_cells_are_shares():

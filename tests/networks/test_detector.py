@@ -18,13 +18,11 @@ def _boxes(*boxes: list[float]) -> torch.Tensor:
     return torch.tensor([[list(box)] for box in boxes], dtype=torch.float32)
 
 
-@pytest.mark.parametrize(("channels", "groups"), [(8, 2), (16, 4), (96, 8), (130, 1), (256, 32)])
+@pytest.mark.parametrize(("channels", "groups"), [(8, 2), (96, 8), (130, 1), (256, 32)])
 def test_groups_are_equal_and_no_channel_is_normalized_alone(tiny_trunk, channels, groups):
     model = StenosisDetector(tiny_trunk, FITTED_DETECTOR.model_copy(update={"channels": channels}))
     norms = [module for module in model.modules() if isinstance(module, torch.nn.GroupNorm)]
     assert {(norm.num_groups, norm.num_channels) for norm in norms} == {(groups, channels)}
-    # Three laterals and three outputs of the pyramid, and four convolutions in each of the two heads.
-    assert len(norms) == 3 + 3 + 4 + 4
 
 
 def test_wrong_settings_are_named():
@@ -44,13 +42,11 @@ def test_anchors_tile_the_image_where_the_cells_look(tiny_trunk, images):
     assert sides.min() >= 17 and sides.max() <= 30
 
 
-def test_the_loss_is_finite_with_and_without_boxes_and_flows_everywhere(tiny_trunk, images):
+def test_the_loss_flows_everywhere_and_is_finite_without_boxes(tiny_trunk, images):
     model = StenosisDetector(tiny_trunk, SMALL).train()
     assert torch.isfinite(model.loss(model.maps(images), _boxes(NONE, NONE, NONE), 96))
-    loss = model.loss(model.maps(images), _boxes([10, 10, 30, 34], NONE, [50, 40, 62, 52]), 96)
-    loss.backward()
-    assert torch.isfinite(loss)
-    assert all(parameter.grad is not None for parameter in model.parameters())
+    model.loss(model.maps(images), _boxes([10, 10, 30, 34], NONE, [50, 40, 62, 52]), 96).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
 def test_the_loss_does_not_depend_on_padding_and_stays_float32_under_autocast(tiny_trunk, images):
@@ -79,20 +75,17 @@ def test_a_perfect_answer_has_next_to_no_loss_and_is_detected(tiny_trunk, images
 def test_detections_are_sorted_inside_the_image_and_batched_equals_single(tiny_trunk, images):
     eager = SMALL.model_copy(update={"score_threshold": 0.0, "max_detections": 7})
     model = StenosisDetector(tiny_trunk, eager).eval()
-    found = model.detect(model.maps(images), 96)
-    assert len(found) == 3
-    for own in found:
-        assert len(own["boxes"]) == len(own["scores"]) <= 7
-        assert (own["scores"].diff() <= 0).all()
-        assert own["boxes"].min() >= 0 and own["boxes"].max() <= 96
-    alone = model.detect(model.maps(images[1:2]), 96)[0]
+    found, (alone,) = model.detect(model.maps(images), 96), model.detect(model.maps(images[1:2]), 96)
     torch.testing.assert_close(found[1]["scores"], alone["scores"], rtol=1e-3, atol=1e-5)
+    for own in found:
+        assert len(own["boxes"]) == len(own["scores"]) <= 7 and (own["scores"].diff() <= 0).all()
+        assert own["boxes"].min() >= 0 and own["boxes"].max() <= 96
 
 
 def test_without_suppression_overlapping_boxes_stay(tiny_trunk, images):
-    change = {"score_threshold": 0.0, "max_detections": 1000}
-    strict = StenosisDetector(tiny_trunk, SMALL.model_copy(update=change)).eval()
-    maps = strict.maps(images)
-    suppressed = strict.detect(maps, 96)[0]["boxes"]
-    strict.settings = strict.settings.model_copy(update={"nms_threshold": None})
-    assert len(strict.detect(maps, 96)[0]["boxes"]) > len(suppressed)
+    eager = SMALL.model_copy(update={"score_threshold": 0.0, "max_detections": 1000})
+    model, counts = StenosisDetector(tiny_trunk, eager).eval(), []
+    for threshold in (None, eager.nms_threshold):
+        model.settings = eager.model_copy(update={"nms_threshold": threshold})
+        counts.append(len(model.detect(model.maps(images), 96)[0]["boxes"]))
+    assert counts[0] > counts[1]

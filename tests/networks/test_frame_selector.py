@@ -28,7 +28,7 @@ def test_resampling_takes_the_nearest_lower_frame():
         resample_indices(0)
 
 
-@pytest.mark.parametrize("n", [1, 2, 8, 63, 64, 65, 100, 128, 129, 300])
+@pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 129, 300])
 def test_a_known_interval_comes_back(n):
     """Exactly up to 64 frames, then within half the sampling distance and without bias."""
     allowed = 0 if n <= 64 else -(-n // 64) // 2
@@ -82,8 +82,6 @@ def test_sequence_networks_answer_each_step_run_by_run(network):
     logits = model(features)
     assert logits.shape == (3, 64)
     torch.testing.assert_close(logits[:1], model(features[:1]), rtol=1e-4, atol=1e-5)
-    soft_f1_loss(model.train()(features), torch.ones(3, 64)).backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 def test_the_frame_classifier_reads_the_mean_of_the_last_map(tiny_trunk, images):

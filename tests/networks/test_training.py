@@ -33,10 +33,8 @@ def _fit(model: nn.Module, epochs: int = 6, seed: int = 1, config: dict | None =
 def test_it_learns_a_separable_problem():
     model = _model()
     history = _fit(model, epochs=30)
-    accuracy = (predict(model, X, device="cpu").argmax(dim=1) == Y).float().mean()
-    assert accuracy > 0.9
-    assert history.rows[-1]["loss"] < history.rows[0]["loss"]
-    assert not model.training
+    assert (predict(model, X, device="cpu").argmax(dim=1) == Y).float().mean() > 0.9
+    assert history.rows[-1]["loss"] < history.rows[0]["loss"] and not model.training
     assert (history.runtime, history.best_epoch) == ("CPU, float32", 29)  # without scores the last state stays
 
 
@@ -118,11 +116,7 @@ def test_a_damaged_checkpoint_is_a_sentence(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_missing_device_is_named():
+def test_a_missing_device_is_named_and_precision_is_as_asked():
     with pytest.raises(SettingsError, match="device: no CUDA device here"):
         Runtime.choose("cuda")
-
-
-def test_precision_is_as_asked():
-    assert Runtime.choose("cpu", "fp32").dtype == torch.float32
-    assert Runtime.choose("cpu", "bf16").dtype == torch.bfloat16
+    assert [Runtime.choose("cpu", asked).dtype for asked in ("fp32", "bf16")] == [torch.float32, torch.bfloat16]

@@ -17,6 +17,12 @@ from cag.simulator.phantom.cohort import CohortSettings
 from cag.simulator.tables import plan_tables, simulator_digest
 
 SETTINGS = CohortSettings(patients=2, size=96, runs_per_patient=2, min_frames=40, max_frames=41)
+Planned = tuple[CohortTables, str]
+
+
+@pytest.fixture(scope="module")
+def planned() -> Planned:
+    return plan_tables(SETTINGS, workers=1)
 
 
 def assert_same_tables(found: CohortTables, expected: CohortTables) -> None:
@@ -24,43 +30,39 @@ def assert_same_tables(found: CohortTables, expected: CohortTables) -> None:
         pd.testing.assert_frame_equal(getattr(found, field.name), getattr(expected, field.name), check_exact=True)
 
 
-def test_tables_are_the_same_whatever_the_number_of_processes() -> None:
-    alone, several = (plan_tables(SETTINGS, workers=workers) for workers in (1, 2))
-    assert alone[1] == several[1]
-    assert_same_tables(several[0], alone[0])
+def test_tables_are_the_same_whatever_the_number_of_processes(planned: Planned) -> None:
+    tables, origin = plan_tables(SETTINGS, workers=2)
+    assert origin == planned[1]
+    assert_same_tables(tables, planned[0])
 
 
-def test_a_cohort_from_the_cache_is_the_same_and_is_not_planned_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    planned = simulated_cohort(SETTINGS, cache=tmp_path)
-    monkeypatch.setattr(simulated, "plan_tables", lambda *_: pytest.fail("it is in the cache"))
-    again = simulated_cohort(SETTINGS, cache=tmp_path)
-    assert again.digest() == planned.digest() and again.origin == planned.origin
-    assert_same_tables(again, planned)
-    first = str(planned.manifest.run_id[0])
-    assert again.frames(first, [5]).equal(planned.frames(first, [5]))
-
-
-def test_other_settings_another_simulator_and_a_missing_table_are_planned_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_cohort_is_planned_once_until_something_else_is_asked(
+    planned: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
-    tables = plan_tables(SETTINGS)[0]
 
-    def plan(settings: CohortSettings, device: str) -> tuple[CohortTables, str]:
+    def plan(settings: CohortSettings, device: str) -> Planned:
         asked.append(settings.seed)
-        return tables, "origin"
+        return planned
+
+    def ask(*seeds: int) -> None:
+        for seed in seeds:
+            cohort = simulated_cohort(SETTINGS.model_copy(update={"seed": seed}), cache=tmp_path)
+            assert_same_tables(cohort, planned[0])  # type: ignore[arg-type]
 
     monkeypatch.setattr(simulated, "plan_tables", plan)
-    for seed in (0, 1, 0, 1):
-        simulated_cohort(SETTINGS.model_copy(update={"seed": seed}), cache=tmp_path)
+    first, again = (simulated_cohort(SETTINGS, cache=tmp_path) for _ in range(2))
+    assert first.digest() == again.digest() and first.origin == again.origin
+    run_id = str(first.manifest.run_id[0])
+    assert again.frames(run_id, [5]).equal(first.frames(run_id, [5]))
+    ask(1, 0, 1)
     assert asked == [0, 1]
     next(tmp_path.rglob("boxes.parquet")).unlink()
-    for seed in (0, 1):
-        simulated_cohort(SETTINGS.model_copy(update={"seed": seed}), cache=tmp_path)
-    assert len(asked) == 3
+    ask(0, 1)
+    assert len(asked) == 3, "a table is missing"
     monkeypatch.setattr(simulated, "simulator_digest", lambda: "another")
-    simulated_cohort(SETTINGS, cache=tmp_path)
-    assert len(asked) == 4
+    ask(0)
+    assert len(asked) == 4, "another simulator"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,6 @@ def test_other_settings_another_simulator_and_a_missing_table_are_planned_anew(
     [
         ("cag.simulator.phantom.truth", '"""What is true', '"""Another comment. What is true', False),
         ("cag.simulator.phantom.truth", "#: Room around the vessel", "#: Margin around the vessel", False),
-        ("cag.simulator.phantom.truth", "BOX_ROOM = 3.0", "BOX_ROOM = 3.5", True),
         ("cag.simulator.phantom.bones", "PITCH_MM, BODY_HALF = 28.0", "PITCH_MM, BODY_HALF = 29.0", True),
         ("cag.simulator.tables", ".round(2)", ".round(3)", True),
         ("cag.simulator.write", "_RECORDS =", "_OTHER =", False),
@@ -79,11 +80,9 @@ def test_code_makes_another_simulator_and_comments_do_not(
 ) -> None:
     before, read = simulator_digest(), fingerprint._source
     assert old in read(module)
-
-    def edited(name: str) -> str:
-        return read(name).replace(old, new) if name == module else read(name)
-
-    monkeypatch.setattr(fingerprint, "_source", edited)
+    monkeypatch.setattr(
+        fingerprint, "_source", lambda name: read(name).replace(old, new) if name == module else read(name)
+    )
     try:
         _forget_digests()
         assert (simulator_digest() != before) == counts

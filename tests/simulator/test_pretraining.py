@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
+from tiny_trunk import TinyTrunk
 from torch import Tensor, nn
 
 from cag.networks.dense import DenseOutput
 from cag.networks.training import FitSettings
-from cag.networks.trunk import Geometry, Trunk
 from cag.simulator import population, pretraining
 from cag.simulator.population import Population, PopulationSettings, _stack_boxes, render_population
 from cag.simulator.pretraining import (
@@ -28,24 +29,6 @@ from cag.simulator.pretraining import (
     recall_by_severity,
     recipe,
 )
-
-
-class TinyTrunk(Trunk):
-    channels = {"fine": 4, "middle": 6, "coarse": 8}  # noqa: RUF012
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList([nn.Conv2d(3, 4, 8, 8), nn.Conv2d(4, 6, 2, 2), nn.Conv2d(6, 8, 2, 2)])
-
-    def stages(self, images: Tensor) -> dict[str, Tensor]:
-        x, maps = images.expand(-1, 3, -1, -1), {}
-        for stage, block in zip(self.channels, self.blocks, strict=True):
-            x = block(x).relu()
-            maps[stage] = x
-        return maps
-
-    def geometry(self, stage: str, size: int, cells: int) -> Geometry:
-        return Geometry(size / cells, size / cells / 2)
 
 
 def _drawn(patients: int = 10, frames: int = 4, size: int = 96) -> Population:
@@ -100,8 +83,7 @@ def test_recipes_differ_in_what_teaches():
 def test_patients_are_split_never_frames():
     train, held = _drawn().split(0.3, seed=0)
     assert set(train.patient.tolist()).isdisjoint(held.patient.tolist())
-    assert len(train) + len(held) == 40
-    assert len(held.patient.unique()) == 3
+    assert len(train) + len(held) == 40 and len(held.patient.unique()) == 3
 
 
 def test_boxes_are_scaled_worst_first_and_padded():
@@ -109,10 +91,8 @@ def test_boxes_are_scaled_worst_first_and_padded():
         {"frame": [3, 3], "x1": [10, 20], "y1": [10, 20], "x2": [30, 40], "y2": [40, 60], "percent_stenosis": [30, 70]}
     )
     boxes, percent = _stack_boxes(table, [3, 5], 0.5, 0.25)
-    assert boxes[0, 0].tolist() == [10, 5, 20, 15]
-    assert percent[0, :2].tolist() == [70, 30]
-    assert boxes[1].isnan().all()
-    assert percent[0, 2:].isnan().all()
+    assert boxes[0, 0].tolist() == [10, 5, 20, 15] and boxes[1].isnan().all()
+    assert percent[0, :2].tolist() == [70, 30] and percent[0, 2:].isnan().all()
 
 
 def test_a_network_that_sees_the_square_measures_perfect():
@@ -126,20 +106,16 @@ def test_a_network_that_sees_the_square_measures_perfect():
             return dense._replace(fine=fine), torch.ones_like(frame)
 
     quality = measure(Oracle(TinyTrunk()), held, FitSettings(precision="fp32"), "cpu")
-    assert quality["lesion_hit_rate"] == 1
-    assert quality["patient_auc"] == quality["frame_auc"] == 1
-    assert quality["contrast_accuracy"] == quality["artery_accuracy"] == 1
+    perfect = ("lesion_hit_rate", "patient_auc", "frame_auc", "contrast_accuracy", "artery_accuracy")
+    assert all(quality[name] == 1 for name in perfect)
 
 
 def test_it_trains_writes_shards_and_goes_on_from_its_checkpoint(small, tmp_path):
-    cache, folder = tmp_path, tmp_path / "weights"
-    result = pretrain(small, cache, folder, device="cpu", progress=False)
+    folder = tmp_path / "weights"
+    result, again = (pretrain(small, tmp_path, folder, device="cpu", progress=False) for _ in range(2))
     record = json.loads((folder / "xa.json").read_text())
-    assert record["settings"]["fit"]["epochs"] == 2
-    assert [row["epoch"] for row in record["history"]] == [0, 1]
-    assert 0 <= record["quality"]["lesion_hit_rate"] <= 1
-    assert list(folder.glob("xa-*.safetensors"))
-    again = pretrain(small, cache, folder, device="cpu", progress=False)
+    assert record["settings"]["fit"]["epochs"] == 2 and [row["epoch"] for row in record["history"]] == [0, 1]
+    assert 0 <= record["quality"]["lesion_hit_rate"] <= 1 and list(folder.glob("xa-*.safetensors"))
     assert again.record["history"] == result.record["history"]
     for a, b in zip(result.network.parameters(), again.network.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -194,19 +170,7 @@ def test_only_the_lesions_that_shine_are_found() -> None:
     boxes[0, 0], boxes[0, 1] = torch.tensor([14.0, 14, 26, 26]), torch.tensor([60.0, 60, 70, 70])
     boxes[1, 0] = torch.tensor([38.0, 38, 50, 50])
     percent = torch.tensor([[80.0, 60.0], [30.0, math.nan]])
-    two = torch.zeros(2, dtype=torch.long)
-    held = Population(
-        frames,
-        torch.zeros(2, 48, 48, dtype=torch.uint8),
-        boxes,
-        percent,
-        torch.ones(2).bool(),
-        percent[:, [0] * 3],
-        two,
-        two,
-        two,
-    )
+    held = replace(_drawn(patients=2, frames=1), frames=frames, boxes=boxes, percent=percent)
     found = recall_by_severity(_BrightSpots(), held, FitSettings(batch_size=2, precision="fp32"), "cpu")
-    assert found["70-99"] == 1 and found["50-70"] == 0 and found["25-50"] == 1
-    assert math.isnan(found["100"])
-    assert found["all"] == 2 / 3
+    assert math.isnan(found.pop("100"))
+    assert found == {"all": 2 / 3, "25-50": 1, "50-70": 0, "70-99": 1}

@@ -36,7 +36,6 @@ def test_files_and_rendering_on_demand_agree(written: Path) -> None:
     for run_id in files.manifest.run_id:
         np.testing.assert_array_equal(files.frames(run_id, [3, 39]), rendered.frames(run_id, [3, 39]))
     assert files.simulated_or_real == rendered.simulated_or_real == "simulated patients"
-    assert rendered.digest() == simulated_cohort(SETTINGS).digest()
     other = SETTINGS.model_copy(update={"seed": 6})
     assert rendered.digest() != simulated_cohort(other).digest()
 

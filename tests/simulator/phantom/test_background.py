@@ -1,6 +1,8 @@
-"""Background: moves as told, belongs to the patient, a frame does not depend on its batch."""
+"""Background: moves as told, belongs to the patient."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 
@@ -12,8 +14,13 @@ PATIENT = PatientPlan("P0001", 5)
 RUN = RunPlan("R", "P0001", 3, "LCA", "LCA RAO caudal", -25, -25, rows=96, columns=128, pixel_mm=1.4)
 
 
-def background(run: RunPlan = RUN, patient: PatientPlan = PATIENT, panned: bool = False) -> Background:
-    return Background(patient, CArm.of(run, torch.tensor([4.0, -50.0, 29.0])), (12.0, 9.0), panned)
+def seen(
+    run: RunPlan = RUN, patient: PatientPlan = PATIENT, beat: float = 0, descent: float = 0, panning: tuple = (0, 0)
+) -> torch.Tensor:
+    """Attenuation of one moment."""
+    scene = Background(patient, CArm.of(run, torch.tensor([4.0, -50.0, 29.0])), (12.0, 9.0), True)
+    moment = torch.tensor([beat]), torch.tensor([descent]), torch.tensor([panning])
+    return scene.attenuation(*(part.float() for part in moment))[0]
 
 
 def test_fractional_shift_of_a_ramp_is_exact() -> None:
@@ -23,24 +30,12 @@ def test_fractional_shift_of_a_ramp_is_exact() -> None:
 
 
 def test_patients_chest_is_the_same_in_every_run_and_another_patients_is_not() -> None:
-    still = torch.zeros(1), torch.zeros(1), torch.zeros(1, 2)
-    one = background().attenuation(*still)
-    again = background(RunPlan("R2", "P0001", 99, "LCA", RUN.view, -25, -25, rows=96, columns=128, pixel_mm=1.4))
-    assert torch.equal(one, again.attenuation(*still))
-    assert not torch.equal(one, background(patient=PatientPlan("P0002", 6)).attenuation(*still))
+    assert torch.equal(seen(), seen(replace(RUN, run_id="R2", seed=99)))
+    assert not torch.equal(seen(), seen(patient=PatientPlan("P0002", 6)))
 
 
-def test_panning_carries_everything_along() -> None:
-    scene = background(panned=True)
-    rest = torch.zeros(1)
-    still = scene.attenuation(rest, rest, torch.zeros(1, 2))
-    moved = scene.attenuation(rest, rest, torch.tensor([[4.0, -2.0]]))
-    torch.testing.assert_close(moved[0, 10:80, 20:110], still[0, 12:82, 16:106], atol=2e-3, rtol=0)
-
-
-def test_heart_beats_and_diaphragm_descends() -> None:
-    scene = background()
-    rest = torch.zeros(1)
-    still = scene.attenuation(rest, rest, torch.zeros(1, 2))
-    assert (scene.attenuation(torch.ones(1), rest, torch.zeros(1, 2)) - still).abs().max() > 0.1
-    assert (scene.attenuation(rest, torch.full((1,), 8.0), torch.zeros(1, 2)) - still).abs().max() > 0.1
+def test_the_heart_beats_the_diaphragm_descends_and_panning_carries_everything_along() -> None:
+    still = seen()
+    for moved in (seen(beat=1), seen(descent=8)):
+        assert (moved - still).abs().max() > 0.1
+    torch.testing.assert_close(seen(panning=(4, -2))[10:80, 20:110], still[12:82, 16:106], atol=2e-3, rtol=0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cag.simulator.phantom.detector import NOISE_FALL, NOISE_RISE, Detector, blurred, filter_taps, noise_bank
-from cag.simulator.phantom.display import STYLES, WEDGE_DEPTH, Display, shutter, wedge
+from cag.simulator.phantom.display import STYLES, Display, shutter, wedge
 from cag.simulator.phantom.plan import PatientPlan, RunPlan
 
 PATIENT = PatientPlan("P0001", 5)
@@ -49,16 +49,6 @@ def test_noise_bank_has_unit_variance_and_the_asked_spectrum() -> None:
     assert (seen / seen[1]).numpy() == pytest.approx((both / both[1]).numpy(), rel=0.3)
 
 
-def test_thicker_contrast_is_darker() -> None:
-    run = plan(photons=9000.0)
-    device = detector(run)
-    thickness = torch.zeros(3, 96, 128)
-    thickness[1, 40:56, 40:80], thickness[2, 40:56, 40:80] = 1.0, 3.0
-    frames = device.expose(torch.full((3, 96, 128), 4.5), thickness, np.arange(3)).float()
-    inside = frames[:, 44:52, 50:70].mean((1, 2))
-    assert inside[0] > inside[1] + 10 > inside[2] + 10
-
-
 def test_a_frame_has_its_own_noise_whichever_frames_are_asked_for() -> None:
     device = detector(plan())
     every = device.noise(np.arange(9))
@@ -66,25 +56,14 @@ def test_a_frame_has_its_own_noise_whichever_frames_are_asked_for() -> None:
     assert not torch.equal(every[0], every[1])
 
 
-def test_blades_shade_the_border_never_the_middle() -> None:
-    kinds = set()
-    for seed in range(60):
-        field, ground = shutter(plan(seed))
-        assert field.shape == (96, 128) and field.min() >= 0 and field.max() <= 1
-        assert field[40:56, 52:76].min() > 0.99 and 0 <= ground < 60
-        kinds.add(bool(field.min() < 0.5))
-    assert kinds == {True, False}
-
-
-def test_a_wedge_dims_one_side_of_some_fields_softly() -> None:
-    maps = np.stack([wedge(plan(seed=seed)) for seed in range(200)])
-    present = maps.max(axis=(1, 2)) > 0
+def test_blades_shade_some_borders_and_wedges_some_corners_never_the_middle() -> None:
+    fields = np.stack([np.asarray(shutter(plan(seed))[0]) for seed in range(60)])
+    wedges = np.stack([wedge(plan(seed)) for seed in range(200)])
+    assert fields[:, 40:56, 52:76].min() > 0.99 and wedges[:, 48, 64].max() < 0.1
+    assert 0 < (fields.min(axis=(1, 2)) < 0.5).mean() < 1
+    present = wedges.max(axis=(1, 2)) > 0
     assert 0.08 < present.mean() < 0.25
-    assert maps.min() >= 0 and maps.max() <= WEDGE_DEPTH[1]
-    assert (maps[:, 48, 64] < 0.1).all()  # never in the middle
-    steps = np.abs(np.diff(maps[present], axis=1)).max(axis=(1, 2))
-    assert (steps < 0.05).all()
-    assert (maps[present][:, [0, 0, -1, -1], [0, -1, 0, -1]].max(axis=1) > 0.1).all()  # it reaches a corner
+    assert (wedges[present][:, [0, 0, -1, -1], [0, -1, 0, -1]].max(axis=1) > 0.1).all()
 
 
 def test_display_does_not_depend_on_injection() -> None:

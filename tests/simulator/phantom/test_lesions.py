@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from cag.anatomy import Artery
+from cag.anatomy import ARTERIES, Artery
 from cag.settings import InputError
-from cag.simulator.phantom.cohort import CohortSettings, plan_cohort
+from cag.simulator.phantom.cohort import CohortPlan
 from cag.simulator.phantom.lesions import (
     MEASURABLE,
     MEASURABLE_OCCLUSION,
@@ -18,7 +20,13 @@ from cag.simulator.phantom.lesions import (
     shoulders,
 )
 from cag.simulator.phantom.plan import PatientPlan
-from cag.simulator.phantom.tree import build_tree
+from cag.simulator.phantom.tree import Tree, build_tree
+
+PATIENT = PatientPlan("P0001", 8)
+
+
+def tree_of(artery: Artery, *lesions: LesionPlan) -> Tree:
+    return build_tree(replace(PATIENT, lesions=lesions), artery)
 
 
 def test_profile_is_one_at_the_throat_and_zero_at_the_shoulders() -> None:
@@ -30,9 +38,9 @@ def test_profile_is_one_at_the_throat_and_zero_at_the_shoulders() -> None:
 
 @pytest.mark.parametrize("percent", [47.3, 99.0])
 @pytest.mark.parametrize(("artery", "segment"), [("LCA", 12), ("LCA", 20), ("RCA", 2)])
-def test_throat_is_exact(percent: float, artery: str, segment: int) -> None:
+def test_throat_is_exact(percent: float, artery: Artery, segment: int) -> None:
     lesion = LesionPlan(artery, segment, 0.5, percent, 12.0, eccentricity=0.6)
-    tree = build_tree(PatientPlan("P0001", 8, lesions=(lesion,)), artery)
+    tree = tree_of(artery, lesion)
     (placed,) = tree.lesions
     measured = 100 * (1 - placed.minimal_diameter_mm / placed.reference_diameter_mm)
     assert measured == pytest.approx(percent, abs=1e-9)
@@ -47,8 +55,7 @@ def test_throat_is_exact(percent: float, artery: str, segment: int) -> None:
 
 
 def test_occlusion_blocks_the_bed_beyond_it_and_only_that() -> None:
-    occluded = LesionPlan("LCA", 13, 0.3, 100.0, 12.0)
-    tree = build_tree(PatientPlan("P0001", 8, lesions=(occluded,)), "LCA")
+    tree = tree_of("LCA", LesionPlan("LCA", 13, 0.3, 100.0, 12.0))
     (placed,) = tree.lesions
     own = tree.branch == placed.branch
     np.testing.assert_array_equal(tree.blocked[own], tree.arc[own] >= np.float32(placed.arc_throat))
@@ -61,17 +68,15 @@ def test_occlusion_blocks_the_bed_beyond_it_and_only_that() -> None:
 
 
 def test_lesions_leave_the_course_where_it_is() -> None:
-    healthy = build_tree(PatientPlan("P0001", 8), "LCA")
     tandem = (LesionPlan("LCA", 13, 0.2, 70.0, 8.0), LesionPlan("LCA", 13, 0.8, 40.0, 8.0))
-    diseased = build_tree(PatientPlan("P0001", 8, lesions=tandem), "LCA")
+    healthy, diseased = tree_of("LCA"), tree_of("LCA", *tandem)
     np.testing.assert_array_equal(healthy.position, diseased.position)
     np.testing.assert_array_equal(healthy.reference_radius, diseased.reference_radius)
     assert len(diseased.lesions) == 2
 
 
 def test_flow_is_slow_beyond_a_tight_lesion() -> None:
-    healthy = build_tree(PatientPlan("P0001", 8), "RCA")
-    tight = build_tree(PatientPlan("P0001", 8, lesions=(LesionPlan("RCA", 2, 0.5, 95.0, 10.0),)), "RCA")
+    healthy, tight = tree_of("RCA"), tree_of("RCA", LesionPlan("RCA", 2, 0.5, 95.0, 10.0))
     throat = tight.lesions[0].throat
     end = int(np.flatnonzero(tight.branch == 0)[-1])
     np.testing.assert_array_equal(healthy.delay[:throat], tight.delay[:throat])
@@ -79,25 +84,22 @@ def test_flow_is_slow_beyond_a_tight_lesion() -> None:
 
 
 def test_a_segment_the_patient_lacks_is_refused_with_those_there_are() -> None:
-    lesion = LesionPlan("RCA", 4, 0.5, 50.0, 10.0)
+    patient = replace(PATIENT, dominance="left", lesions=(LesionPlan("RCA", 4, 0.5, 50.0, 10.0),))
     with pytest.raises(InputError, match=r"segment.*no segment 4.*1, 2, 10"):
-        build_tree(PatientPlan("P0001", 8, dominance="left", lesions=(lesion,)), "RCA")
+        build_tree(patient, "RCA")
 
 
-@pytest.mark.parametrize("artery", ["LCA", "RCA"])
-def test_disease_lies_where_qca_can_measure_it(artery: Artery) -> None:
-    plan = plan_cohort(CohortSettings(patients=24, seed=903))
-    for patient in plan.patients:
-        for placed in build_tree(patient, artery).lesions:
-            least = {True: MEASURABLE_OCCLUSION, False: MEASURABLE}[placed.plan.occluded]
-            assert placed.plan.percent_stenosis < 25 or placed.reference_diameter_mm >= least
+def test_disease_lies_where_qca_can_measure_it(demo: CohortPlan) -> None:
+    trees = [build_tree(patient, artery) for patient in demo.patients for artery in ARTERIES]
+    for placed in (lesion for tree in trees for lesion in tree.lesions if lesion.plan.percent_stenosis >= 25):
+        least = MEASURABLE_OCCLUSION if placed.plan.occluded else MEASURABLE
+        assert placed.reference_diameter_mm >= least
 
 
 def test_further_lesions_gather_in_the_vessel_of_the_worst() -> None:
     calibers = {segment: np.full(50, 3.0) for segment in range(11, 30)}
     drawn = [draw_lesions("LCA", 1, calibers, np.random.default_rng(seed)) for seed in range(300)]
     pairs = [(x[0].segment, x[1].segment) for x in drawn if len(x) > 1]
-    lad, others = VESSELS[0], VESSELS[1]
-    first_in_lad = [second in lad for first, second in pairs if first in lad]
-    first_in_lcx = [second in lad for first, second in pairs if first in others]
-    assert np.mean(first_in_lad) > np.mean(first_in_lcx) + 0.3
+    lad, lcx = VESSELS[0], VESSELS[1]
+    after_lad, after_lcx = ([second in lad for first, second in pairs if first in own] for own in (lad, lcx))
+    assert np.mean(after_lad) > np.mean(after_lcx) + 0.3

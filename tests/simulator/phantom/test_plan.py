@@ -29,13 +29,6 @@ def test_what_cannot_be_is_refused_by_field(good: object, field: str, value: obj
         replace(good, **{field: value})  # type: ignore[type-var]
 
 
-def test_severity_is_the_worst_lesion() -> None:
-    lesions = (LesionPlan("LCA", 13, 0.5, 30.0, 10.0), LesionPlan("RCA", 2, 0.5, 80.0, 10.0))
-    patient = PatientPlan("P0001", 1, lesions=lesions)
-    assert (patient.severity("LCA"), patient.severity("RCA"), patient.severity()) == (30.0, 80.0, 80.0)
-    assert PatientPlan("P0002", 1).severity() == 0.0
-
-
 def test_streams_are_independent_of_order() -> None:
     first = stream(5, 1).random(3)
     stream(5, 2).random(7)

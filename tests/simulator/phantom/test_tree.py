@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,36 +13,26 @@ from cag.simulator.phantom.plan import PatientPlan
 from cag.simulator.phantom.skeleton import landmarks, spline
 from cag.simulator.phantom.tree import Tree, build_tree
 
-SEEDS = range(24)
+Trees = list[Tree]
 
 
 def patient(seed: int, **changes: object) -> PatientPlan:
     """A patient of average body with some spread in size and tortuosity."""
     rng = np.random.default_rng(seed)
     plan = PatientPlan("P0001", seed, heart_scale=rng.normal(1, 0.06), tortuosity=rng.gamma(2, 0.5))
-    return dataclasses.replace(plan, **changes)
+    return replace(plan, **changes)
 
 
 @pytest.fixture(scope="module")
-def left() -> list[Tree]:
-    return [build_tree(patient(seed), "LCA") for seed in SEEDS]
-
-
-@pytest.fixture(scope="module")
-def right() -> list[Tree]:
-    return [build_tree(patient(seed), "RCA") for seed in SEEDS]
+def trees() -> dict[str, Trees]:
+    """Trees of two dozen patients by artery."""
+    return {artery: [build_tree(patient(seed), artery) for seed in range(24)] for artery in ARTERIES}
 
 
 def along(tree: Tree, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Arc and delay of one branch."""
     own = tree.branch == tree.branch_names.index(name)
     return tree.arc[own], tree.delay[own]
-
-
-def timi(tree: Tree, name: str, share: float) -> float:
-    """Frames at 30 a second until contrast reaches a share of a branch."""
-    arc, delay = along(tree, name)
-    return 30 * float(np.interp(share * arc[-1], arc, delay))
 
 
 def test_landmarks_are_the_published_ones() -> None:
@@ -85,32 +75,36 @@ def test_branches_are_attached_and_whole(artery: str, dominance: str) -> None:
             assert tree.delay[own][0] == pytest.approx(tree.delay[joint], abs=1e-6)
             assert tree.radius[own][0] <= tree.radius[joint] * 1.05
     assert np.isfinite(tree.position).all() and (tree.radius > 0).all() and (tree.step >= 0).all()
-    assert tree.position.dtype == np.float32
 
 
-def test_dominance_decides_who_feeds_the_inferior_wall() -> None:
-    expected = {"right": ({4, 5, 6}, set()), "left": (set(), {24, 27}), "co": ({4}, {24})}
-    for dominance, (right_has, left_has) in expected.items():
-        plan = patient(2, dominance=dominance)
-        rca, lca = set(segment_calibers(plan, "RCA")), set(segment_calibers(plan, "LCA"))
-        assert right_has <= rca and left_has <= lca
-        assert not ({4, 5, 6} - right_has) & rca
-        assert not ({24, 27} - left_has) & lca
-        assert {1, 2, 10} <= rca and {11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21} <= lca
-    assert 28 in segment_calibers(patient(2, ramus=True), "LCA")
+@pytest.mark.parametrize(
+    ("dominance", "right", "left"), [("right", {4, 5, 6}, set()), ("left", set(), {24, 27}), ("co", {4}, {24})]
+)
+def test_dominance_decides_who_feeds_the_inferior_wall(dominance: str, right: set[int], left: set[int]) -> None:
+    rca, lca = (set(segment_calibers(patient(2, dominance=dominance, ramus=True), name)) for name in ("RCA", "LCA"))
+    assert rca & {4, 5, 6} == right and lca & {24, 27} == left
+    assert {1, 2, 10} <= rca and {*range(11, 22), 28} <= lca
 
 
-def test_timi_frame_counts(left: list[Tree], right: list[Tree]) -> None:
-    """Gibson 1996 at 30 frames a second: LAD 36.2, LCx 22.2, RCA 20.4."""
-    assert np.mean([timi(tree, "LAD", 0.78) for tree in left]) == pytest.approx(36.2, abs=1.5)
-    assert np.mean([timi(tree, "OM2", 0.8) for tree in left]) == pytest.approx(22.2, abs=2.0)
-    assert np.mean([timi(tree, "PLS", 0.35) for tree in right]) == pytest.approx(20.4, abs=1.5)
+@pytest.mark.parametrize(
+    ("artery", "name", "share", "count"),
+    [("LCA", "LAD", 0.78, 36.2), ("LCA", "OM2", 0.8, 22.2), ("RCA", "PLS", 0.35, 20.4)],
+)
+def test_timi_frame_counts(artery: str, name: str, share: float, count: float, trees: dict[str, Trees]) -> None:
+    """Frames at 30 a second until contrast reaches a share of a branch (Gibson 1996): LAD, LCx, RCA."""
+    courses = [along(tree, name) for tree in trees[artery]]
+    found = [30 * np.interp(share * arc[-1], arc, delay) for arc, delay in courses]
+    assert np.mean(found) == pytest.approx(count, abs=2.0 if name == "OM2" else 1.5)
 
 
-def test_lengths_and_calibers_are_anatomical(left: list[Tree], right: list[Tree]) -> None:
-    bounds = {"LM": (8, 13, 4.5), "LAD": (140, 185, 3.7), "LCx": (70, 95, 3.4), "RCA": (100, 130, 3.9)}
-    for name, (shortest, longest, diameter) in bounds.items():
-        trees = right if name == "RCA" else left
-        assert shortest < np.mean([along(tree, name)[0][-1] for tree in trees]) < longest
-        origins = [2 * t.radius[t.branch == t.branch_names.index(name)][:20].mean() for t in trees]
-        assert np.mean(origins) == pytest.approx(diameter, abs=0.45)
+@pytest.mark.parametrize(
+    ("name", "shortest", "longest", "diameter"),
+    [("LM", 8, 13, 4.5), ("LAD", 140, 185, 3.7), ("LCx", 70, 95, 3.4), ("RCA", 100, 130, 3.9)],
+)
+def test_lengths_and_calibers_are_anatomical(
+    name: str, shortest: float, longest: float, diameter: float, trees: dict[str, Trees]
+) -> None:
+    own = trees["RCA" if name == "RCA" else "LCA"]
+    assert shortest < np.mean([along(tree, name)[0][-1] for tree in own]) < longest
+    origins = [2 * tree.radius[tree.branch == tree.branch_names.index(name)][:20].mean() for tree in own]
+    assert np.mean(origins) == pytest.approx(diameter, abs=0.45)

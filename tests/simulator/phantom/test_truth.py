@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -36,10 +37,9 @@ def test_a_box_surrounds_the_throat_in_the_contrast_frames() -> None:
     shown = set(boxes["frame"])
     assert set(range(truth.contrast_begin + 2, truth.contrast_end - 1)) <= shown
     assert 0 not in shown and min(shown) > 0.8 * 15
-    placed = run.scene.tree.lesions[0]
-    frames = torch.tensor(boxes["frame"].to_numpy())
-    where = run.scene.vessels(frames)
-    x, y = where.x[:, placed.throat].numpy(), where.y[:, placed.throat].numpy()
+    throat = run.scene.tree.lesions[0].throat
+    where = run.scene.vessels(torch.tensor(boxes["frame"].to_numpy()))
+    x, y = where.x[:, throat].numpy(), where.y[:, throat].numpy()
     assert ((boxes["x1"] < x) & (x < boxes["x2"]) & (boxes["y1"] < y) & (y < boxes["y2"])).all()
     assert boxes["minimal_mm"].iloc[0] == pytest.approx(0.3 * boxes["reference_mm"].iloc[0], rel=0.02)
     sides = np.maximum(boxes["x2"] - boxes["x1"], boxes["y2"] - boxes["y1"])
@@ -57,26 +57,18 @@ def test_boxes_of_some_frames_are_those_of_the_whole_run() -> None:
 
 def test_an_occlusions_box_sits_at_the_stump() -> None:
     run = renderer(lesion(100))
-    boxes = run.boxes([22])
-    assert len(boxes) == 1
-    placed = run.scene.tree.lesions[0]
-    where = run.scene.vessels(torch.tensor([22]))
-    box = boxes.iloc[0]
-    assert box.x1 <= where.x[0, placed.throat] <= box.x2 and box.y1 <= where.y[0, placed.throat] <= box.y2
-    beyond = placed.last + 60
-    assert not (box.x1 <= where.x[0, beyond] <= box.x2 and box.y1 <= where.y[0, beyond] <= box.y2)
+    (box,) = run.boxes([22]).itertuples()
+    placed, where = run.scene.tree.lesions[0], run.scene.vessels(torch.tensor([22]))
+    for sample, inside in ((placed.throat, True), (placed.last + 60, False)):
+        assert (box.x1 <= where.x[0, sample] <= box.x2 and box.y1 <= where.y[0, sample] <= box.y2) == inside
     assert box.minimal_mm == 0
 
 
 def test_foreshortened_lesions_have_no_box() -> None:
-    plan = lesion(60, 2, 10.0)
-    shown = 0
-    for primary in range(-80, 81, 20):
-        for secondary in (-40, 0, 40):
-            boxes = renderer(plan, primary_angle=primary, secondary_angle=secondary).boxes([22])
-            shown += len(boxes)
-            assert (boxes["foreshortening"] < MOST_FORESHORTENING).all()
-    assert 5 < shown < 27
+    plan, views = lesion(60, 2, 10.0), itertools.product(range(-80, 81, 20), (-40, 0, 40))
+    runs = [renderer(plan, primary_angle=primary, secondary_angle=secondary) for primary, secondary in views]
+    boxes = pd.concat([run.boxes([22]) for run in runs])
+    assert 5 < len(boxes) < len(runs) == 27 and (boxes["foreshortening"] < MOST_FORESHORTENING).all()
 
 
 def test_healthy_runs_thin_lesions_and_lesions_outside_the_field_have_no_box() -> None:
