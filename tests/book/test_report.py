@@ -7,7 +7,6 @@ import re
 import subprocess
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -41,9 +40,7 @@ def networks(youden: float = 0.2) -> ReadingModels:
     told = {"cohort": "simulated patients", "cohort_digest": "0" * 16, "patients": 24, "runs": 168}
     origin = {"profile": "demo", "version": "0.1.0", "trunk": ""}
     part = Part(RunFolder(Path("none"), Store(Path("none"))), settings, {"operating": operating}, **told, **origin)
-    models = ReadingModels({"classification": part}, None, None, "cpu")  # type: ignore[arg-type]
-    models.__dict__["cells"] = {"rca": SimpleNamespace(image_size=256)}
-    return models
+    return ReadingModels({"classification": part}, None, None, {}, {}, "cpu")  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -41,13 +41,8 @@ def test_known_steps(curve: list[float], found: tuple[int, int, float]) -> None:
 
 
 def test_calibration_learns_shift_and_abstention() -> None:
-    runs = pd.DataFrame(
-        {
-            "contrast_begin": pd.array([12, 22, pd.NA], dtype="Int64"),
-            "contrast_end": pd.array([30, 40, pd.NA], dtype="Int64"),
-            "end_censored": [False, True, False],
-        }
-    )
+    borders = pd.DataFrame({"contrast_begin": [12, 22, pd.NA], "contrast_end": [30, 40, pd.NA]}, dtype="Int64")
+    runs = borders.assign(end_censored=[False, True, False])
     found = [FoundInterval(10, 33, 8.0), FoundInterval(20, 40, 6.0), FoundInterval(1, 2, 2.0)]
     learned = calibrate(found, runs)
     assert learned == Calibration(2.0, -3.0, 4.0)
@@ -57,7 +52,6 @@ def test_calibration_learns_shift_and_abstention() -> None:
 
 
 def test_prior_is_a_share_of_the_run() -> None:
-    runs = pd.DataFrame(
-        {"contrast_begin": [10.0, 40.0, np.nan], "contrast_end": [50.0, 160.0, np.nan], "n_frames": [101, 201, 99]}
-    )
+    rows = [(10.0, 50.0, 101), (40.0, 160.0, 201), (np.nan, np.nan, 99)]
+    runs = pd.DataFrame(rows, columns=["contrast_begin", "contrast_end", "n_frames"])
     assert constant_prior(runs) == pytest.approx((0.15, 0.65))

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,6 @@ from cag.settings import ROOT, InputError
 KEY = b"k" * 32
 LINKS = ("none", "frames", "frames and views")
 MODELS = ("LCA LAO cranial", "RCA")
-
 SIZE, LENGTH, BEGIN, END = 96, 20, 6, 15
 VIEW_NAMES = ("LCA LAO cranial", "RCA LAO")
 PATIENTS = 6
@@ -71,47 +71,29 @@ def tube(seed: int, artery: str) -> np.ndarray:
 
 
 def write(path: Path, patient: str, run: str, view: str, seed: int) -> None:
-    angles = VIEWS[view]
-    write_cine(
-        path,
-        tube(seed, angles.artery),
-        fps=15.0,
-        primary_angle=angles.primary,
-        secondary_angle=angles.secondary,
-        patient_id=patient,
-        run_id=run,
-    )
+    own = VIEWS[view]
+    angles = {"primary_angle": own.primary, "secondary_angle": own.secondary}
+    write_cine(path, tube(seed, own.artery), fps=15.0, **angles, patient_id=patient, run_id=run)
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     folder = tmp_path_factory.mktemp("cohort")
     runs, lesions, boxes = [], [], []
-    for number in range(PATIENTS):
-        patient = f"P{number:04d}"
-        for view in VIEW_NAMES:
-            artery = VIEWS[view].artery
-            run, path = f"{patient}_{artery}", folder / patient / f"{patient}_{artery}.dcm"
-            write(path, patient, run, view, 10 * number + len(artery) + (artery == "RCA"))
-            runs.append(
-                {
-                    "run_id": run,
-                    "patient_id": patient,
-                    "path": path.relative_to(folder).as_posix(),
-                    "sha256": file_digest(path),
-                    "source": "simulated",
-                    **{"n_frames": LENGTH, "rows": SIZE, "columns": SIZE, "fps": 15.0},
-                    **{"primary_angle": VIEWS[view].primary, "secondary_angle": VIEWS[view].secondary},
-                    **{"artery": artery, "view": view, "contrast_begin": BEGIN, "contrast_end": END},
-                    **{"end_censored": False, "fingerprint": "0"},
-                }
-            )
-            percent = 60 if (number % 2) == (artery == "RCA") else 10
-            segment = 2 if artery == "RCA" else 13
-            lesion = {"segment": segment, "percent_stenosis": percent}
-            lesions.append({"patient_id": patient, "artery": artery, **lesion})
-            corners = {"x1": 40, "y1": 40, "x2": 60, "y2": 60}
-            boxes += [{"run_id": run, "frame": frame, **corners, **lesion} for frame in range(BEGIN, END + 1)]
+    every = {"source": "simulated", "n_frames": LENGTH, "rows": SIZE, "columns": SIZE, "fps": 15.0, "fingerprint": "0"}
+    every |= {"contrast_begin": BEGIN, "contrast_end": END, "end_censored": False}
+    for number, view in product(range(PATIENTS), VIEW_NAMES):
+        own, patient = VIEWS[view], f"P{number:04d}"
+        run, right = f"{patient}_{own.artery}", own.artery == "RCA"
+        path = folder / patient / f"{run}.dcm"
+        write(path, patient, run, view, 10 * number + 3 + right)
+        row = {"run_id": run, "patient_id": patient, "path": f"{patient}/{run}.dcm", "sha256": file_digest(path)}
+        row |= {"artery": own.artery, "view": view, "primary_angle": own.primary, "secondary_angle": own.secondary}
+        runs.append(row | every)
+        lesion = {"segment": 2 if right else 13, "percent_stenosis": 60 if number % 2 == right else 10}
+        lesions.append({"patient_id": patient, "artery": own.artery, **lesion})
+        corners = {"x1": 40, "y1": 40, "x2": 60, "y2": 60}
+        boxes += [{"run_id": run, "frame": frame, **corners, **lesion} for frame in range(BEGIN, END + 1)]
     people = [{"patient_id": f"P{number:04d}", "low_quality": False} for number in range(PATIENTS)]
     for name, rows in {"data_manifest": runs, "lesions": lesions, "boxes": boxes, "patients": people}.items():
         save_table(pd.DataFrame(rows), folder / f"{name}.csv")
@@ -229,10 +211,7 @@ def test_a_patient_of_the_own_cohort_is_read_by_the_fold_that_has_not_seen_them(
     (run,) = [run for run in reading.runs if run.artery == "RCA"]
     single = models.networks("RCA LAO", fold).two
     assert len(single) == 1 and len(models.networks("RCA LAO", None).two) == 2
-    with torch.no_grad():
-        pixels = torch.from_numpy(run.frames)[:, None].float() / 127.5 - 1
-        outputs = single[0](pixels).softmax(dim=1).numpy()
-    expected = outputs[:, 1] / outputs[:, :2].sum(axis=1)
+    expected = probabilities(single, trunk_maps(torch.from_numpy(run.frames), "cpu"), SIZE)[0][:, 1]
     assert run.images.score.to_numpy() == pytest.approx(expected, abs=0.02)
 
 
@@ -290,26 +269,19 @@ def test_the_default_study_is_a_patient_the_frame_selector_has_not_seen(
 
 
 def test_a_folder_without_an_angiogram_is_refused(models: ReadingModels, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no file"):
-        read_study(tmp_path, models, key=KEY, progress=False)
-    (tmp_path / "x.dcm").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="no angiogram"):
-        read_study(tmp_path, models, key=KEY, progress=False)
-    with pytest.raises(InputError, match="neither a folder nor an archive"):
-        read_study(tmp_path / "x.dcm", models, key=KEY, progress=False)
+    file, empty = tmp_path / "x.dcm", tmp_path / "empty"
+    file.write_bytes(b"nothing")
+    empty.mkdir()
+    problems = {empty: "holds no file", tmp_path: "no angiogram", file: "neither a folder nor an archive"}
+    for place, problem in problems.items():
+        with pytest.raises(InputError, match=problem):
+            read_study(place, models, key=KEY, progress=False)
 
 
 PLANTED = "Zyxwvut"
 TEXT_KINDS = dict.fromkeys(("LO", "SH", "LT", "ST", "UT", "AE", "UC", "UR"), PLANTED)
-TEXT_KINDS |= {
-    "CS": PLANTED.upper(),
-    "PN": f"{PLANTED}^Ann",
-    "DA": "19470312",
-    "DT": "19470312",
-    "TM": "194703",
-    "AS": "947Y",
-}
-TEXT_KINDS |= {"UI": "1.2.840.99947.3.12", "IS": "99947312", "DS": "99947312"}
+TEXT_KINDS |= {"CS": PLANTED.upper(), "PN": f"{PLANTED}^Ann", "UI": "1.2.840.99947.3.12"}
+TEXT_KINDS |= {"DA": "19470312", "DT": "19470312", "TM": "194703", "AS": "947Y", "IS": "99947312", "DS": "99947312"}
 PLANTED_TEXTS = (PLANTED, PLANTED.upper(), "19470312", "194703", "947Y", "1.2.840.99947.3.12", "99947312")
 
 
@@ -330,8 +302,7 @@ def plant(path: Path) -> int:
     """
     dataset = pydicom.dcmread(path)
     dataset.SpecificCharacterSet = "ISO_IR 100"
-    steering = {"SpecificCharacterSet", *_TAGS} - {"PatientID", "StudyInstanceUID", "SeriesInstanceUID"}
-    own = planted(steering)
+    own = planted({"SpecificCharacterSet", *_TAGS} - {"PatientID", "StudyInstanceUID", "SeriesInstanceUID"})
     dataset.update(own)
     nested = planted({"SpecificCharacterSet"})
     dataset.OtherPatientIDsSequence = dataset.RequestAttributesSequence = [nested]

@@ -34,10 +34,7 @@ def baseline_intervals(
 ) -> Iterator[tuple[str, str, tuple[int, int] | None]]:
     """Run, method and found interval of every test run by change points of both curves and by the constant prior.
 
-    Parameters
-    ----------
-    curves : mapping of run to ``frame_curves``
-    train, test : rows of the manifest
+    ``curves`` holds each run's ``frame_curves``; ``train`` and ``test`` are rows of the manifest.
     """
     counts = test.n_frames.astype(int)
     for method in ("vesselness", "darkness"):

@@ -41,8 +41,8 @@ def sampled_frames(manifest: pd.DataFrame, per_part: int, belt: int) -> pd.DataF
     for _, run in manifest.iterrows():
         truth = contrast_truth(run)
         frames = sample_frames(truth, per_part, belt)
-        columns = {"frame": frames, "target": truth[frames].astype(int)}
-        parts.append(pd.DataFrame({"run_id": run.run_id, "patient_id": run.patient_id, **columns}))
+        own = {"run_id": run.run_id, "patient_id": run.patient_id, "frame": frames, "target": truth[frames].astype(int)}
+        parts.append(pd.DataFrame(own))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -51,12 +51,7 @@ def split_patients(cohort: Cohort, train_patients: int | None, seed: int) -> tup
 
     ``None`` takes the column ``set`` of ``patients.csv`` (``frame_train``, ``frame_test``). A number draws as many
     training patients by ``seed``, those of ``frame_train`` before those of no set before those of ``frame_test``;
-    everyone else is tested.
-
-    Raises
-    ------
-    LabelError
-        If fewer than two patients would train or none be left for the test.
+    everyone else is tested. Raises `LabelError` if fewer than two patients would train or none be left for the test.
     """
     known = sorted(set(cohort.manifest.patient_id))
     sets = cohort.patients.set_index("patient_id")["set"] if "set" in cohort.patients else pd.Series(dtype=object)
@@ -77,12 +72,8 @@ def split_patients(cohort: Cohort, train_patients: int | None, seed: int) -> tup
 def inner_folds(train: Sequence[str], share: float, seed: int, members: int = 1) -> list[list[str]]:
     """The training patients that choose the checkpoint of each member.
 
-    One member has a share of them, at least one and never all; several have disjoint parts of all of them.
-
-    Raises
-    ------
-    LabelError
-        If there are fewer training patients than members.
+    One member has a share of them, at least one and never all; several have disjoint parts of all of them. Raises
+    `LabelError` if there are fewer training patients than members.
     """
     if members > len(train):
         problem, remedy = f"{members} members for {len(train)} training patients", "Ask for fewer members"

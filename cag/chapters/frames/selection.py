@@ -52,10 +52,7 @@ class _Found(NamedTuple):
 def run_frame_selection(cohort: Cohort, settings: FrameSelectionSettings, store: Store) -> FrameSelectionTables:
     """Train what is not stored yet, predict every test run, publish the tables and the frame selector.
 
-    Raises
-    ------
-    LabelError
-        If the cohort has no contrast intervals, or too few patients for a split.
+    Raises `LabelError` if the cohort has no contrast intervals, or too few patients for a split.
     """
     cohort.require("contrast")
     sides = split_patients(cohort, settings.train_patients, settings.seed)
@@ -124,12 +121,10 @@ def _frame_tables(
         if probability is not None:
             values = {"frame": np.arange(len(truth)), "arm": arm, "method": method, "probability": probability}
             frames.append(pd.DataFrame({**whose, **values, "truth": truth.astype(int)}))
-        chosen = choose_candidates(
-            np.ones(len(truth)) if probability is None else probability, quality, interval, count
-        )
+        sure = np.full(len(truth), np.nan) if probability is None else probability
+        chosen = choose_candidates(np.ones(len(truth)) if probability is None else sure, quality, interval, count)
         for name, own in {"quality": chosen, "middle": middle_frames(interval, count)}.items():
-            values = {"arm": arm, "method": method, "chosen_by": name, "frame": own}
-            values["probability"] = np.full(len(own), np.nan) if probability is None else probability[own]
+            values = {"arm": arm, "method": method, "chosen_by": name, "frame": own, "probability": sure[own]}
             candidates.append(pd.DataFrame({**whose, **values, "quality": quality[own], "inside": truth[own]}))
     filled = [part for part in candidates if len(part)]
     return pd.concat(frames, ignore_index=True), pd.concat(filled, ignore_index=True)

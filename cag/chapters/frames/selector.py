@@ -87,11 +87,9 @@ def load_frame_selector(part: Part) -> FrameSelector:
 
 
 def find_interval(frames: UInt8[Tensor, "t h w"], selector: FrameSelector) -> FrameFinding:
-    """Find the contrast interval and the candidate frames of a run of any frame rate and length.
+    """Find the contrast interval and the candidate frames of a run of any size (0-255), frame rate and length.
 
-    Parameters
-    ----------
-    frames : grey levels 0-255, any size; fewer than 8 frames are answered with a reason
+    Fewer than 8 frames are answered with a reason.
     """
     count, settings = len(frames), selector.settings
     if count < MIN_FRAMES:
@@ -105,10 +103,8 @@ def find_interval(frames: UInt8[Tensor, "t h w"], selector: FrameSelector) -> Fr
     interval = interval_from_probabilities(probability, settings.rule)
     reason = "" if interval else f"No frame reaches a contrast probability of .5 (highest: {probability.max():.2f})."
     quality = image_quality(curves.result().vesselness.to_numpy())
-    candidates = choose_candidates(probability, quality, interval, settings.candidates)
-    return FrameFinding(
-        probability, interval, candidates, pooled[torch.from_numpy(candidates)], reason, sequence, still
-    )
+    chosen = choose_candidates(probability, quality, interval, settings.candidates)
+    return FrameFinding(probability, interval, chosen, pooled[torch.from_numpy(chosen)], reason, sequence, still)
 
 
 def start_trunk(settings: TrunkSettings) -> Trunk:
@@ -151,10 +147,7 @@ def frame_probability(head: Standardized, pooled: Float[Tensor, "t f"], device: 
 def sequence_probability(
     model: Standardized, pooled: Float[Tensor, "t f"], device: str
 ) -> tuple[Float[np.ndarray, " t"], bool]:
-    """Contrast probability of each frame by a sequence model over the resampled run.
-
-    Also whether the run changes less than any that the model was trained on.
-    """
+    """Contrast probability of each frame by a sequence model; whether the run changes less than any it trained on."""
     sequence = pooled[torch.from_numpy(resample_indices(len(pooled)))]
     still = model.is_still(sequence)
     logits = predict(model, sequence[None], device=device, precision="fp32")
@@ -178,8 +171,8 @@ def image_quality(vesselness: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"
 
     The ridge response rises with filling and falls with motion blur: it is high in quiet phases of the heart.
     """
-    low, high = float(vesselness.min()), float(vesselness.max())
-    return (vesselness - low) / (high - low) if high > low else np.ones_like(vesselness)
+    extent = np.ptp(vesselness)
+    return (vesselness - vesselness.min()) / extent if extent else np.ones_like(vesselness)
 
 
 def choose_candidates(

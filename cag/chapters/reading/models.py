@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -69,44 +70,39 @@ class Networks(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadingModels:
-    """Everything that reading a study needs: ``parts`` of the bundle by name; networks run on ``device``."""
+    """Everything that reading a study needs; networks run on ``device``."""
 
-    parts: dict[str, Part]
+    parts: Mapping[str, Part]  #: Of the bundle, by name.
     selector: FrameSelector
     triage: ArteryTriage
+    #: By weights file: every detector, and the classifiers that share a frozen trunk; others are loaded when asked for.
+    detectors: Mapping[str, StenosisDetector]
+    classifiers: Mapping[str, StenosisClassifier]
     device: str
-    _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def operating(self) -> OperatingPoint:
         """The probability from which an artery or patient is called, and what its calls are worth."""
         return TypeAdapter(OperatingPoint).validate_python(self.parts["classification"].facts["operating"])
 
-    @cached_property
-    def cells(self) -> dict[str, CellSettings]:
-        """Weights file -> settings of the classifier."""
-        return {file: CellSettings(**own) for file, own in self.parts["classification"].facts["cells"].items()}
-
-    @property
-    def triage_settings(self) -> TriageSettings:
-        """How the artery triage was trained."""
-        return TriageSettings(**self.parts["triage"].settings)
-
     @property
     def image_size(self) -> int:
         """Pixels a side that the classifiers read."""
-        return next(iter(self.cells.values())).image_size
+        return self.parts["classification"].settings["image_size"]
 
     def networks(self, view: str, fold: int | None) -> Networks:
         """The classifiers of a view, of one fold or of all, and the detector, of that fold or the first."""
         model = VIEWS[view].model if view in VIEWS else ""
-        files = [file for file, own in self.cells.items() if own.model_view == model and fold in (None, own.fold)]
-        cuts = (TWO_CATEGORIES, THREE_CATEGORIES)
-        two, three = ([self._classifier(file) for file in files if self.cells[file].cut_points == own] for own in cuts)
-        part = self.parts["localization"]
-        file = next(file for file, own in part.facts["cells"].items() if own["fold"] == (fold or 0))
-        sizes = self.image_size, part.settings["image_size"]
-        return Networks(two, three, self._detector(file), part.facts["thresholds"][file], *sizes)
+        part, localization = self.parts["classification"], self.parts["localization"]
+        found: dict[tuple[float, ...], list[StenosisClassifier]] = {TWO_CATEGORIES: [], THREE_CATEGORIES: []}
+        for file, own in _cells(part).items():
+            if own.model_view == model and fold in (None, own.fold) and own.cut_points in found:
+                network = self.classifiers.get(file) or load_classifier(own, part.folder.load_weights(file))
+                found[own.cut_points].append(network)
+        file = next(file for file, own in localization.facts["cells"].items() if own["fold"] == (fold or 0))
+        sizes = self.image_size, localization.settings["image_size"]
+        two, three = found.values()
+        return Networks(two, three, self.detectors[file], localization.facts["thresholds"][file], *sizes)
 
     def own_patients(self, key: bytes) -> dict[str, Known]:
         """The patients of the networks' own cohort, by all that tells one in a study.
@@ -114,11 +110,10 @@ class ReadingModels:
         Everyone is told by the SHA-256 of a run's file; a simulated patient, whose names are no secret, by the
         pseudonym of a run by ``key`` too.
         """
-        part, tested = self.parts["classification"], self.parts["frames"].facts["tested"]
-        known = {}
+        part, tested, known = self.parts["classification"], self.parts["frames"].facts["tested"], {}
         for run in part.folder.load_table("runs").itertuples():
             patient = str(run.patient_id)
-            own = Known(patient, int(part.facts["folds"].get(patient, 0)), patient not in tested)
+            own = Known(patient, part.facts["folds"].get(patient, 0), patient not in tested)
             known[str(run.sha256)] = own
             if run.source == "simulated":
                 known[pseudonym(str(derived_uid("run", patient, patient, str(run.run_id))), "run", key)] = own
@@ -131,50 +126,44 @@ class ReadingModels:
         parts = [f"{path.parent.name}/{path.name} {file_digest(path)}" for path in files]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
-    def _classifier(self, file: str) -> StenosisClassifier:
-        """A classifier in evaluation mode; a head on a shared frozen trunk is kept, a whole network is not."""
-        if file in self._kept:
-            return self._kept[file]
-        model = load_classifier(self.cells[file], self.parts["classification"].folder.load_weights(file))
-        return self._kept.setdefault(file, model) if model.trainable == "head" else model
-
-    def _detector(self, file: str) -> StenosisDetector:
-        if file not in self._kept:
-            part = self.parts["localization"]
-            cell = FpnSettings(**part.facts["cells"][file])
-            seed = cell.seed if cell.weights == "random" else 0  # one frozen trunk serves classifiers and detectors
-            start = Start(cell.weights, weights_digest(cell.weights, cell.backbone), cell.backbone, seed)
-            trunk = frozen_trunk(start) if cell.trainable == "head" else None
-            self._kept[file] = new_detector(cell, trunk, part.folder.load_weights(file)).eval()
-        return self._kept[file]
-
 
 def load_models(folder: Path, *, device: str = "auto") -> ReadingModels:
     """The networks of a study, by its results folder ``results/<profile>`` or by the bundle within it.
 
-    Heads on a shared frozen trunk and detectors are loaded now, whole classifiers when a run asks for them.
-
-    Raises
-    ------
-    InputError
-        If a part is not there, with the notebook that exports it.
+    Raises `InputError` if a part is not there, with the notebook that exports it.
     """
     parts = {name: load_part(folder, name) for name in PARTS}
-    triage = ArteryTriage(**parts["triage"].folder.load_weights("triage"))
-    models = ReadingModels(parts, load_frame_selector(parts["frames"]), triage, device)
-    for file in (file for file, own in models.cells.items() if own.trainable == "head"):
-        models._classifier(file)
-    for file in parts["localization"].facts["cells"]:
-        models._detector(file)
-    return models
+    heads, found = parts["classification"].folder, parts["localization"]
+    cells = {file: own for file, own in _cells(parts["classification"]).items() if own.trainable == "head"}
+    return ReadingModels(
+        parts,
+        load_frame_selector(parts["frames"]),
+        ArteryTriage(**parts["triage"].folder.load_weights("triage")),
+        {file: _detector(own, found.folder.load_weights(file)) for file, own in found.facts["cells"].items()},
+        {file: load_classifier(own, heads.load_weights(file)) for file, own in cells.items()},
+        device,
+    )
+
+
+def _cells(part: Part) -> dict[str, CellSettings]:
+    """Weights file -> settings of the classifier."""
+    return {file: CellSettings(**own) for file, own in part.facts["cells"].items()}
+
+
+def _detector(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> StenosisDetector:
+    """A detector in evaluation mode; one frozen trunk serves classifiers and detectors."""
+    cell = FpnSettings(**settings)
+    seed = cell.seed if cell.weights == "random" else 0
+    start = Start(cell.weights, weights_digest(cell.weights, cell.backbone), cell.backbone, seed)
+    return new_detector(cell, frozen_trunk(start) if cell.trainable == "head" else None, weights).eval()
 
 
 class TriageSettings(Settings):
     """What the artery triage depends on besides the cohort."""
 
     features: TrunkSettings | CnnSettings  #: The trunk whose pooled features are read.
-    folds: int = Field(default=4, ge=2)  #: The patient folds of every stage, and their seed.
-    seed: int = 0
+    folds: int  #: The patient folds of every stage, and their seed.
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -189,15 +178,10 @@ class ArteryTriage:
     angles: Float[Tensor, "k 4"]
 
     def right(self, pooled: Float[Tensor, "n f"], angles: int | None = None, fold: int | None = None) -> float:
-        """Probability, 0 to 1, that a run shows the right coronary artery.
+        """Probability, 0 to 1, that a run shows the right coronary artery, by pooled features of its chosen frames.
 
-        Parameters
-        ----------
-        pooled : pooled features of the run's chosen frames
-        angles : int, optional
-            What the run's angles say (``angle_class``); without it the images decide alone.
-        fold : int, optional
-            Ask the classifier that has not seen this fold's patients; all are averaged by default.
+        Without ``angles`` (see ``angle_class``) the images decide alone; ``fold`` asks the classifier that has not
+        seen this fold's patients, without it all are averaged.
         """
         odds = (pooled.float() @ self.weight.T + self.bias).mean(dim=0)
         odds = odds if angles is None else odds + self.angles[:, angles]
@@ -226,12 +210,8 @@ def train_triage(cohort: Cohort, settings: TriageSettings, folder: RunFolder) ->
     """Fit one classifier a fold on the other folds' patients and read the fold's own runs.
 
     Stores weights ``triage``, and table ``predictions``: ``run_id, patient_id, artery, fold, p_right``, and
-    ``p_right_images`` by the images alone; a row a run with contrast and a known artery.
-
-    Raises
-    ------
-    LabelError
-        If the cohort knows no artery or no contrast interval, or a fold is left with one artery.
+    ``p_right_images`` by the images alone; a row a run with contrast and a known artery. Raises `LabelError` if the
+    cohort knows no artery or no contrast interval, or a fold is left with one artery.
     """
     cohort.require("artery", "contrast")
     pooled = run_features(cohort, settings.features, folder.store).load_weights("clean")
@@ -244,11 +224,10 @@ def train_triage(cohort: Cohort, settings: TriageSettings, folder: RunFolder) ->
     said = np.array([angle_class(*pair) for pair in runs[["primary_angle", "secondary_angle"]].to_numpy(dtype=float)])
     fitted = [_fit(rows, said, right, np.flatnonzero(fold != own)) for own in range(settings.folds)]
     triage = ArteryTriage(*(torch.from_numpy(np.stack(part)) for part in zip(*fitted, strict=True)))
-    asked = list(zip(rows, said, fold, strict=True))
     table = runs[["run_id", "patient_id", "artery"]].assign(
         fold=fold,
-        p_right=[triage.right(*one) for one in asked],
-        p_right_images=[triage.right(row, None, own) for row, _, own in asked],
+        p_right=list(map(triage.right, rows, said, fold)),
+        p_right_images=[triage.right(row, None, own) for row, own in zip(rows, fold, strict=True)],
     )
     folder.save_table("predictions", table.reset_index(drop=True))
     folder.save_weights("triage", vars(triage))

@@ -80,16 +80,12 @@ class StudyReading:
     @property
     def images(self) -> pd.DataFrame:
         """Predictions, a row a chosen frame: its run, artery and view, and the columns of ``RunReading.images``."""
-        columns = ["patient_id", "run_id", "run", "artery", "view", "frame", "p_contrast", "score", "p_redundant"]
-        parts = [
-            own.images.assign(
-                **{"patient_id": own.cine.patient_id, "run_id": own.cine.run_id, "run": own.number},
-                **{"artery": own.artery, "view": own.view},
-            )
-            for own in self.runs
-            if len(own.images)
-        ]
+        parts = []
+        for own in (run for run in self.runs if len(run.images)):
+            whose = {"patient_id": own.cine.patient_id, "run_id": own.cine.run_id, "run": own.number}
+            parts.append(own.images.assign(**whose, artery=own.artery, view=own.view))
         table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+        columns = ["patient_id", "run_id", "run", "artery", "view", "frame", "p_contrast", "score", "p_redundant"]
         return table.reindex(columns=[*columns, "p3_0", "p3_1", "p3_2"])
 
     @property
@@ -132,21 +128,11 @@ class StudyReading:
 def read_study(
     source: Path, models: ReadingModels, *, key: bytes, artery: Artery | None = None, progress: bool = True
 ) -> StudyReading:
-    """Read every XA run of a folder or archive.
+    """Read every XA run of a folder or archive; ``key`` is the secret of the pseudonyms.
 
-    A patient of the cohort that the networks were trained on is read by the networks of the fold
-    that has not seen them; any other by the average over all folds.
-
-    Parameters
-    ----------
-    key : secret of the pseudonyms
-    artery : {'LCA', 'RCA'}, optional
-        Of every run, where it is known; by default the networks tell.
-
-    Raises
-    ------
-    InputError
-        If the source is neither folder nor archive, or holds no angiographic run.
+    A patient of the cohort that the networks were trained on is read by the networks of the fold that has not seen
+    them; any other by the average over all folds. ``artery`` is that of every run, where it is known. Raises
+    `InputError` if the source is neither folder nor archive, or holds no angiographic run.
     """
     reading, own_patients = StudyReading(models), models.own_patients(key)
     for file in study_files(source, key, progress=progress):
@@ -208,11 +194,8 @@ def trunk_maps(frames: UInt8[Tensor, "k h w"], device: str) -> Maps:
 def classify(maps: Maps, networks: Networks) -> tuple[pd.DataFrame, UInt8[np.ndarray, "k s s"]]:
     """Probabilities of each chosen frame, and where the classifiers see a stenosis; means of the classifiers.
 
-    Returns
-    -------
-    images, heatmaps
-        ``score`` (a stenosis of 25 % or more), ``p_redundant`` (no contrast) and ``p3_0 .. p3_2`` (three categories,
-        where trained), 0 to 1; class activation, 0-255.
+    The table has ``score`` (a stenosis of 25 % or more), ``p_redundant`` (no contrast) and ``p3_0 .. p3_2`` (three
+    categories, where trained), 0 to 1; the class activation is 0-255.
     """
     two, size = networks.two, networks.size
     clean, redundant = probabilities(two, maps, size)
@@ -241,11 +224,8 @@ def probabilities(
 def find_boxes(maps: Maps, networks: Networks, frames: Int[np.ndarray, " k"], cine: Cine) -> pd.DataFrame:
     """Boxes at or above the detector's operating score, else the best one of a frame.
 
-    Returns
-    -------
-    DataFrame
-        ``frame, x1, y1, x2, y2, score`` in pixels of the stored frame, and ``counts``: whether the score reaches
-        the operating point.
+    The table has ``frame, x1, y1, x2, y2, score`` in pixels of the stored frame, and ``counts``: whether the score
+    reaches the operating point.
     """
     detector, size = networks.detector, networks.detector_size
     stages = maps(detector.trunk, size)
@@ -262,24 +242,21 @@ def _unread(cine: Cine, view: str, artery: Artery | None) -> str:
     """Why no classifier reads a run."""
     if view != NO_STANDARD_VIEW:
         return f"No classifier was trained for {VIEWS[view].model}."
-    if cine.primary_angle is None or cine.secondary_angle is None:
+    primary, secondary = cine.primary_angle, cine.secondary_angle
+    if primary is None or secondary is None:
         return "The file gives no C-arm angles, so no view and no classifier can be assigned."
     other: Artery = "LCA" if artery == "RCA" else "RCA"
-    view = view_from_angles(cine.primary_angle, cine.secondary_angle, other)
+    view = view_from_angles(primary, secondary, other)
     hint = f" (for the {other} it would be {view})" if view != NO_STANDARD_VIEW else ""
-    angles = f"{cine.primary_angle:g}/{cine.secondary_angle:g} degrees"
+    angles = f"{primary:g}/{secondary:g} degrees"
     return f"C-arm angles {angles} are no standard view of the {artery}{hint}, so no classifier reads it."
 
 
 def study_folder(settings: ReadingSettings, cohort: Cohort, models: ReadingModels) -> Path:
     """The folder to read: the one given, or the first simulated patient whom the frame selector has not seen.
 
-    The patient's runs are written there as DICOM; those already there are kept.
-
-    Raises
-    ------
-    InputError
-        If none is given and the cohort is not simulated.
+    The patient's runs are written there as DICOM; those already there are kept. Raises `InputError` if no folder is
+    given and the cohort is not simulated.
     """
     if settings.study:
         return (ROOT / Path(settings.study).expanduser()).resolve()
@@ -287,11 +264,10 @@ def study_folder(settings: ReadingSettings, cohort: Cohort, models: ReadingModel
         remedy = "Give the folder of a patient's DICOM files: -p study FOLDER"
         raise InputError("the patients of this cohort are not simulated", field="study", remedy=remedy)
     patient = min(models.parts["frames"].facts["tested"])
-    for run in cohort.manifest[cohort.manifest.patient_id == patient].itertuples():
-        file = settings.results / "reading" / patient / f"{run.run_id}.dcm"
+    folder, runs = settings.results / "reading" / patient, cohort.manifest[cohort.manifest.patient_id == patient]
+    header = ["patient_id", "run_id", "fps", "primary_angle", "secondary_angle"]
+    for run in runs[header].astype(dict.fromkeys(header[2:], float)).to_dict("records"):
+        file = folder / f"{run['run_id']}.dcm"
         if not file.exists():
-            fps, primary, secondary = (float(own) for own in (run.fps, run.primary_angle, run.secondary_angle))
-            names = {"patient_id": patient, "run_id": str(run.run_id)}
-            frames = cohort.frames(str(run.run_id)).cpu().numpy()
-            write_cine(file, frames, fps=fps, primary_angle=primary, secondary_angle=secondary, **names)
-    return settings.results / "reading" / patient
+            write_cine(file, cohort.frames(run["run_id"]).cpu().numpy(), **run)
+    return folder

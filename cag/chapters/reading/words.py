@@ -43,31 +43,25 @@ def trained_on(models: ReadingModels) -> str:
 
 def measured(models: ReadingModels) -> str:
     """Where the operating point comes from and what it achieves on patients the networks have not seen."""
-    levels = {"patients": models.operating.patient, "arteries": models.operating.artery}
-    rates = "; ".join(
-        f"{own.count} {level}, sensitivity {own.sensitivity}, specificity {own.specificity}"
-        for level, own in levels.items()
-    )
+    worth = {"patients": models.operating.patient, "arteries": models.operating.artery}.items()
+    rates = [f"{own.count} {who}, sensitivity {own.sensitivity}, specificity {own.specificity}" for who, own in worth]
     return (
         f"{models.operating.origin} On {models.parts['classification'].cohort} that no network has seen, each called "
-        f"by a threshold in which the patient had no part (95 % intervals): {rates}."
+        f"by a threshold in which the patient had no part (95 % intervals): {'; '.join(rates)}."
     )
 
 
 def decision_rule(reading: StudyReading) -> str:
-    """How a patient of this study is called, by which threshold, and why it is not that of other patients.
-
-    Empty where nobody is called.
-    """
+    """How a patient of this study is called, and by which threshold; empty where nobody is called."""
     operating = reading.models.operating
     if not operating.patient.better_than_chance:
         return ""
     own = sorted({(known.patient_id, operating.of(known.fold)) for known in reading.known.values() if known})
     if not own:
         return operating.rule
+    calls = ", ".join(f"{name} is called diseased from {cut:.2f} on" for name, cut in own)
     return (
-        f"{operating.score_rule}. {', '.join(f'{name} is called diseased from {cut:.2f} on' for name, cut in own)}, "
-        f"by a threshold in which the patient had no part "
+        f"{operating.score_rule}. {calls}, by a threshold in which the patient had no part "
         f"({operating.threshold:.2f} serves patients whom no network knows)."
     )
 
@@ -102,8 +96,8 @@ def runs_table(reading: StudyReading) -> pd.DataFrame:
 
 def refused_table(reading: StudyReading) -> pd.DataFrame:
     """The files that are no run, by pseudonym, and why."""
-    rows = [(file.label, file.reason) for file in reading.refused]
-    return pd.DataFrame(rows or [("none", "")], columns=["File", "Reason"])
+    rows = [(file.label, file.reason) for file in reading.refused] or [("none", "")]
+    return pd.DataFrame(rows, columns=["File", "Reason"])
 
 
 def results_table(reading: StudyReading) -> pd.DataFrame:
