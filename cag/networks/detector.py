@@ -10,17 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
+from torchvision import ops
 from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
-from torchvision.ops import (
-    FeaturePyramidNetwork,
-    box_iou,
-    clip_boxes_to_image,
-    nms,
-    remove_small_boxes,
-    sigmoid_focal_loss,
-)
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from cag.networks.trunk import STAGES, Trainable, Trunk, TrunkModel
@@ -112,7 +105,7 @@ class StenosisDetector(TrunkModel):
         inputs = [trunk.channels[stage] for stage in STAGES]
         width, per_cell = settings.channels, len(settings.ratios) * len(settings.scales)
         norm = _group_norm if settings.group_norm else None
-        self.pyramid = FeaturePyramidNetwork(inputs, width, LastLevelP6P7(inputs[-1], width), norm_layer=norm)
+        self.pyramid = ops.FeaturePyramidNetwork(inputs, width, LastLevelP6P7(inputs[-1], width), norm_layer=norm)
         self.head = RetinaNetHead(width, per_cell, num_classes=1, norm_layer=norm)
         sizes = tuple(tuple(size * scale for scale in settings.scales) for size in settings.anchor_sizes)
         self._anchors = AnchorGenerator(sizes, (settings.ratios,) * len(sizes))
@@ -145,7 +138,7 @@ class StenosisDetector(TrunkModel):
         """
         own, config = self.assigned(maps, boxes, size), self.settings
         with torch.autocast(boxes.device.type, enabled=False):
-            focal = sigmoid_focal_loss(own.logits, own.labels, config.focal_alpha, config.focal_gamma, "sum")
+            focal = ops.sigmoid_focal_loss(own.logits, own.labels, config.focal_alpha, config.focal_gamma, "sum")
             box = F.smooth_l1_loss(own.offsets, own.targets, reduction="sum", beta=config.box_sigma**-2)
             return (focal + config.box_weight * box) / max(len(own.offsets), 1)
 
@@ -158,7 +151,7 @@ class StenosisDetector(TrunkModel):
         anchors = self.anchors(size, cells)
         present = [own[own.isfinite().all(dim=1)] for own in boxes]
         nothing = torch.full((len(anchors),), Matcher.BELOW_LOW_THRESHOLD, device=anchors.device)
-        matched = torch.stack([self._matcher(box_iou(own, anchors)) if len(own) else nothing for own in present])
+        matched = torch.stack([self._matcher(ops.box_iou(own, anchors)) if len(own) else nothing for own in present])
         positive, counted = matched >= 0, matched != Matcher.BETWEEN_THRESHOLDS
         image, anchor = positive.nonzero(as_tuple=True)
         begin = torch.tensor([0, *(len(own) for own in present)], device=boxes.device).cumsum(0)
@@ -177,10 +170,10 @@ class StenosisDetector(TrunkModel):
         config = self.settings
         kept = (scores > config.score_threshold).nonzero()[:, 0]
         best = kept[scores[kept].argsort(descending=True, stable=True)[:1000]]
-        boxes = clip_boxes_to_image(self._coder.decode_single(offsets[best], anchors[best]), (size, size))
-        whole = remove_small_boxes(boxes, 1)
+        boxes = ops.clip_boxes_to_image(self._coder.decode_single(offsets[best], anchors[best]), (size, size))
+        whole = ops.remove_small_boxes(boxes, 1)
         boxes, scores = boxes[whole], scores[best][whole]
         if config.nms_threshold is not None:
-            left = nms(boxes, scores, config.nms_threshold)
+            left = ops.nms(boxes, scores, config.nms_threshold)
             boxes, scores = boxes[left], scores[left]
         return {"boxes": boxes[: config.max_detections].cpu(), "scores": scores[: config.max_detections].cpu()}

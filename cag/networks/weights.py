@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -33,7 +32,8 @@ def save_trunk(
     Floating-point tensors are stored as bfloat16. Shards of an earlier trunk that are no longer needed are removed.
     ``weights`` and ``backbone`` name the files, as ``build_trunk`` asks for them.
     """
-    stem, shards = _stem(weights, backbone), _shards({name: _narrow(own) for name, own in trunk.state_dict().items()})
+    stem, state = _stem(weights, backbone), {name: own.cpu().contiguous() for name, own in trunk.state_dict().items()}
+    shards = _shards({name: own.bfloat16() if own.is_floating_point() else own for name, own in state.items()})
     paths = [folder / f"{stem}-{number + 1:02d}-of-{len(shards):02d}.safetensors" for number in range(len(shards))]
     for path, shard in zip(paths, shards, strict=True):
         write_atomically(path, partial(save_file, shard))
@@ -83,10 +83,6 @@ def _stem(weights: str, backbone: str) -> str:
 
 def _stored(weights: str, backbone: str, folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{_stem(weights, backbone)}-[0-9][0-9]-of-*.safetensors"))
-
-
-def _narrow(tensor: Tensor) -> Tensor:
-    return tensor.cpu().contiguous().to(torch.bfloat16 if tensor.is_floating_point() else tensor.dtype)
 
 
 def _shards(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:

@@ -86,17 +86,6 @@ def test_weights_repeat_runs_and_order_is_immaterial(seed):
         assert value[0] == pytest.approx(repeated[name][0], nan_ok=True, abs=1e-7), name
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 100_000))
-def test_bounds(seed):
-    errors = run_errors(draw(seed))
-    shares = errors["interval_iou"].dropna()
-    assert shares.between(0, 1).all()
-    with_truth = errors[errors["contrast"]]
-    assert (with_truth["begin_error"] <= with_truth["n_frames"]).all()
-    assert (np.diff(acceptance_curve(errors, np.arange(0, 300, 10))) >= -1e-12).all()
-
-
 def test_the_truth_itself_is_perfect():
     runs = draw(0)
     runs[["begin_pred", "end_pred"]] = runs[["begin_true", "end_true"]]

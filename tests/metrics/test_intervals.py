@@ -34,11 +34,6 @@ def test_rows_of_a_patient_are_drawn_together():
     assert (weights[:, 0] + weights[:, 1] == 2).all()
 
 
-def test_a_constant_has_no_width():
-    estimate = interval(np.full(12, 0.25), np.repeat(["a", "b", "c"], 4), 100)
-    assert (estimate.value, estimate.low, estimate.high, estimate.n_groups) == (0.25, 0.25, 0.25, 3)
-
-
 def test_interval_of_a_mean_is_the_textbook_one():
     # 400 patients, one row each: mean +- 1.96 SD / sqrt(400); the percentiles of 4,000 resamples are
     # within a few percent of the width.
@@ -65,15 +60,6 @@ def test_same_seed_same_interval_in_any_order_of_rows(seed):
     first, again = interval(values, groups, 50, seed), interval(values[order], groups[order], 50, seed)
     assert (first.low, first.high) == pytest.approx((again.low, again.high), abs=1e-12)
     assert first.low <= first.high
-
-
-def test_interval_covers_the_truth_about_as_often_as_it_says():
-    covered = 0
-    for seed in range(200):
-        estimate = interval(np.random.default_rng(seed).normal(size=40), np.arange(40), 200, seed)
-        covered += estimate.low <= 0 <= estimate.high
-        assert estimate.low <= estimate.value <= estimate.high
-    assert 0.88 <= covered / 200 <= 0.99
 
 
 def test_blocks_change_nothing(monkeypatch):

@@ -1,6 +1,5 @@
 """From prediction tables to metric tables."""
 
-import time
 from functools import partial
 
 import numpy as np
@@ -9,9 +8,6 @@ import pytest
 
 from cag.metrics import tables
 from cag.metrics.classification import of_classification
-from cag.metrics.frame_selection import of_frame_selection
-from cag.metrics.intervals import bootstrap_many
-from cag.metrics.weighted import roc_auc
 from cag.settings import InputError
 
 
@@ -86,17 +82,6 @@ def test_folds():
     assert (table["n_folds"] == 4).all() and "auc_ovr" in table.index
 
 
-def test_frame_selection_table(rng):
-    runs = pd.DataFrame({"patient_id": ["P1", "P1", "P2", "P3"], "method": ["cnn", "prior", "cnn", "cnn"]})
-    runs = runs.assign(n_frames=60, begin_true=10, end_true=40, end_censored=False)
-    runs = runs.assign(begin_pred=[10, 30, 12, 14], end_pred=[40, 40, 42, 44])
-    table = tables.stratified_table(runs, of_frame_selection, by=["method"], n=50, rng=rng)
-    table = table.set_index(["method", "metric"])
-    assert table.loc[("cnn", "begin_error"), "value"] == pytest.approx((0 + 2 + 4) / 3)
-    assert table.loc[("cnn", "acceptance_rate"), "value"] == pytest.approx(4 / 6)
-    assert np.isnan(table.loc[("prior", "acceptance_rate"), "low"])  # one patient
-
-
 def test_own_metrics(rng):
     rows = predictions(n=60)
     metrics = {"share": lambda table, weights: weights @ table["target"].to_numpy() / weights.sum(1)}
@@ -104,13 +89,6 @@ def test_own_metrics(rng):
     low, high = table.loc["share", ["low", "high"]]
     assert low < table.loc["share", "value"] == rows["target"].mean() < high
     assert tables.bootstrap_table(rows.iloc[:0], metrics, n=3, rng=rng, by=["fold"]).empty
-
-
-def test_two_thousand_resamples_of_five_thousand_rows_take_seconds(rng):
-    positive, score, patients = rng.random(5000) < 0.4, rng.random(5000), np.arange(5000) % 200
-    start = time.perf_counter()
-    bootstrap_many(lambda weights: {"auc": roc_auc(positive, score, weights)}, patients, n=2000, rng=rng)
-    assert time.perf_counter() - start < 20  # .7 s on one idle core
 
 
 def test_a_weighted_mean_leaves_missing_values_out():
