@@ -40,22 +40,18 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a bundle: ``folder`` loads weights and tables, settings and facts are plain values.
-
-    ``cohort`` tells what it was trained on, as a piece of a sentence; ``trunk`` is the digest of a frozen
-    trunk of the study's own weights, else empty.
-    """
+    """One part of a bundle: ``folder`` loads weights and tables, settings and facts are plain values."""
 
     folder: RunFolder
     settings: dict[str, Any]
     facts: dict[str, Any]
-    cohort: str
+    cohort: str  #: What it was trained on, as a piece of a sentence.
     cohort_digest: str
     patients: int
     runs: int
     profile: str
     version: str
-    trunk: str
+    trunk: str  #: Digest of a frozen trunk of the study's own weights, else empty.
 
 
 def export_part(
@@ -66,9 +62,9 @@ def export_part(
     cohort: Cohort,
     weights: Mapping[str, Mapping[str, Tensor]],
     facts: Mapping[str, Any],
-) -> Path:
+) -> None:
     """Write a part of the profile's bundle, in place of an earlier one; ``weights`` by file name."""
-    draft, place = RunFolder(store.working / f"bundle-{name}", store), store.root / "bundle" / name
+    draft = RunFolder(store.working / f"bundle-{name}", store)
     shutil.rmtree(draft.path, ignore_errors=True)
     for file, state in weights.items():
         draft.save_weights(file, state)
@@ -87,15 +83,13 @@ def export_part(
         "trunk": _frozen_trunk(values),
     }
     draft.save_json("part", record)
-    move_into_place(draft, place)
-    return place
+    move_into_place(draft, store.root / "bundle" / name)
 
 
 def load_part(folder: Path, name: str) -> Part:
     """A part of a bundle, by a profile's results folder or by the bundle's own folder.
 
-    Raises `InputError` if it is not there, with the notebook that exports it, or the frozen trunk is not that of the
-    project now.
+    Raises `InputError`, with the notebook that exports it, if it is not there or its frozen trunk is another one now.
     """
     what, notebook = PARTS[name]
     root = folder / "bundle" if (folder / "bundle").is_dir() else folder

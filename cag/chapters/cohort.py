@@ -1,4 +1,4 @@
-"""Who and what is in a cohort: the paper's Tables 1 and 2, the flow from patients to frames, frames that show it."""
+"""Who is in a cohort (the paper's Table 2), frames that show it, and the measurements of the simulator."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import pandas as pd
 from jaxtyping import UInt8
 from pydantic import Field
 
-from cag.anatomy import MODEL_VIEWS, NO_STANDARD_VIEW, THREE_CATEGORIES, VIEWS, category_names, severity_category
-from cag.chapters.classification.samples import classification_samples
+from cag.anatomy import VIEWS
 from cag.data.cohort import Cohort
-from cag.data.splits import artery_severity
 from cag.networks.weights import WEIGHTS_FOLDER
 from cag.settings import ROOT, StudySettings
 from cag.simulator.acceptance import row as measured
@@ -40,25 +38,8 @@ class CohortPageSettings(StudySettings):
     frames_per_run: int = Field(5, ge=1, le=50)
 
 
-def severity_counts(cohort: Cohort, frames_per_run: int) -> pd.DataFrame:
-    """Frames of a classifier's view, arteries and patients in each severity category (Table 1).
-
-    Returns ``level`` and one column of counts a category.
-    """
-    samples, reference = classification_samples(cohort, frames_per_run).query("not redundant"), artery_severity(cohort)
-    worst = {f"image: {view}": samples["percent_stenosis"][samples["model_view"] == view] for view in MODEL_VIEWS}
-    worst |= {f"artery: {a}": reference["percent_stenosis"][reference["artery"] == a] for a in ("LCA", "RCA")}
-    worst["patient"] = reference.groupby("patient_id")["percent_stenosis"].max()
-    names = category_names(THREE_CATEGORIES)
-    rows = [np.bincount(severity_category(own.to_numpy(), THREE_CATEGORIES), minlength=3) for own in worst.values()]
-    return pd.DataFrame(rows, columns=names).assign(level=list(worst))[["level", *names]]
-
-
 def characteristics(patients: pd.DataFrame) -> pd.DataFrame:
-    """Age, sex, origin, body-mass index and risk factors (Table 2), as far as they are known.
-
-    Returns ``characteristic, value, known`` (patients with the item recorded).
-    """
+    """Age, sex, origin, body-mass index and risk factors (Table 2) as ``characteristic, value, known`` (patients)."""
     rows = []
     for column, name in (("age", "age, median (IQR), years"), ("bmi", "body-mass index, median (IQR), kg/m²")):
         low, middle, high = patients.get(column, pd.Series(dtype=float)).quantile([0.25, 0.5, 0.75])
@@ -70,30 +51,6 @@ def characteristics(patients: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["column", "characteristic", "value"])
     table["known"] = table["column"].map(patients.count()).fillna(0).astype(int)
     return table[table["known"] > 0].drop(columns="column").reset_index(drop=True)
-
-
-def flow(cohort: Cohort, frames_per_run: int) -> pd.DataFrame:
-    """From patients to frames: what is left after each step and what was set aside, and why (STARD-AI item 19).
-
-    Returns ``step, patients, runs, frames, set_aside``.
-    """
-    runs = cohort.manifest
-    standard = runs[runs["view"].notna() & runs["view"].ne(NO_STANDARD_VIEW)]
-    labeled = classification_samples(cohort, frames_per_run).query("not redundant")
-    steps = {
-        "Runs of the cohort": (runs, ""),
-        "in a standard view": (standard, "other angles"),
-        "with a contrast interval": (standard.dropna(subset=["contrast_begin", "contrast_end"]), "no injection seen"),
-        "labeled frames drawn": (labeled.assign(n_frames=1), "frames not drawn"),
-    }
-    counts = [(t["patient_id"].nunique(), t["run_id"].nunique(), int(t["n_frames"].sum())) for t, _ in steps.values()]
-    table = pd.DataFrame(counts, columns=["patients", "runs", "frames"]).assign(step=list(steps))
-    lost = -table[["runs", "frames"]].diff().fillna(0).astype(int)
-    reasons = [why for _, why in steps.values()]
-    aside = [
-        f"{row.runs} runs, {row.frames} frames: {why}" for row, why in zip(lost.itertuples(), reasons, strict=True)
-    ]
-    return table.assign(set_aside=["", *aside[1:]])[["step", "patients", "runs", "frames", "set_aside"]]
 
 
 def view_examples(cohort: Cohort, seed: int) -> dict[str, tuple[UInt8[np.ndarray, "h w"], np.ndarray]]:
@@ -126,10 +83,7 @@ def _filled(cohort: Cohort, seed: int) -> pd.DataFrame:
 
 
 def stored_acceptance() -> tuple[pd.DataFrame, bool]:
-    """The stored measurements of the simulator's acceptance list, and whether they are of the simulator as it is.
-
-    DataFrame: ``part, measure, value, wanted, met``.
-    """
+    """``part, measure, value, wanted, met`` of the simulator's acceptance list, and whether it is as it was then."""
     table = pd.read_csv(STORED, keep_default_na=False)
     same = set(table.pop("simulator")) == {simulator_digest()}
     xa = pretrained_difficulty(json.loads((WEIGHTS_FOLDER / "xa.json").read_text()))

@@ -31,21 +31,9 @@ def map_tasks(
 ) -> None:
     """Have ``do(task, cohort=cohort)`` done for every task by a cluster's workers; ``done`` is called after each.
 
-    Without a cohort it is ``do(task)``.
-
-    Where a worker offers the resource ``GPU``, each task takes one.
-
-    Parameters
-    ----------
-    do : callable
-        A named function. It returns what it refuses, so that a refusal is not tried again.
-    scheduler : str
-        Address of a Dask scheduler.
-
-    Raises
-    ------
-    InputError
-        If no scheduler answers, its workers died again and again, or a task refuses its input.
+    Without a cohort it is ``do(task)``. ``do``, a named function, returns what it refuses, so that a refusal is not
+    tried again. Where a worker offers the resource ``GPU``, each task takes one. Raises `InputError` if no scheduler
+    answers, its workers died again and again, or a task refuses its input.
     """
     try:
         with Client(scheduler, timeout=PATIENCE, set_as_default=False) as client:
@@ -74,16 +62,8 @@ def map_tasks(
 def open_scheduler(where: str) -> Iterator[str]:
     """The address of a running scheduler, or of a cluster on this machine for the time being.
 
-    Parameters
-    ----------
-    where : str
-        ``tcp://HOST:PORT`` (or ``tls://``), or ``local:N`` for N worker processes here, which share its cores; where
-        there are cards, each worker offers one as ``GPU``.
-
-    Raises
-    ------
-    SettingsError
-        If it is neither.
+    ``where`` is ``tcp://HOST:PORT`` (or ``tls://``), or ``local:N`` for N worker processes here, which share its cores;
+    where there are cards, each worker offers one as ``GPU``.
     """
     kind, _, rest = where.partition(":")
     if kind in ("tcp", "tls", "ucx") and rest.startswith("//"):

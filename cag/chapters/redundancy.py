@@ -35,8 +35,7 @@ class Seen(NamedTuple):
 def seen_by(cohort: Cohort, settings: ClassificationSettings) -> list[tuple[CellSettings, Seen]]:
     """The leading cells that see a frame with stenosis in their outer fold, with these frames.
 
-    Raises `SettingsError` if the run trains only with or only without redundancy frames. Raises `LabelError` if the
-    cohort has no lumen masks (only simulated ones do) or no such frame.
+    Only simulated cohorts have the lumen masks that this needs; others are refused by `LabelError`.
     """
     if len(set(settings.redundancy)) < 2:
         remedy = "Set redundancy to [False, True] and run again"
@@ -50,10 +49,7 @@ def seen_by(cohort: Cohort, settings: ClassificationSettings) -> list[tuple[Cell
 
 
 def seen_frames(cohort: Cohort, cell: CellSettings) -> Seen:
-    """Labeled outer frames of a cell with a box of at least its first cut-point, one a run, tightest first.
-
-    Raises `LabelError` if the cohort has no lumen masks.
-    """
+    """Labeled outer frames of a cell with a box of at least its first cut-point, one a run, tightest first."""
     samples = samples_of(cohort, frames_of(cell), cell.label_rule)
     own = samples[~samples["redundant"] & parts_of(cohort, cell, samples).eq("outer")]
     boxes = cohort.boxes[cohort.boxes["percent_stenosis"] >= cell.cut_points[0]]

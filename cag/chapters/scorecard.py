@@ -70,7 +70,7 @@ def claims() -> pd.DataFrame:
 def scorecard(store: Store) -> pd.DataFrame:
     """The published numbers with this run's values (as-published arm) and verdicts.
 
-    Returns the columns of ``claims`` and ``own, own_low, own_high``; ``untested``, why the run does not exercise the
+    To the columns of ``claims`` come ``own, own_low, own_high``; ``untested``, why the run does not exercise the
     published method, else empty; ``skilled``, whether it does better than a caller that sees no image; ``verdict`` and
     ``reason`` of ``judge``.
     """
@@ -156,13 +156,7 @@ def judge(card: pd.DataFrame) -> pd.DataFrame:
 
     ``not comparable``: no counterpart here, or none with an interval. ``not tested``: the run does not exercise the
     published method. ``reproduced``: the whole 95 % interval lies within the margin of the published number, and the
-    run does better than a trivial caller. ``compatible``: interval and margin overlap. ``not reproduced``: they do
-    not.
-
-    Parameters
-    ----------
-    card : DataFrame
-        ``metric, value, own_low, own_high, untested, skilled, reason``; see ``scorecard``.
+    run does better than a trivial caller. ``compatible``: interval and margin overlap. ``not reproduced``: they do not.
     """
     margin, why = card["metric"].map(MARGINS).fillna(SHARE), card["reason"]
     least, most, written = card["value"] - margin, card["value"] + margin, margin.map("{:g}".format)
@@ -215,10 +209,7 @@ _PREDICTIONS = {
 
 
 def paired_directions(store: Store, *, bootstrap: int, seed: int) -> dict[str, Estimate]:
-    """Each statement's difference, first minus second, on the same resampled patients (as-published arm).
-
-    Returns without the statements whose predictions this run has not stored.
-    """
+    """Each statement's difference, first minus second, on the same resampled patients (as-published arm), as stored."""
     places = {source: [store.table(name) for name in names] for source, names in _PREDICTIONS.items()}
     stored = {name: [pd.read_parquet(at) for at in own] for name, own in places.items() if all(p.exists() for p in own)}
     found = {}
@@ -260,7 +251,7 @@ def _measured(key: Key, *tables: pd.DataFrame) -> tuple[Metrics, np.ndarray] | N
 def directions(card: pd.DataFrame, differences: Mapping[str, Estimate]) -> pd.DataFrame:
     """What the paper says in words: whether its direction shows in this run too.
 
-    Returns ``statement, paper, value, low, high, p_holm, reproduced``: differences first minus second, this run's on
+    The columns are ``statement, paper, value, low, high, p_holm, reproduced``: differences, this run's on
     the same resampled patients; ``yes`` or ``no`` where the p-value, adjusted for all tested statements, is below
     ``ALPHA``; ``not told apart``; ``not tested``; ``not measured``.
     """

@@ -45,20 +45,11 @@ PAUSE = 0.5
 
 @dataclass(frozen=True)
 class Store:
-    """All stored work of one profile, below one folder, and where more of it is done.
-
-    Attributes
-    ----------
-    root : Path
-    device : {'auto', 'cpu', 'cuda'}
-        Where tasks compute; no part of their key.
-    scheduler : str
-        Address of a Dask scheduler whose workers do the tasks; this process where it is empty.
-    """
+    """All stored work of one profile, below one folder, and where more of it is done."""
 
     root: Path
-    device: str = "auto"
-    scheduler: str = ""
+    device: str = "auto"  #: Where tasks compute, ``cpu`` or ``cuda``; no part of their key.
+    scheduler: str = ""  #: Address of a Dask scheduler whose workers do the tasks; empty for this process.
 
     @property
     def working(self) -> Path:
@@ -125,22 +116,11 @@ class RunFolder:
 def run_tasks(kind: str, work: Work, settings: Sequence[Settings], cohort: Cohort, store: Store) -> list[RunFolder]:
     """Do what is not stored yet, in order, and return the folder of each task.
 
-    Several processes may work at one store: each takes what the others have not taken.
-
-    Parameters
-    ----------
-    kind : str
-        Name of the tasks' folder in the store.
-    work : callable
-        ``work(cohort, settings, folder)`` stores all its results in ``folder``, an empty one. A named function of a
-        module; what several tasks share (frames, maps) belongs into cached functions of cohort and settings.
-    settings : sequence of Settings
-        One for each task: all that it depends on besides the cohort.
-
-    Raises
-    ------
-    InputError
-        If a task refuses its input, the results cannot be written, or the cluster is gone.
+    Several processes may work at one store: each takes what the others have not taken. ``kind`` names the tasks'
+    folder in the store. ``work(cohort, settings, folder)``, a named function of a module, stores all its results in
+    an empty ``folder``; what several tasks share (frames, maps) belongs into cached functions. ``settings`` hold for
+    each task all that it depends on besides the cohort. Raises `InputError` if a task refuses its input, the results
+    cannot be written, or the cluster is gone.
     """
     folders = [task_folder(kind, work, own, cohort, store) for own in settings]
     waiting = [(work, own, folder) for own, folder in zip(settings, folders, strict=True) if not folder.complete]
@@ -183,8 +163,7 @@ def task_folder(kind: str, work: Work, settings: Settings, cohort: Cohort, store
 def fill(cohort: Cohort, work: Work, settings: Settings, folder: RunFolder) -> bool:
     """Do a task in a folder of its own and move it into place; False while another process is at it.
 
-    The lock goes with the process that holds it, however that ends. Raises `InputError` if the task refuses its input
-    or the results folder cannot be written.
+    The lock goes with the process that holds it, however that ends.
     """
     draft = RunFolder(folder.store.working / f"{folder.path.parent.name}-{folder.path.name}", folder.store)
     with ExitStack() as held:

@@ -35,12 +35,14 @@ def test_image_metrics_are_scikit_learn_s(grid_predictions):
 
 
 def test_patient_auc_by_hand(grid_predictions, reference):
-    table = scores.level_metrics(grid_predictions, reference, hows=("max",), n=5, rng=0)
-    where = {"level": "patient", "threshold": "half", "n_categories": 2, "redundancy": True, "arm": "clean"}
+    table = scores.level_metrics(grid_predictions, reference, n=5, rng=0)
+    where = {"how": "max", "threshold": "half", "n_categories": 2, "redundancy": True, "arm": "clean"}
     rows = scores.system(scores.labeled_frames(grid_predictions), 2, True)
     top = rows.assign(score=rows["p_1"] / (rows["p_0"] + rows["p_1"])).groupby("patient_id")["score"].max()
     worst = reference.groupby("patient_id")["target"].max()
-    assert estimate(table, metric="auc", **where).value == pytest.approx(roc_auc_score(worst[top.index], top))
+    assert estimate(table, level="patient", metric="auc", **where).value == pytest.approx(
+        roc_auc_score(worst[top.index], top)
+    )
     published = table.query("arm == 'as_published'")["threshold"].unique().tolist()
     assert published == ["half"], "the published rules set no patients aside to choose on"
 

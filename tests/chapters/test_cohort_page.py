@@ -38,21 +38,6 @@ def cohort():
     return Cohort(manifest, patients, lesions, boxes, None, source=DrawnFrames(), origin="drawn")
 
 
-def test_severity_counts_by_hand(cohort):
-    counts = tables.severity_counts(cohort, 5).set_index("level")
-    assert counts.loc["image: LCA LAO cranial"].tolist() == [0, 5, 0]
-    assert counts.loc["image: RCA"].tolist() == [5, 0, 0], "B2 has no contrast interval"
-    assert counts.loc["artery: RCA"].tolist() == [1, 0, 1]
-    assert counts.loc["patient"].tolist() == [0, 1, 1]
-
-
-def test_flow_loses_runs_for_named_reasons(cohort):
-    flow = tables.flow(cohort, 5)
-    assert flow["runs"].tolist() == [4, 3, 2, 2]
-    assert flow["frames"].tolist() == [240, 180, 120, 10]
-    assert flow["set_aside"].iloc[1] == "1 runs, 60 frames: other angles"
-
-
 def test_unknown_characteristics_are_left_out_of_the_share(cohort):
     table = tables.characteristics(cohort.patients).set_index("characteristic")
     assert table.loc["age, median (IQR), years", "value"] == "65 (62-68)"

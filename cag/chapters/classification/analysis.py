@@ -16,10 +16,7 @@ from cag.settings import SettingsError
 
 
 def sides(predictions: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The scored frames (clean arm) with the largest and with the smallest value of a column, to be compared.
-
-    Raises `SettingsError` if the run trained nothing to compare with.
-    """
+    """The scored frames (clean arm) with the largest and with the smallest value of a column; they must differ."""
     clean = labeled_frames(predictions).query("arm == 'clean'")
     first, second = clean[column].max(), clean[column].min()
     if first == second:
@@ -38,10 +35,7 @@ def differences(first: pd.DataFrame, second: pd.DataFrame, by: Sequence[str], *,
 
 
 def scores_of(rows: pd.DataFrame, reference: pd.DataFrame, level: str) -> pd.DataFrame:
-    """``patient_id, artery, target, score`` of any stenosis at level ``image``, ``artery`` or ``patient``.
-
-    Both sides of a comparison have the same order.
-    """
+    """``patient_id, artery, target, score`` of any stenosis by ``image``, ``artery`` or ``patient``, in fixed order."""
     if level != "image":
         return level_scores(rows, reference, cast(Level, level))
     ordered = rows.sort_values(["run_id", "frame"], ignore_index=True)
@@ -52,8 +46,8 @@ def auc_tests(first: pd.DataFrame, second: pd.DataFrame, reference: pd.DataFrame
     """Difference in the area under the ROC curve of two systems at image, artery and patient level, tested twice.
 
     DeLong's variance for arteries and patients, Obuchowski's for frames, which are clustered in patients; beside them
-    the paired bootstrap over patients. Returns ``level, artery, test, first, second`` (areas), ``value, low, high,
-    p_value, n_groups`` (of the difference).
+    the paired bootstrap over patients. The result has ``level, artery, test``, the areas ``first, second``, and of the
+    difference ``value, low, high, p_value, n_groups``.
     """
     rows = []
     for level in ("image", *LEVELS):

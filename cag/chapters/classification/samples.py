@@ -17,10 +17,9 @@ REDUNDANCY_STEP = 5
 
 
 def run_lesions(cohort: Cohort) -> pd.DataFrame:
-    """The worst lesion among the segments assigned to each run's view.
+    """The worst lesion among the segments assigned to the view of each run in a standard view.
 
-    Returns ``run_id`` (every run of a standard view), ``percent_stenosis`` (0 where no lesion is assigned) and, where
-    the cohort knows it, ``length_mm``.
+    The result has ``run_id, percent_stenosis`` (0 where no lesion is assigned) and, where known, ``length_mm``.
     """
     pairs = [(name, segment) for name, view in VIEWS.items() for segment in view.segments]
     runs = cohort.manifest[["run_id", "patient_id", "view"]].merge(pd.DataFrame(pairs, columns=["view", "segment"]))
@@ -31,20 +30,13 @@ def run_lesions(cohort: Cohort) -> pd.DataFrame:
 
 
 def contrast_frames(begin: int, end: int, count: int) -> Int[np.ndarray, " n"]:
-    """``count`` frames spread over the full-contrast interval, without its first and last tenth.
-
-    The margins keep filling and wash-out out of the labeled frames; short intervals give fewer frames.
-    """
+    """``count`` frames spread over the full-contrast interval less a tenth at either end; a short one gives fewer."""
     margin = (end - begin + 1) // 10
     return np.unique(np.linspace(begin + margin, end - margin, num=count).round().astype(int))
 
 
 def redundancy_frames(labeled: Int[np.ndarray, " n"], n_frames: int) -> Int[np.ndarray, " k"]:
-    """Frames of the same run that show no usable contrast.
-
-    At least ten frames before the first or after the last labeled frame, every fifth, each side
-    at most half the labeled count.
-    """
+    """Frames of the same run without usable contrast, on each side at most half as many as are labeled."""
     most = len(labeled) // 2
     before = np.arange(labeled.min() - REDUNDANCY_DISTANCE, -1, -REDUNDANCY_STEP)[:most]
     after = np.arange(labeled.max() + REDUNDANCY_DISTANCE, n_frames, REDUNDANCY_STEP)[:most]
@@ -56,21 +48,9 @@ def classification_samples(
 ) -> pd.DataFrame:
     """Every frame of the classification experiment, a row each, in order of run and frame.
 
-    Parameters
-    ----------
-    frames_per_run : int
-        Labeled frames a run.
-    label_rule : {'assigned', 'visible'}
-        ``assigned``: the worst segment assigned to the view; ``visible``: the worst lesion with a box in that frame.
-
-    Returns
-    -------
-    DataFrame with run_id, frame, redundant, patient_id, artery, view, model_view, percent_stenosis.
-
-    Raises
-    ------
-    LabelError
-        If the cohort lacks contrast intervals, views, lesions or, for ``visible``, boxes.
+    The percent stenosis is, by ``label_rule``, that of the worst segment assigned to the view, or of the worst lesion
+    with a box in that frame. The result has ``run_id, frame, redundant, patient_id, artery, view, model_view,
+    percent_stenosis``. Raises `LabelError` if the cohort lacks contrast intervals, views, lesions or boxes.
     """
     cohort.require("contrast", "view", "lesions")
     severity = run_lesions(cohort).set_index("run_id")["percent_stenosis"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -40,9 +40,8 @@ def system(predictions: pd.DataFrame, n_categories: int, redundancy: bool, arm: 
 
 def systems(predictions: pd.DataFrame) -> list[tuple[int, bool]]:
     """Categories and redundancy training of every system, the leading one first: fewest categories, with redundancy."""
-    pairs = predictions[["n_categories", "redundancy"]].drop_duplicates()
-    found = [(int(k), bool(redundancy)) for k, redundancy in pairs.itertuples(index=False)]
-    return sorted(found, key=lambda pair: (pair[0], not pair[1]))
+    pairs = set(zip(predictions["n_categories"].tolist(), predictions["redundancy"].tolist(), strict=True))
+    return sorted(pairs, key=lambda pair: (pair[0], not pair[1]))
 
 
 def leading(predictions: pd.DataFrame, arm: str = "clean") -> pd.DataFrame:
@@ -112,11 +111,9 @@ def operating_thresholds(outer: pd.DataFrame, inner: pd.DataFrame, point: Point)
     Both are of ``level_scores``. For each fold the choice is made on the inner patients of every fold, less those
     that this fold scores; NaN as in ``threshold_of``.
     """
-    chosen = np.full(len(outer), np.nan)
-    for fold, rows in outer.groupby("fold"):
-        own = inner[~inner["patient_id"].isin(rows["patient_id"])]
-        chosen[outer["fold"].eq(fold)] = threshold_of(own, point)
-    return chosen
+    scored = outer.groupby("fold")["patient_id"]
+    cuts = {fold: threshold_of(inner[~inner["patient_id"].isin(own)], point) for fold, own in scored}
+    return outer["fold"].map(cuts).to_numpy(dtype=float)
 
 
 def at_points(predictions: pd.DataFrame, reference: pd.DataFrame, level: Level, how: How = "max") -> pd.DataFrame:
@@ -125,28 +122,24 @@ def at_points(predictions: pd.DataFrame, reference: pd.DataFrame, level: Level, 
     Returns ``level_scores`` with ``threshold`` (the point's name), ``cut`` and ``called`` (disease); without inner rows
     one half is the only point, and folds without a threshold are left out.
     """
-    outer, inner = (
-        level_scores(labeled_frames(predictions, part), reference, level, how) for part in ("outer", "inner")
-    )
+    parts = (labeled_frames(predictions, part) for part in ("outer", "inner"))
+    outer, inner = (level_scores(rows, reference, level, how) for rows in parts)
     points = POINTS if len(inner) else POINTS[:1]
     tables = [outer.assign(threshold=point, cut=operating_thresholds(outer, inner, point)) for point in points]
     table = pd.concat(tables, ignore_index=True).dropna(subset=["cut"])
     return table.assign(called=table["score"] >= table["cut"]).reset_index(drop=True)
 
 
-def level_metrics(
-    predictions: pd.DataFrame, reference: pd.DataFrame, *, hows: Sequence[How] = HOWS, n: int, rng: int
-) -> pd.DataFrame:
+def level_metrics(predictions: pd.DataFrame, reference: pd.DataFrame, *, n: int, rng: int) -> pd.DataFrame:
     """Artery- and patient-level metrics of every system, way of pooling and operating point.
 
     Returns ``level, artery, how, threshold, n_categories, redundancy, arm, metric, value, low, high, n_groups``.
     """
     tables = []
     for key, rows in strata(predictions, SYSTEM):
-        for how in hows:
-            for level in LEVELS:
-                by = ("threshold", "artery") if level == "artery" else ("threshold",)
-                for part, group in strata(at_points(rows, reference, level, how), by):
-                    names = {"level": level, "artery": "both", "how": how} | part | key
-                    tables.append(interval_table(of_scores(group, group["cut"].to_numpy()), n=n, rng=rng, **names))
+        for how, level in product(HOWS, LEVELS):
+            by = ("threshold", "artery") if level == "artery" else ("threshold",)
+            for part, group in strata(at_points(rows, reference, level, how), by):
+                names = {"level": level, "artery": "both", "how": how} | part | key
+                tables.append(interval_table(of_scores(group, group["cut"].to_numpy()), n=n, rng=rng, **names))
     return pd.concat(tables, ignore_index=True)

@@ -57,11 +57,7 @@ class Localization:
 
 
 def localize(cohort: Cohort, settings: LocalizationSettings, store: Store) -> Localization:
-    """Train and score what is not stored yet, and publish images, detections, operating points and truth.
-
-    Raises `LabelError` if the cohort has no boxes, or a fold no frame. Raises `InputError` if the cohort has views and
-    the classifiers of notebook 03 are missing or of other folds.
-    """
+    """Train and score what is not stored yet, and publish images, detections, operating points and truth."""
     own = own_classifiers(cohort, settings, store)
     lent = own or (Classifiers.of(store.root.parent / settings.cam_profile) if settings.cam_profile else None)
     folds = train_detectors(fpn_cells(settings, own), cohort, store)
@@ -90,8 +86,7 @@ def export_detectors(found: Localization, cohort: Cohort, settings: Localization
 def own_classifiers(cohort: Cohort, settings: LocalizationSettings, store: Store) -> Classifiers | None:
     """The classifiers of this cohort's folds; None for a cohort without views, where none can be trained.
 
-    Raises `LeakError` if they are of another cohort or of other folds, so that they may have seen patients they would
-    be scored on.
+    Raises `LeakError` if, being of another cohort or of other folds, they may have seen patients they would be asked.
     """
     if not cohort.manifest["view"].notna().any():
         return None
@@ -121,7 +116,8 @@ def gather(cohort: Cohort, folds: Sequence[Fold], settings: LocalizationSettings
         parts = folder.load_table("parts").set_index("image_id").part
         found = folder.load_table("detections")
         inner = frames.take(np.flatnonzero(frames.images.image_id.map(parts) == "inner"))
-        for method in methods_of(cell):
+        methods = ["cam"] if isinstance(cell, CamSettings) else ["fpn", "prior"] if cell.arm == "clean" else ["fpn"]
+        for method in methods:
             boxes = found[found.method == method]
             part = boxes.image_id.map(parts)
             threshold = PUBLISHED_DETECTOR.score_threshold if method == "fpn" else 0.0
@@ -129,7 +125,7 @@ def gather(cohort: Cohort, folds: Sequence[Fold], settings: LocalizationSettings
                 matches = inner.match(boxes[part == "inner"], settings.iou, settings.least_side)
                 threshold = score_at_rate(matches, settings.false_positives)
             key = {"arm": cell.arm, "fold": cell.fold, "method": method}
-            operating.append({**key, "threshold": threshold})
+            operating.append({"arm": cell.arm, "method": method, "fold": cell.fold, "threshold": threshold})
             images.append(parts[parts == "outer"].reset_index()[["image_id"]].assign(**key))
             detections.append(boxes[part == "outer"].assign(**key, operating=boxes.score >= threshold))
     scored = frames.images.merge(pd.concat(images), on="image_id")
@@ -140,12 +136,4 @@ def gather(cohort: Cohort, folds: Sequence[Fold], settings: LocalizationSettings
         if len(own):
             rule = scoring_rule(arm, method, settings.iou, settings.box_minimum)
             sides[arm, method] = Scored(own, counted, frames.truth, rule)
-    points = pd.DataFrame(operating)[["arm", "method", "fold", "threshold"]]
-    return Localization(frames, folds, scored, boxes, points, sides)
-
-
-def methods_of(cell: FpnSettings | CamSettings) -> tuple[str, ...]:
-    """Whose boxes a fold stores: the place prior's lie beside those of the clean arm's detector."""
-    if isinstance(cell, CamSettings):
-        return ("cam",)
-    return ("fpn", "prior") if cell.arm == "clean" else ("fpn",)
+    return Localization(frames, folds, scored, boxes, pd.DataFrame(operating), sides)

@@ -87,8 +87,7 @@ def choose_frames(cohort: Cohort, choice: FrameChoice) -> LesionFrames:
     """Choose the frames with a lesion that counts, inside the contrast interval, with boxes in working pixels.
 
     A box without percent stenosis (public sets give none) counts as a lesion; a run without contrast labels counts as
-    filled throughout, since its boxes were drawn where the lumen is seen. Raises `LabelError` if the cohort has no
-    boxes, or no frame that qualifies.
+    filled throughout, since its boxes were drawn where the lumen is seen. `LabelError` if no frame qualifies.
     """
     cohort.require("boxes")
     columns = ["run_id", "patient_id", "rows", "columns", "artery", "view", "contrast_begin", "contrast_end"]

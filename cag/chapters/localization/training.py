@@ -29,7 +29,7 @@ from cag.data.frames import load_frames
 from cag.data.splits import ARMS, Arm, Split, split_images
 from cag.metrics.boxes import enlarge
 from cag.metrics.localization import average_precision
-from cag.networks.backbones import build_trunk
+from cag.networks.backbones import build_trunk, seeded
 from cag.networks.detector import PUBLISHED_DETECTOR, Detections, DetectorSettings, StenosisDetector
 from cag.networks.training import Batches, FitSettings, Runtime, fit
 from cag.networks.transforms import augment_with_boxes, scale
@@ -150,9 +150,8 @@ def new_detector(
 ) -> StenosisDetector:
     """A detector on the given trunk or on the initial one, fresh or with a trained one's ``detector_state``."""
     trunk = trunk or build_trunk(settings.weights, settings.seed, settings.backbone)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(settings.digest()[:8], 16))
-        detector = StenosisDetector(trunk, settings.detector, trainable=settings.trainable)
+    seed = int(settings.digest()[:8], 16)
+    detector = seeded(lambda: StenosisDetector(trunk, settings.detector, trainable=settings.trainable), seed)
     if state is not None:
         detector.load_state_dict(state, strict=settings.trainable == "all")
     return detector
