@@ -263,13 +263,9 @@ def directions(card: pd.DataFrame, differences: Mapping[str, Estimate]) -> pd.Da
     names = ["statement", "paper", "value", "low", "high", "p_value", "untested", "higher"]
     table = pd.DataFrame(rows, columns=names)
     table["p_holm"] = holm(table["p_value"].where(~table["untested"]).to_numpy(float))
-    cases = {
-        "not measured": table["low"].isna(),
-        "not tested": table["untested"],
-        "not told apart": ~(table["p_holm"] < ALPHA),
-        "yes": (table["value"] > 0) == table["higher"],
-    }
-    table["reproduced"] = np.select(list(cases.values()), list(cases), default="no")
+    unclear, agree = ~(table["p_holm"] < ALPHA), (table["value"] > 0) == table["higher"]
+    cases = [table["low"].isna(), table["untested"], unclear, agree]
+    table["reproduced"] = np.select(cases, ["not measured", "not tested", "not told apart", "yes"], default="no")
     return table.drop(columns=["p_value", "higher", "untested"])
 
 

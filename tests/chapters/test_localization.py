@@ -22,7 +22,7 @@ from cag.chapters.localization.training import FpnSettings, detect, new_detector
 from cag.chapters.store import Store
 from cag.data.cohort import Cohort, FrameSource
 from cag.data.frames import load_frames
-from cag.data.splits import LeakError, Split, fold_strata, patient_folds, split_images
+from cag.data.splits import LeakError, fold_strata, patient_folds
 from cag.metrics.boxes import CORNERS
 from cag.settings import InputError, SettingsError
 
@@ -212,14 +212,6 @@ def test_without_views_the_cam_does_not_apply_and_every_layer_can_be_trained(tmp
     assert set(found.sides) == {("clean", "fpn"), ("clean", "prior")}
     weights = found.detectors()[0][1].load_weights("detector")
     assert any(name.startswith("trunk.") for name in weights)
-
-
-def test_low_quality_studies_are_scored_but_never_trained_on(cohort: Cohort) -> None:
-    cohort.patients["low_quality"] = [True] + [False] * 7
-    images = cohort.boxes.merge(cohort.manifest[["run_id", "patient_id"]])[["patient_id"]]
-    parts = [split_images(cohort, images, Split("clean", fold, 2, 0)) for fold in range(2)]
-    cohort.patients["low_quality"] = False
-    assert sorted({str(part[0]) for part in parts}) == ["left out", "outer"]
 
 
 def test_published_truth_is_scored_looser_for_the_cam() -> None:

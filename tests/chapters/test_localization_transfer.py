@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import pandas as pd
 import pytest
 import torch
 
-from cag.chapters.localization import training
 from cag.chapters.localization.comparison import localize, train_detectors
 from cag.chapters.localization.scores import Scored
 from cag.chapters.localization.settings import fpn_cells
@@ -60,16 +58,6 @@ def test_fine_tuning_starts_from_the_detector_named(
     given = folder.load_weights("detector")
     for name, value in tuned.load_weights("detector").items():
         torch.testing.assert_close(value, given[name], rtol=0, atol=1e-6)
-
-
-def test_finished_pieces_are_found_again(
-    sides: Mapping[tuple[str, str], Scored], store: Store, other: Cohort, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("trained again"))
-    own = squares(views=False)
-    again = run_transfer(localize(own, QUICK, store), own, other, QUICK, store)
-    for key, side in sides.items():
-        pd.testing.assert_frame_equal(again[key].detections, side.detections)
 
 
 def test_the_cohort_itself_is_no_other(store: Store) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 import signal
@@ -226,12 +225,3 @@ def test_a_write_that_the_system_stops_half_way_is_a_sentence_and_leaves_the_old
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert before == {path.name: path.read_bytes() for path in folder.path.iterdir()}
-
-
-def test_a_folder_that_may_not_be_written_is_a_sentence(store: Store, monkeypatch: pytest.MonkeyPatch):
-    def refused(*_, **__):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr(Path, "open", refused)
-    with pytest.raises(InputError, match=r"notes.json: cannot be written \(Read-only file system\)"):
-        RunFolder(store.root, store).save_json("notes", {})

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cag.chapters.classification.operating import Classifiers
 from cag.chapters.classification.settings import CellSettings
-from cag.chapters.classification.training import new_classifier
+from cag.chapters.classification.training import Start, frozen_trunk, start_of
 from cag.chapters.localization.frames import FrameChoice, choose_frames, detections_table
 from cag.chapters.store import RunFolder
 from cag.data.cohort import Cohort
@@ -52,10 +52,9 @@ class CamSettings(Settings):
 def cam_fold(cohort: Cohort, settings: CamSettings, folder: RunFolder) -> None:
     """Store the boxes and heatmaps of one fold.
 
-    ``clean``: the scored fold's images by the classifiers that have not seen its patients; the threshold
-    of best F1 on inner images, of equal ones the first; maps put where the cells look. ``as_published``: the
-    classifiers of the first fold on every image, those they were trained on included; threshold .75; maps
-    stretched over the image.
+    ``clean``: the scored fold's images by the classifiers that have not seen its patients; the threshold of best F1 on
+    inner images, of equal ones the first; maps put where the cells look. ``as_published``: the classifiers of the first
+    fold on every image, those they were trained on included; threshold .75; maps stretched over the image.
     """
     frames, clean = choose_frames(cohort, settings.choice), settings.arm == "clean"
     images, split = frames.images, Split("clean", settings.fold, settings.folds, settings.seed)
@@ -100,12 +99,10 @@ def explain(
         fold = 0 if borrowed else settings.fold
         model, (_, cell) = lent.load(fold, view), lent.cells[fold, view]
         if cell.trainable == "head":
-            start = cell.model_copy(update={"fold": 0, "model_view": ""})
-            maps = frozen_maps(cohort, settings.choice, start, device)[torch.as_tensor(own)]
+            maps = frozen_maps(cohort, settings.choice, cell.image_size, start_of(cell), device)[torch.as_tensor(own)]
         else:
-            maps = predict(
-                model.maps, load_frames(cohort, images.iloc[own], cell.image_size), device=device, prepare=scale
-            )
+            shown = load_frames(cohort, images.iloc[own], cell.image_size)
+            maps = predict(model.maps, shown, device=device, prepare=scale)
         head = model.cpu().head
         with torch.no_grad():
             probability = head(maps)[:, :2].softmax(dim=1)[:, 1].numpy()
@@ -117,7 +114,7 @@ def explain(
 
 
 @lru_cache(maxsize=1)
-def frozen_maps(cohort: Cohort, choice: FrameChoice, cell: CellSettings, device: str) -> Float[Tensor, "n f y x"]:
+def frozen_maps(cohort: Cohort, choice: FrameChoice, size: int, start: Start, device: str) -> Float[Tensor, "n f y x"]:
     """Last maps of the initial trunk for every frame, which all classifiers share that train their head only."""
-    images = load_frames(cohort, choose_frames(cohort, choice).images, cell.image_size)
-    return predict(new_classifier(cell).maps, images, device=device, prepare=scale)
+    images = load_frames(cohort, choose_frames(cohort, choice).images, size)
+    return predict(frozen_trunk(start), images, device=device, prepare=scale)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -40,8 +41,7 @@ ARM_NAMES = {"clean": "Clean", "as_published": "As published"}
 METHODS = {"cam": "CAM", "fpn": "FPN", "prior": "place prior"}
 
 
-@dataclass(frozen=True)
-class ScoringRule:
+class ScoringRule(NamedTuple):
     """How boxes of one method are scored in one arm: IoU, least side in pixels of a 512 px frame, how they grow."""
 
     iou: float
@@ -115,9 +115,8 @@ class Scored:
 
     @cached_property
     def _counts(self) -> pd.DataFrame:
-        return published.image_counts(
-            self.images, self.counted, self.truth, iou_threshold=self.rule.iou, **self._boxes_grow
-        )
+        tables = self.images, self.counted, self.truth
+        return published.image_counts(*tables, iou_threshold=self.rule.iou, **self._boxes_grow)
 
     @cached_property
     def _of_coco(self) -> list[Matches]:

@@ -27,10 +27,7 @@ PRESET_SIZES = {"published": 512, "fitted": 256}
 
 
 class LocalizationSettings(StudySettings, FrameChoice):
-    """What notebook 06 is told, beside which frames take part.
-
-    ``manifest`` may be the folder of a public set, and ``$NAME`` in it stands for an environment variable.
-    """
+    """What notebook 06 is told; in ``manifest``, also a public set's folder, ``$NAME`` is an environment variable."""
 
     folds: int = Field(4, ge=2, le=20)  #: Patient folds; those of notebook 03 where the CAM takes part.
     arms: tuple[Arm, ...] = ("clean", "as_published")
@@ -59,10 +56,7 @@ class LocalizationSettings(StudySettings, FrameChoice):
 
     @property
     def manifest_path(self) -> Path:
-        """The manifest or public folder, from the project's root, environment variables filled in.
-
-        Raises `SettingsError` for a variable that is not set.
-        """
+        """The manifest or public folder, from the project's root; a `SettingsError` for a variable that is not set."""
         filled = os.path.expandvars(self.manifest)
         if "$" in filled:
             remedy = "Set it to the folder that holds the public sets, or give the path: -p manifest PATH"
@@ -106,10 +100,7 @@ def fpn_cells(settings: LocalizationSettings, own: Classifiers | None) -> list[F
 
 
 def cam_cells(settings: LocalizationSettings, lent: Classifiers, *, borrowed: bool) -> list[CamSettings]:
-    """Settings of every fold of the CAM; as published the first fold's classifiers score everything.
-
-    Classifiers borrowed from another cohort explain the clean arm alone.
-    """
+    """Settings of every fold of the CAM; published once, by the first fold's classifiers, and not by borrowed ones."""
     shared = settings.model_dump(include={"folds", "seed", "iou"}) | {
         "choice": settings.choice(None if borrowed else lent),
         "method": settings.cam_method,

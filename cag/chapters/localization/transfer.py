@@ -33,12 +33,10 @@ def run_transfer(
     """Train on either cohort, test on both, fine-tune from one to the other; the other is split and scored alike.
 
     A detector that is applied as it is takes its operating score along; one that is fine-tuned sets it on inner images
-    of the cohort it is tuned to. Published as ``localization_transfer_detections``. Raises `InputError` if both cohorts
-    are the same, or the other has no boxes.
+    of the cohort it is tuned to. Published as ``localization_transfer_detections``.
     """
     if cohort.digest() == other.digest():
-        remedy = "Name another cohort, or leave it empty"
-        raise InputError("is the cohort itself", field="transfer_manifest", remedy=remedy)
+        raise InputError("is the cohort itself", field="transfer_manifest", remedy="Name another one, or none")
     settings = settings.model_copy(update={"arms": ("clean",)})
     far = gather(other, train_detectors(fpn_cells(settings, None), other, store), settings)
     names = [cohort.simulated_or_real, other.simulated_or_real]
