@@ -10,8 +10,7 @@ the settings name it (``weights``, ``seed``, ``backbone``). Facts of each part:
   files -> score from which its boxes count.
 * ``triage``: none. Weights ``triage``.
 
-Table ``runs`` of each part names the runs of its cohort, by which a patient is recognized: ``run_id, patient_id,
-source, sha256``.
+Table ``runs`` of each part, by which a patient is recognized: ``run_id, patient_id, source, sha256``.
 """
 
 from __future__ import annotations

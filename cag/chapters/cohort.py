@@ -91,10 +91,7 @@ def stored_acceptance() -> tuple[pd.DataFrame, bool]:
 
 
 def pretrained_difficulty(record: dict[str, Any]) -> pd.DataFrame:
-    """How hard the simulated frames are for the network of the ``xa`` weights, beside the reference detector.
-
-    It is another network, trained longer on more frames: it does not answer for the reference detector.
-    """
+    """How hard the simulated frames are for the network of the ``xa`` weights, which is not the reference detector."""
     recall, auc = dict(record["recall_by_severity"]), record["quality"]["patient_auc"]
     every = recall.pop("all")
     asked = ("xa network, recall at 1 false peak a frame", every, "0.6 to 0.8", 0.6 <= every <= 0.8)

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from cag.anatomy import MODEL_VIEWS
-from cag.chapters.classification import scores
 from cag.chapters.classification import training as experiment
 from cag.chapters.classification.samples import (
     classification_samples,
@@ -99,12 +98,6 @@ def test_the_trunk_of_the_settings_is_their_own_not_that_of_their_variants():
     assert trunk_digest(settings.model_dump(mode="json")) == weights_digest("xa")
 
 
-def test_networks_of_other_weights_are_not_taken_for_these(grid_settings, monkeypatch):
-    digests = iter(["first", "second"])
-    monkeypatch.setattr("cag.chapters.classification.settings.weights_digest", lambda *_: next(digests))
-    assert grid(grid_settings)[0].digest() != grid(grid_settings)[0].digest()
-
-
 def test_every_outer_frame_is_predicted_once_by_a_network_that_never_saw_its_patient(
     drawn_cohort, grid_settings, grid_predictions
 ):
@@ -157,17 +150,6 @@ def test_a_stored_classifier_gives_the_stored_probabilities(drawn_cohort, grid_s
     with torch.no_grad():
         probabilities = model(scale(shrink(image, settings.image_size))).softmax(dim=1)[0]
     assert probabilities[1].item() == pytest.approx(rows["p_1"].iloc[0], abs=0.02)
-
-
-def test_five_categories_and_another_backbone_from_training_to_table(drawn_cohort, grid_settings, tmp_path):
-    changes = {"cut_points": [[25, 50, 70, 100]], "backbone": "mobilenet_v3_small", "head": "plain"}
-    settings = grid_settings.changed(**changes, redundancy=[True], epochs=1)
-    predictions = experiment.run_grid(drawn_cohort, settings, Store(tmp_path))
-    assert scores.systems(predictions) == [(5, True)]
-    assert set(predictions.loc[~predictions["redundant"], "target"]) == {0, 2, 3, 4}, "60, 70 and 100 percent"
-    columns = [f"p_{index}" for index in range(5)] + ["p_redundant"]
-    np.testing.assert_allclose(predictions[columns].sum(axis=1), 1, atol=1e-4)
-    assert "auc_ovr" in set(scores.image_metrics(predictions, n=2, rng=0)["metric"])
 
 
 def test_dealt_labels_spare_the_outer_fold_and_stay_with_their_run(drawn_cohort, grid_settings):

@@ -29,14 +29,7 @@ from cag.settings import InputError, SettingsError
 SIZE = 96
 COMMON = {"profile": "test", "weights": "random", "backbone": "resnet18", "device": "cpu", "folds": 2}
 SETTINGS = LocalizationSettings(
-    **COMMON,
-    image_size=SIZE,
-    epochs=10,
-    channels=8,
-    augmented_copies=1,
-    bootstrap=20,
-    learning_rate=0.01,
-    batch_size=8,
+    **COMMON, image_size=SIZE, epochs=10, channels=8, augmented_copies=1, bootstrap=20, learning_rate=0.01, batch_size=8
 )
 
 

@@ -74,11 +74,10 @@ class OperatingPoint:
 
 
 def operating_point(predictions: pd.DataFrame, reference: pd.DataFrame) -> OperatingPoint:
-    """Choose thresholds on arteries of the inner patients, and measure them on the outer ones.
+    """Choose thresholds (``youden`` of ``scores.at_points``) on inner arteries, and measure them on outer ones.
 
-    The thresholds are those of ``youden`` in ``scores.at_points``, so that a patient's own scores have no part in
-    his call; one half stands where no threshold tells the inner patients apart. One threshold serves arteries and
-    patients: a patient is called exactly when an artery is.
+    So a patient's own scores have no part in his call. One half stands where no threshold tells the inner patients
+    apart. One threshold serves arteries and patients: a patient is called exactly when an artery is.
     """
     rows = system(predictions, 2, True)
     outer, inner = (level_scores(labeled_frames(rows, part), reference, "artery") for part in ("outer", "inner"))
