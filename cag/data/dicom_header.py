@@ -124,9 +124,7 @@ def _in_group(group: Dataset, keyword: str) -> Dataset | None:
 
 def _check_image(path: Path, dataset: Dataset) -> None:
     """Refuse images that are not grey, or declare impossible or absurd sizes."""
-    samples, allocated, stored = (
-        int(dataset[name].value) for name in ("SamplesPerPixel", "BitsAllocated", "BitsStored")
-    )
+    samples, allocated, stored = int(dataset.SamplesPerPixel), int(dataset.BitsAllocated), int(dataset.BitsStored)
     high, sign = int(dataset.get("HighBit", stored - 1)), int(dataset.get("PixelRepresentation", 0))
     rows, columns, frames = int(dataset.Rows), int(dataset.Columns), frame_count(dataset)
     grey = dataset.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")

@@ -41,17 +41,6 @@ def test_rank_metrics_are_scikit_learns(seed):
         np.testing.assert_allclose(function(positive, score, weights), expected, rtol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 100_000))
-def test_auc_depends_on_the_order_of_scores_only(seed):
-    positive, score, weights = draw(seed)
-    area = roc_auc(positive, score, weights)
-    order = np.random.default_rng(seed).permutation(len(score))
-    np.testing.assert_allclose(roc_auc(positive[order], score[order], weights[:, order]), area, rtol=1e-12)
-    np.testing.assert_allclose(roc_auc(positive, np.exp(3 * score), weights), area, rtol=1e-12)
-    np.testing.assert_allclose(roc_auc(~positive, score, weights), 1 - area, rtol=1e-12)
-
-
 @pytest.mark.parametrize("positive", [[True, True], [False, False], []])
 def test_one_class_and_no_rows_are_nan_without_a_warning(positive):
     known = np.array(positive, dtype=bool)
