@@ -1,7 +1,7 @@
 """Stenosis classification: the grid of folds, categories and redundancy training, one task a cell.
 
-One training yields both arms: predictions of every epoch are kept, on an inner patient-level
-validation part and on the outer fold; the arms differ in which of the two picks the epoch.
+One training yields both arms: predictions of every epoch are kept, on inner patients and on the outer fold; the arms
+differ in which of the two picks the epoch.
 """
 
 from __future__ import annotations

@@ -1,9 +1,4 @@
-"""CAM against FPN: every fold a task, both arms, one table of boxes.
-
-The clean arm splits patients and gives every method the same images, boxes, IoU and way to its operating point. The
-published arm splits images, keeps overlapping detections, and scores the CAM on everything at a looser IoU
-(book/study/methods).
-"""
+"""CAM against FPN: every fold a task, both arms (book/study/methods), one table of boxes."""
 
 from __future__ import annotations
 
