@@ -22,9 +22,12 @@ def test_twenty_nine_segments_ten_of_them_right():
         artery_of_segment(30)
 
 
-@pytest.mark.parametrize("view", VIEWS.values(), ids=lambda view: view.name)
-def test_every_nominal_angle_names_its_view(view):
-    assert view_from_angles(view.primary, view.secondary, view.artery) == view.name
+def test_every_view_is_named_by_its_nominal_angles_and_shows_its_own_artery():
+    for view in VIEWS.values():
+        assert view_from_angles(view.primary, view.secondary, view.artery) == view.name
+        assert {artery_of_segment(segment) for segment in view.segments} == {view.artery}
+    assert view_from_angles(-32, 2, "RCA") == "RCA straight RAO", "angles of a real run"
+    assert len(MODEL_VIEWS) == 5 and MODEL_VIEWS[-1] == "RCA"
 
 
 @pytest.mark.parametrize(
@@ -33,20 +36,6 @@ def test_every_nominal_angle_names_its_view(view):
 )
 def test_angles_of_no_view_say_so(primary, secondary, artery):
     assert view_from_angles(primary, secondary, artery) == NO_STANDARD_VIEW
-
-
-def test_a_real_rca_run_is_straight_rao():
-    assert view_from_angles(-32, 2, "RCA") == "RCA straight RAO"
-
-
-def test_segments_of_a_view_belong_to_its_artery():
-    for view in VIEWS.values():
-        assert {artery_of_segment(segment) for segment in view.segments} == {view.artery}
-
-
-def test_five_classifiers():
-    assert len(MODEL_VIEWS) == 5
-    assert MODEL_VIEWS[-1] == "RCA"
 
 
 def test_cut_points_are_the_lowest_value_of_their_category():

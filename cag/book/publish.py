@@ -55,15 +55,15 @@ def publish_run(profile: str) -> str:
 def _within_limits(sizes: dict[Path, int], source: Path) -> tuple[dict[Path, int], list[Path]]:
     """The files that fit, and those left out; refused is what the book needs and is too large."""
     kept, left_out = dict(sizes), list[Path]()
-    spare = [(sizes[path] > LARGEST_FILE, path.suffix, sizes[path], path) for path in sizes]
-    spare = sorted(one for one in spare if one[1] in _DISPENSABLE)
+    spare = [path for path in sizes if path.suffix in _DISPENSABLE]
+    spare.sort(key=lambda path: (sizes[path] > LARGEST_FILE, path.suffix, sizes[path], path))
     while max(kept.values()) > LARGEST_FILE or sum(kept.values()) > LARGEST_RUN:
         if not spare:
             largest = max(kept, key=lambda path: kept[path])
             problem = f"too large to publish ({kept[largest] / 1e6:.0f} of {sum(kept.values()) / 1e6:.0f} MB in all)"
             remedy = f"Have it show less: {LARGEST_FILE / 1e6:.0f} MB a file and {LARGEST_RUN / 1e6:.0f} MB in all"
             raise InputError(problem, file=largest.relative_to(source).as_posix(), remedy=remedy)
-        left_out.append(spare.pop()[-1])
+        left_out.append(spare.pop())
         del kept[left_out[-1]]
     return kept, left_out
 

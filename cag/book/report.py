@@ -18,8 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from cag.anatomy import Artery
-from cag.book.figures.cine_player import picture, player_values, template
-from cag.book.figures.reading import run_title
+from cag.book.figures.cine_player import picture, player_values, shown_run, template
 from cag.chapters.mapped import map_tasks, open_scheduler
 from cag.chapters.reading.models import ReadingModels, load_models
 from cag.chapters.reading.study import RunReading, StudyReading, read_study
@@ -115,12 +114,11 @@ def report_page(reading: StudyReading) -> str:
 
 def _section(run: RunReading) -> dict[str, Any]:
     """What the page's template is given of a run."""
-    finding = run.finding
-    player = player_values(run.cine.frames, finding.probability, None, finding.interval, finding.candidates)
+    shown = shown_run(run)
     return {
-        "title": run_title(run),
+        "title": shown.title,
         "notes": [text for text in (run.reason, *run.notes) if text],
-        "player": player,
+        "player": player_values(shown),
         "heated": run.heatmaps is not None,
         "frames": [_frame(run, place) for place in range(len(run.frames))],
     }

@@ -14,7 +14,8 @@ import pytest
 from bs4 import BeautifulSoup
 
 from cag.book import report
-from cag.book.figures.cine_player import SHOWN_FRAMES, cine_player
+from cag.book.figures.cine_player import SHOWN_FRAMES, chosen_frames, cine_player
+from cag.book.figures.frame_selection import ShownRun
 from cag.book.report import FILES, default_folder, report_json, report_page, save_report
 from cag.chapters.bundle import Part
 from cag.chapters.classification.operating import Called, OperatingPoint
@@ -120,9 +121,15 @@ def test_the_page_is_whole_with_a_player_for_each_run_and_layers_for_each_chosen
 
 def test_a_player_of_a_notebook_is_whole_too(rng: np.random.Generator) -> None:
     frames = rng.integers(0, 256, (50, 300, 300), dtype=np.uint8)
-    player = cine_player(frames, np.linspace(0, 1, 50), (10, 40), None).data
+    player = cine_player(ShownRun("", frames, np.linspace(0, 1, 50), (10, 40), None)).data
     assert player is not None and len(player) < 2_000_000 and pictures(checked(player)) == [SHOWN_FRAMES]
     assert '<rect class="truth" x="127.8" width="269.4"' in player and 'class="found"' not in player
+
+
+def test_chosen_frames_stand_in_pairs_the_highest_score_first(reading: StudyReading) -> None:
+    axes = chosen_frames(reading.runs[:1]).axes
+    assert [ax.get_title() for ax in axes[:2]] == ["Run 1, RCA, frame 30", "P(≥25 %) 0.90"]
+    assert [(len(ax.images), len(ax.patches)) for ax in axes] == [(1, 1), (2, 1), (1, 0), (2, 0)]
 
 
 def test_the_page_says_what_the_networks_are_and_escapes_what_it_is_given(reading: StudyReading) -> None:

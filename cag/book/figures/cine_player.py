@@ -1,8 +1,9 @@
-"""A cine run to step through beside its contrast probability: plain HTML for notebook, book and report."""
+"""A run to step through beside its contrast probability, as plain HTML, and the frames chosen from a run."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import HTML
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import UInt8
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
 from PIL import Image
 
-from cag.chapters.reading.study import SHOWN_SIDE
+from cag.book.figures.frame_selection import ShownRun
+from cag.book.figures.style import Panel, gallery
+from cag.chapters.reading.study import SHOWN_SIDE, RunReading
 from cag.data.frames import shrink
+from cag.metrics.boxes import CORNERS
 
 #: Frames of a run that its player shows, at most.
 SHOWN_FRAMES = 48
@@ -30,36 +35,53 @@ def template(name: str) -> Any:
     return own.get_template(name)
 
 
-def cine_player(
-    frames: UInt8[np.ndarray, "t h w"],
-    probability: Float[np.ndarray, " t"],
-    truth: tuple[int, int] | None,
-    found: tuple[int, int] | None,
-) -> HTML:
-    """A self-contained player: a slider over up to 48 frames, and its position on the curve beside them.
-
-    ``frames`` are grey levels 0-255, ``probability`` that of contrast in each; ``truth`` and ``found`` are inclusive
-    frames (begin, end), None without contrast or label.
-    """
+def cine_player(run: ShownRun) -> HTML:
+    """A self-contained player: a slider over up to 48 frames, and its position on the curve beside them."""
     module = template("player.html.j2").module
-    shown = module.player(player_values(frames, probability, truth, found))
+    shown = module.player(player_values(run))
     return HTML(f"<style>{module.player_style()}</style>{shown}<script>{{{module.player_script()}}}</script>")
 
 
-def player_values(
-    frames: UInt8[np.ndarray, "t h w"],
-    probability: Float[np.ndarray, " t"],
-    truth: tuple[int, int] | None,
-    found: tuple[int, int] | None,
-    chosen: Int[np.ndarray, " k"] | tuple[()] = (),
-) -> dict[str, Any]:
-    """What the template of the player is given; ``chosen`` frames get a tick on the curve."""
-    index = np.unique(np.linspace(0, len(frames) - 1, SHOWN_FRAMES).round().astype(int))
-    small = shrink(torch.from_numpy(frames[index]), SHOWN_SIDE).numpy()
+def player_values(run: ShownRun) -> dict[str, Any]:
+    """What the template of the player is given; candidate frames get a tick on the curve."""
+    index = np.unique(np.linspace(0, len(run.frames) - 1, SHOWN_FRAMES).round().astype(int))
+    small = shrink(torch.from_numpy(run.frames[index]), SHOWN_SIDE).numpy()
     return {
-        **{"count": len(frames), "index": index.tolist(), "pictures": [picture(frame) for frame in small]},
-        **{"probability": list(probability), "truth": truth, "found": found, "chosen": list(chosen)},
+        **{"count": len(run.frames), "index": index.tolist(), "pictures": [picture(frame) for frame in small]},
+        **{"probability": list(run.probability), "truth": run.truth, "found": run.found},
+        "chosen": list(run.candidates),
     }
+
+
+def chosen_frames(runs: Sequence[RunReading]) -> Figure:
+    """Two chosen frames of each run by pairs: with the detector's boxes, and under the classifier's heatmap.
+
+    They are those of the highest stenosis probability; where no classifier read the run, those of the highest contrast
+    probability, without a heatmap.
+    """
+    shown = []
+    for run in runs:
+        score = run.images.get("score", run.images.p_contrast).to_numpy(dtype=float)
+        for place in np.argsort(-score, kind="stable")[:2]:
+            number = run.images.frame.iloc[place]
+            own = run.boxes[run.boxes.frame == number]
+            doubt = "" if own.counts.all() else "\nbox does not count"
+            title = f"Run {run.number}, {run.artery}, frame {number}{doubt}"
+            shown.append(Panel(run.frames[place], title, found=own[CORNERS].to_numpy(float)))
+            if run.heatmaps is not None:
+                title = f"P(≥25 %) {score[place]:.2f}"
+                shown.append(shown[-1]._replace(title=title, heat=run.heatmaps[place] / 255))
+    return gallery(shown, columns=4)
+
+
+def shown_run(run: RunReading) -> ShownRun:
+    """A run as it is drawn; its title tells number, artery, view and stenosis probability."""
+    number = f"Run {run.number}, plane {run.cine.plane}" if run.cine.plane else f"Run {run.number}"
+    parts = [number, f"{run.artery} {run.view.removeprefix(run.artery).strip()}" if run.artery else "artery not told"]
+    if "score" in run.images:
+        parts.append(f"P(≥25 %) {run.images.score.max():.2f}")
+    own = run.finding
+    return ShownRun(", ".join(parts), run.cine.frames, own.probability, None, own.interval, own.candidates)
 
 
 def picture(pixels: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 4"]) -> str:

@@ -37,16 +37,12 @@ class Panel(NamedTuple):
 
 def apply_style() -> None:
     """Set fonts, colours and vector output for the notebook that calls it."""
-    sns.set_theme(context="notebook", style="ticks", palette=list(PALETTE.values()))
+    sizes = {"font.size": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "image.cmap": "gray"}
+    spines = {"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True}
+    sns.set_theme(context="notebook", style="ticks", palette=list(PALETTE.values()), rc=sizes | spines)
     mpl.rc("figure", figsize=(WIDTH, 3.6), facecolor="white")
-    mpl.rc("figure.constrained_layout", use=True)
-    mpl.rc("font", size=10)
     mpl.rc("axes", titlesize=10, titleweight="bold", titlelocation="left", labelsize=10)
-    mpl.rc("axes.spines", top=False, right=False)
     mpl.rc("legend", fontsize=9, frameon=False)
-    mpl.rc("xtick", labelsize=9)
-    mpl.rc("ytick", labelsize=9)
-    mpl.rc("image", cmap="gray")
     mpl.rc("svg", fonttype="path", hashsalt="cag")
     set_matplotlib_formats("svg")
 
@@ -88,7 +84,8 @@ def gallery(shown: Sequence[Panel], columns: int = 2) -> Figure:
         draw_boxes(ax, own.truth, TRUTH, width=2.8)  # so that it shows beside a box drawn over it
         draw_boxes(ax, own.found, FOUND, style="--")
     if any(len(own.found) for own in shown):
-        lines = {"true lesion": (TRUTH, "-"), "found": (FOUND, "--")}
-        handles = [Line2D([], [], color=color, ls=style, label=name) for name, (color, style) in lines.items()]
+        names = [("true lesion", TRUTH, "-")] if any(len(own.truth) for own in shown) else []
+        lines = [*names, ("found", FOUND, "--")]
+        handles = [Line2D([], [], color=color, ls=style, label=name) for name, color, style in lines]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure

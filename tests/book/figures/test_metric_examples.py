@@ -8,21 +8,12 @@ import pytest
 from cag.book.figures import metric_examples as examples
 
 
-def test_two_boxes_on_one_lesion_and_one_on_nothing():
-    scores = examples.box_scores(examples.FRAMES["two on A, one on nothing"])
-    assert scores["global_sensitivity"] == 1
-    assert scores["sens_s"] == pytest.approx(1 / 2)  # B is missed
-    assert scores["spec_s"] == pytest.approx(2 / 3)  # the duplicate is forgiven
-
-
-def test_a_frame_without_boxes_has_no_precision_and_no_distance():
-    scores = examples.box_scores(examples.FRAMES["none"])
-    assert scores["sens_s"] == 0 and np.isnan(scores["spec_s"]) and np.isnan(scores["mse"])
-
-
-def test_one_sure_box_looks_nearer_than_one_on_each():
-    sure, each = (examples.box_scores(examples.FRAMES[name]) for name in ("one sure box", "one on each"))
-    assert sure["mse"] < each["mse"] and sure["sens_s"] < each["sens_s"]
+def test_measures_of_the_frames_are_those_of_a_hand_calculation():
+    two, sure, each, none = (examples.box_scores(boxes) for boxes in examples.FRAMES.values())
+    assert two["global_sensitivity"] == 1 and two["sens_s"] == pytest.approx(1 / 2), "B is missed"
+    assert two["spec_s"] == pytest.approx(2 / 3), "the duplicate is forgiven"
+    assert none["sens_s"] == 0 and np.isnan(none["spec_s"]) and np.isnan(none["mse"])
+    assert sure["mse"] < each["mse"] and sure["sens_s"] < each["sens_s"], "one sure box looks nearer"
 
 
 def test_growing_boxes_raises_their_overlap():
