@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pydicom
 import pytest
@@ -14,6 +15,13 @@ import torch
 from pydicom.dataset import Dataset
 
 KEY = b"a secret for tests only, 32 bytes"
+
+
+@pytest.fixture(autouse=True)
+def _same_style_of_figures() -> Iterator[None]:
+    """What a page's style changes in one test is undone before the next."""
+    with matplotlib.rc_context():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
