@@ -52,8 +52,6 @@ SPEED_RUNS = 8
 LEAST_FRAMES_PER_SECOND, MOST_SHORTCUT_AUC = 50.0, 0.55
 #: Largest share of lesions in one of sixteen equal parts of the field.
 MOST_IN_ONE_PART = 0.25
-#: Endings of the AUC at each cut-point in the record of a pre-training.
-_CUTS = ("", "_50", "_70")
 PARTS = ("speed", "determinism", "realism", "shortcuts", "real or simulated", "difficulty", "transfer")
 
 
@@ -211,7 +209,7 @@ class Bench:
     def _difficulty(self) -> pd.DataFrame:
         record = self._reference.record
         found, recall = record["quality"], dict(record["recall_by_severity"])
-        area, every = found["patient_auc"], recall.pop("all")
+        area, every, cuts = found["patient_auc"], recall.pop("all"), ("", "_50", "_70")
         wanted = (("recall at 1 false peak a frame", every, 0.6, 0.8), ("patient AUC", area, 0.83, 0.89))
         rows = [
             row("difficulty", f"reference network, {words}", value, f"{low} to {high}", low <= value <= high)
@@ -219,7 +217,10 @@ class Bench:
         ]
         for words, values in (
             ("recall at 25-50 %, the lowest of four bands", list(recall.values())),
-            ("artery AUC at 25 %, the lowest of three cut-points", [found[f"artery_auc{cut}"] for cut in _CUTS]),
+            (
+                "artery AUC at 25 %, the lowest of three cut-points",
+                [found[f"artery_auc{cut}"] for cut in ("", "_50", "_70")],
+            ),
         ):
             rises = all(a <= b for a, b in itertools.pairwise(values))
             rows.append(row("difficulty", f"reference network, {words}", values[0], "rises", rises))

@@ -101,10 +101,7 @@ def render_population(
 ) -> Population:
     """Render the population over all cores, or go on where an earlier call was stopped.
 
-    Parameters
-    ----------
-    cache : Path
-        Folder for chunks of ten patients; another simulator has another.
+    ``cache`` keeps chunks of ten patients; those of another simulator are not taken.
     """
     folder = cache / f"population-{settings.digest()}-{simulator_digest()}"
     folder.mkdir(parents=True, exist_ok=True)

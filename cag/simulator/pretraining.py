@@ -139,10 +139,8 @@ def pretrain(
 
     Parameters
     ----------
-    cache : Path
-        Folder for the rendered population and the checkpoint.
-    folder : Path
-        Where the shards and ``xa.json`` are written.
+    cache : folder of the rendered population and the checkpoint
+    folder : where the shards and their record are written
     """
     # Rendered on the CPU whatever the training runs on, so that the frames do not depend on it.
     population = render_population(settings.population, cache, progress=progress)
@@ -255,7 +253,7 @@ def measure(
     dict
         lesion_hit_rate: share of frames with a lesion of 25 % or more whose strongest cell lies within 8 px of one;
         frame_auc, patient_auc: the strongest lesion cell (its mean over a patient's contrast frames) against
-        whether such a lesion is visible (in any of them); lumen_dice: cells at least a fifth lumen;
+        whether such a lesion is visible (the patient has one); lumen_dice: cells at least a fifth lumen;
         image_auc, artery_auc, and the same with 50 or 70: the frame's output at a cut (its mean over the artery's
         contrast frames) against the severity of the view (of the artery);
         contrast_accuracy, artery_accuracy, view_accuracy. NaN where there is nothing to measure.
@@ -276,7 +274,7 @@ def measure(
     truth = lumen_cells(held.lumen.float() / 255, grid) > 0.2
     shown, named = held.contrast, held.contrast & (held.view >= 0)
     strongest = lesion.flatten(1).amax(dim=1)
-    side = 2 * held.patient + held.artery
+    side, diseased = 2 * held.patient + held.artery, held.severity[:, 2] >= LESION_PERCENT
     graded = {
         f"{level}_auc{'' if cut == LESION_PERCENT else f'_{cut:g}'}": _auc(truth >= cut, score)
         for number, cut in enumerate(CUTS[:3])
@@ -288,7 +286,7 @@ def measure(
     return graded | {
         "lesion_hit_rate": _hit_rate(lesion[visible], boxes[visible], size),
         "frame_auc": _auc(visible[shown], strongest[shown]),
-        "patient_auc": _auc(*_pooled(held.patient[shown], visible[shown], strongest[shown])),
+        "patient_auc": _auc(*_pooled(held.patient[shown], diseased[shown], strongest[shown])),
         "lumen_dice": float(2 * (truth & (lumen > 0.5)).sum() / (truth.sum() + (lumen > 0.5).sum()).clamp(min=1)),
         "contrast_accuracy": _mean((frame[:, 0] > 0) == held.contrast),
         "artery_accuracy": _mean((frame[shown, 1] > 0) == (held.artery[shown] == 0)),

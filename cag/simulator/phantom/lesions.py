@@ -165,6 +165,9 @@ def _placed(
                 lesions.append(_lesion(artery, previous.segment, place, severity, rng, longest=12.0))
                 continue
         places = {number: _measurable(calibers[number], number, severity) for number in free}
+        if not lesions and not any(place.any() for place in places.values()):  # of thin vessels, the widest place
+            widest = max(free.keys() - {LEFT_MAIN}, key=lambda number: calibers[number].max())
+            places[widest] = calibers[widest] >= calibers[widest].max()
         allowed = [number for number, measurable in places.items() if measurable.any()]
         if not allowed:
             break

@@ -155,5 +155,5 @@ _RUN_RANGES = {
     "seed": (0, 2**63 - 1), "primary_angle": (-90, 90), "secondary_angle": (-90, 90), "n_frames": (1, 2000),
     "fps": (1, 60), "heart_rate": (30, 200), "heart_phase": (0, 1), "contractility": (0, 1), "injection_s": (0.05, 20),
     "mixing": (0, 1), "breathing_mm": (0, 40), "breathing_s": (1, 15), "panning_mm": (0, 100), "sid": (600, 1500),
-    "sod": (500, 1000), "pixel_mm": (0.05, 2), "photons": (1, 10_000), "rows": (64, 2048), "columns": (64, 2048),
+    "sod": (500, 1000), "pixel_mm": (0.05, 4), "photons": (1, 10_000), "rows": (64, 2048), "columns": (64, 2048),
 }  # fmt: skip

@@ -103,3 +103,10 @@ def test_further_lesions_gather_in_the_vessel_of_the_worst() -> None:
     lad, lcx = VESSELS[0], VESSELS[1]
     after_lad, after_lcx = ([second in lad for first, second in pairs if first in own] for own in (lad, lcx))
     assert np.mean(after_lad) > np.mean(after_lcx) + 0.3
+
+
+def test_the_worst_lesion_is_never_left_out_however_thin_the_vessels() -> None:
+    calibers = {segment: np.linspace(1.3, 0.9, 40) for segment in (11, 12, 13)} | {18: np.linspace(1.4, 1.0, 40)}
+    for category, percent in ((1, 25), (2, 100)):
+        worst = draw_lesions("LCA", category, calibers, np.random.default_rng(3))[0]
+        assert worst.percent_stenosis >= percent and worst.segment == 18
