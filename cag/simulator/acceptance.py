@@ -217,10 +217,7 @@ class Bench:
         ]
         for words, values in (
             ("recall at 25-50 %, the lowest of four bands", list(recall.values())),
-            (
-                "artery AUC at 25 %, the lowest of three cut-points",
-                [found[f"artery_auc{cut}"] for cut in ("", "_50", "_70")],
-            ),
+            ("artery AUC at 25 %, the lowest of three cut-points", [found[f"artery_auc{at}"] for at in cuts]),
         ):
             rises = all(a <= b for a, b in itertools.pairwise(values))
             rows.append(row("difficulty", f"reference network, {words}", values[0], "rises", rises))

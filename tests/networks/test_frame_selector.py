@@ -6,26 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from cag.networks.frame_selector import (
-    Averaged,
-    FrameClassifier,
-    IntervalLSTM,
-    Standardized,
-    TemporalConvolution,
-    interval_from_probabilities,
-    resample_indices,
-    soft_f1_loss,
-    spread_to_frames,
-)
+from cag.networks import frame_selector as fs
 from cag.settings import InputError
 
 
 def test_resampling_takes_the_nearest_lower_frame():
-    assert resample_indices(5, steps=10).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
-    assert resample_indices(10, steps=4).tolist() == [0, 2, 5, 7]
-    assert resample_indices(64).tolist() == list(range(64))
+    assert fs.resample_indices(5, steps=10).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert fs.resample_indices(10, steps=4).tolist() == [0, 2, 5, 7]
+    assert fs.resample_indices(64).tolist() == list(range(64))
     with pytest.raises(InputError, match="run of 0 frames"):
-        resample_indices(0)
+        fs.resample_indices(0)
 
 
 @pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 129, 300])
@@ -37,9 +27,11 @@ def test_a_known_interval_comes_back(n):
         for end in range(begin, n, max(1, n // 19)):
             truth = np.zeros(n)
             truth[begin : end + 1] = 1
-            if n > 64 and (end - begin + 1 < 2 * n / 64 or end >= resample_indices(n)[-1]):
+            if n > 64 and (end - begin + 1 < 2 * n / 64 or end >= fs.resample_indices(n)[-1]):
                 continue  # shorter than what resampling sees, or cut by the end of the run
-            found = interval_from_probabilities(spread_to_frames(truth[resample_indices(n)], n), "last_positive")
+            found = fs.interval_from_probabilities(
+                fs.spread_to_frames(truth[fs.resample_indices(n)], n), "last_positive"
+            )
             errors.append((found[0] - begin, found[1] - end))
     assert np.abs(errors).max(initial=0) <= allowed
     assert np.abs(np.mean(errors, axis=0)).max() <= 0.75
@@ -50,10 +42,10 @@ def test_soft_f1_by_hand_and_of_runs_without_contrast():
     truth = torch.tensor([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
     # 2 * 1.4 / (2.0 + 2) = .7 and 2 * 3.6 / (3.6 + 4) = .947
     expected = 1 - (0.7 + 7.2 / 7.6) / 2
-    assert soft_f1_loss(probability.logit(), truth, smooth=0).item() == pytest.approx(expected, abs=1e-6)
+    assert fs.soft_f1_loss(probability.logit(), truth, smooth=0).item() == pytest.approx(expected, abs=1e-6)
     logits = torch.zeros(1, 4, requires_grad=True)
-    assert soft_f1_loss(logits, torch.zeros(1, 4), smooth=0).item() == pytest.approx(1)
-    loss = soft_f1_loss(logits, torch.zeros(1, 4), smooth=1)
+    assert fs.soft_f1_loss(logits, torch.zeros(1, 4), smooth=0).item() == pytest.approx(1)
+    loss = fs.soft_f1_loss(logits, torch.zeros(1, 4), smooth=1)
     assert loss.item() == pytest.approx(1 - 1 / 3)
     loss.backward()
     assert (logits.grad > 0).all()  # silence is better
@@ -73,10 +65,10 @@ CURVE = (0.1, 0.9, 0.2, 0.2, 0.2, 0.7, 0.9, 0.4, 0.9, 0.8, 0.1, 0.6, 0.1)
     ],
 )
 def test_interval_rules_on_known_curves(curve, rule, interval):
-    assert interval_from_probabilities(np.array(curve), rule) == interval
+    assert fs.interval_from_probabilities(np.array(curve), rule) == interval
 
 
-@pytest.mark.parametrize("network", [IntervalLSTM, TemporalConvolution])
+@pytest.mark.parametrize("network", [fs.IntervalLSTM, fs.TemporalConvolution])
 def test_sequence_networks_answer_each_step_run_by_run(network):
     model, features = network(features=32).eval(), torch.randn(3, 64, 32)
     logits = model(features)
@@ -85,7 +77,7 @@ def test_sequence_networks_answer_each_step_run_by_run(network):
 
 
 def test_the_frame_classifier_reads_the_mean_of_the_last_map(tiny_trunk, images):
-    model = FrameClassifier(tiny_trunk, trainable="head").eval()
+    model = fs.FrameClassifier(tiny_trunk, trainable="head").eval()
     pooled = tiny_trunk(images).mean(dim=(2, 3))
     torch.testing.assert_close(model.features(images), pooled)
     torch.testing.assert_close(model(images), model.head(pooled)[:, 0])
@@ -95,12 +87,12 @@ def test_members_are_asked_together_by_the_mean_of_their_probabilities():
     half, surely = (torch.nn.Linear(1, 1, bias=False) for _ in range(2))
     for member, probability in ((half, 0.5), (surely, 0.9)):
         torch.nn.init.constant_(member.weight, torch.tensor(probability).logit().item())
-    asked = Averaged([half, surely])(torch.ones(1, 3, 1)).sigmoid()
+    asked = fs.Averaged([half, surely])(torch.ones(1, 3, 1)).sigmoid()
     torch.testing.assert_close(asked, torch.full((1, 3, 1), 0.7))
 
 
-def standardized(samples: torch.Tensor, **how) -> Standardized:
-    model = Standardized(torch.nn.Identity(), samples.shape[-1], **how)
+def standardized(samples: torch.Tensor, **how) -> fs.Standardized:
+    model = fs.Standardized(torch.nn.Identity(), samples.shape[-1], **how)
     model.learn_scale(samples)
     return model
 

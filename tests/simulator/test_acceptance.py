@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -101,8 +102,7 @@ def test_covariates_do_not_tell_disease_but_a_planted_one_does(paper: CohortPlan
 
 
 def test_patches_lie_on_dark_ridges() -> None:
-    frame = np.full((1, 200, 200), 150, dtype=np.uint8)
-    frame[0, :, 98:103] = 60
+    frame = np.where(np.isin(np.arange(200), range(98, 103)), 60, 150).astype(np.uint8) * np.ones((1, 200, 1), np.uint8)
     patches, owners = vessel_patches(frame)
     assert patches.shape[1:] == (PATCH, PATCH) and set(owners) == {0}
     assert (patches.min(axis=(1, 2)) == 60).all()
@@ -112,6 +112,16 @@ def test_real_against_simulated_reports_frames_and_patches() -> None:
     real = np.random.default_rng(2).integers(100, 140, (8, 160, 160), dtype=np.uint8)
     found = acceptance.real_or_simulated(real, real.copy(), QUICK.model_copy(update={"epochs": 1}))
     assert len(found) == 2 and found["met"].eq("reported").all() and found["value"].between(0, 1).all()
+
+
+def test_difficulty_must_lie_in_its_range_and_rise_with_severity() -> None:
+    quality = {"patient_auc": 0.86, "artery_auc": 0.7, "artery_auc_50": 0.8, "artery_auc_70": 0.75, "lumen_dice": 0.8}
+    recall = {"all": 0.5, "25-50": 0.3, "50-70": 0.5, "70-99": 0.7, "100": 0.8}
+    (bench := Bench(patients=3)).__dict__["_reference"] = SimpleNamespace(
+        record={"quality": quality, "recall_by_severity": recall}
+    )
+    met = bench.measure(["difficulty"])["met"].tolist()
+    assert met[:4] == ["no", "yes", "yes", "no"] and set(met[4:]) == {"reported"}
 
 
 def test_parts_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from cag.networks.training import FitSettings
 from cag.simulator import population, pretraining
 from cag.simulator.population import Population, PopulationSettings, _stack_boxes, render_population
 from cag.simulator.pretraining import (
+    COMPACT,
     CUTS,
     FRAME_OUTPUTS,
     PretrainingNetwork,
@@ -74,10 +75,9 @@ def test_a_rendered_population_is_found_again(tmp_path, monkeypatch):
 
 
 def test_recipes_differ_in_what_teaches():
-    assert recipe("xa", "inception_v3") == PretrainingSettings()
+    assert (recipe("xa", "inception_v3"), recipe("xa", "efficientnet_lite0")) == (PretrainingSettings(), COMPACT)
     labels = recipe("xa-labels", "efficientnet_lite0", patients=12)
     assert (labels.supervision, labels.weights, labels.population.patients) == ("labels", "imagenet", 12)
-    assert recipe("xa", "efficientnet_lite0").supervision == "dense"
 
 
 def test_patients_are_split_never_frames():
