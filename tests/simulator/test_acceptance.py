@@ -117,9 +117,8 @@ def test_real_against_simulated_reports_frames_and_patches() -> None:
 def test_difficulty_must_lie_in_its_range_and_rise_with_severity() -> None:
     quality = {"patient_auc": 0.86, "artery_auc": 0.7, "artery_auc_50": 0.8, "artery_auc_70": 0.75, "lumen_dice": 0.8}
     recall = {"all": 0.5, "25-50": 0.3, "50-70": 0.5, "70-99": 0.7, "100": 0.8}
-    (bench := Bench(patients=3)).__dict__["_reference"] = SimpleNamespace(
-        record={"quality": quality, "recall_by_severity": recall}
-    )
+    bench = Bench(patients=3)
+    bench.__dict__["_reference"] = SimpleNamespace(record={"quality": quality, "recall_by_severity": recall})
     met = bench.measure(["difficulty"])["met"].tolist()
     assert met[:4] == ["no", "yes", "yes", "no"] and set(met[4:]) == {"reported"}
 
