@@ -16,7 +16,7 @@ from cag.simulator.tables import simulator_digest
 
 def main(
     part: Annotated[list[str] | None, typer.Option(help="Parts of the acceptance list; all by default")] = None,
-    patients: Annotated[int, typer.Option(help="Simulated patients, one frame each")] = 240,
+    patients: Annotated[int, typer.Option(help="Simulated patients, a frame of each run")] = 150,
     out: Annotated[Path | None, typer.Option(help="Write the table as CSV as well")] = None,
 ) -> None:
     """Measure, print and store."""
