@@ -16,6 +16,7 @@ UNKNOWN = Estimate(0.1, float("nan"), float("nan"), 1)
 )
 def test_a_difference_is_told_where_its_whole_interval_lies_on_one_side(difference, sentence):
     assert meaning.told(difference, "more", "less", "unclear") == sentence
+    assert meaning.telling_digits(Estimate(0.1, 0.0004, 0.2, 9)) == "0.1000 (0.0004 to 0.2000)"
 
 
 @pytest.mark.parametrize(("published", "word"), [(0.05, "below"), (0.1, "inside"), (0.31, "above")])

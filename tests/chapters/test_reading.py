@@ -222,7 +222,7 @@ def test_the_threshold_named_is_the_one_that_calls(
     other = called_by(models, threshold=0.79, of_folds={0: 0.77, 1: 0.77})
     own = read_study(cohort.folder / "P0003", other, key=KEY, progress=False)
     said = decision_rule(own)
-    assert "P0003 is called diseased from 0.77 on" in said and "0.79 serves patients whom no network" in said
+    assert "The threshold for P0003 is 0.77." in said and "For new patients it is 0.79." in said
     assert "0.7" not in known_sentence(own)
     assert decision_rule(replace(reading, models=other)) == other.operating.rule
 

@@ -56,12 +56,11 @@ def plot_probability(ax: Axes, run: ShownRun) -> Axes:
 
 def plot_runs(runs: Sequence[ShownRun]) -> Figure:
     """A row a run: its curve beside the first, middle and last frame of the found interval, or of the whole run."""
-    figure, axes = panels(max(len(runs), 1), 4, height=2.2)
-    axes[0, 0].set_title("" if runs else "No run was read.")
+    figure, axes = panels(len(runs), 4, height=2.4)
     for row, run in zip(axes, runs, strict=False):
         if len(run.probability):
             plot_probability(row[0], run)
-        row[0].set_title(run.title)
+        row[0].set_title(run.title, pad=24)  # a line above the frames' titles, over which it may run
         first, last = run.found or (0, len(run.frames) - 1)
         for ax, frame in zip(row[1:], (first, (first + last) // 2, last), strict=True):
             show_frame(ax, run.frames[frame], f"frame {frame}")

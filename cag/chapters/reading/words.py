@@ -45,9 +45,10 @@ def measured(models: ReadingModels) -> str:
     """Where the operating point comes from and what it achieves on patients the networks have not seen."""
     worth = {"patients": models.operating.patient, "arteries": models.operating.artery}.items()
     rates = [f"{own.count} {who}, sensitivity {own.sensitivity}, specificity {own.specificity}" for who, own in worth]
+    origin = models.operating.origin
     return (
-        f"{models.operating.origin} On {models.parts['classification'].cohort} that no network has seen, each called "
-        f"by a threshold in which the patient had no part (95 % intervals): {'; '.join(rates)}."
+        f"Thresholds are {origin[0].lower()}{origin[1:]} On {models.parts['classification'].cohort} that no network "
+        f"has seen, each called by a threshold chosen without this patient (95 % intervals): {'; '.join(rates)}."
     )
 
 
@@ -59,11 +60,9 @@ def decision_rule(reading: StudyReading) -> str:
     own = sorted({(known.patient_id, operating.of(known.fold)) for known in reading.known.values() if known})
     if not own:
         return operating.rule
-    calls = ", ".join(f"{name} is called diseased from {cut:.2f} on" for name, cut in own)
-    return (
-        f"{operating.score_rule}. {calls}, by a threshold in which the patient had no part "
-        f"({operating.threshold:.2f} serves patients whom no network knows)."
-    )
+    cuts = " ".join(f"The threshold for {name} is {cut:.2f}. It was chosen without this patient." for name, cut in own)
+    rule = f"{operating.score_rule}. From a threshold on, it is called diseased."
+    return f"{rule} {cuts} For new patients it is {operating.threshold:.2f}."
 
 
 def known_sentence(reading: StudyReading) -> str:

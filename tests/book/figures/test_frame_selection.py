@@ -35,4 +35,3 @@ def test_a_run_is_shown_with_three_frames_of_what_was_found() -> None:
     assert titles(figure) == ["run", "frame 4", "frame 6", "frame 8", "short", "frame 0", "frame 2", "frame 4"]
     assert figure.axes[0].get_xlim() == (-0.5, 9.5)
     assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["true interval", "found interval"]
-    assert "No run" in titles(figures.plot_runs([]))[0]
