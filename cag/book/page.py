@@ -28,6 +28,7 @@ from myst_nb import glue
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
+from cag.book.figures.cohort import STATISTICS
 from cag.book.figures.style import apply_style
 from cag.chapters.store import Store
 from cag.data.cohort import Cohort
@@ -48,9 +49,11 @@ HEADS = {
     "drawn": "Drawn anew", "ece": "Calibration error (ECE)", "f1_weighted": "F1 (weighted)", "how": "Combined by",
     "interval_iou": "Interval IoU", "lesion": "Lesion box", "mild": "Mild counts as", "n_categories": "Categories",
     "n_rows": "Frames", "npv": "NPV", "p_stenosis": "P(stenosis)", "paper": "Published",
-    "part": "Part of the rules", "ppv": "PPV", "redundancy": "Redundancy training", "redundant": "Called redundant",
+    "ppv": "PPV", "redundancy": "Redundancy training", "redundant": "Called redundant",
     "run_id": "Run", "scaling": "Temperature scaling", "trained": "Trained on labels", "visible": "Labels visible",
 }  # fmt: skip
+#: Names that begin a cell, or are all of it -> what people read there.
+WORDS = {"half": "one half", "youden": "Youden", "rule_out": "rule out", "noisy_or": "noisy-or"} | STATISTICS
 #: Truth values, by column; elsewhere yes and no.
 TRUTH_VALUES = {"redundancy": {True: "with", False: "without"}}
 #: What a line may not break inside of: ``(0.79 to 0.88)`` and ``0.84 ± 0.02``.
@@ -167,7 +170,7 @@ def readable_table(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     for name in shown.select_dtypes("bool"):
         shown[name] = shown[name].map(TRUTH_VALUES.get(str(name), {True: "yes", False: "no"}))
     for name in shown.select_dtypes(["object", "string"]):
-        shown[name] = shown[name].map(_unbroken)
+        shown[name] = shown[name].map(_in_words)
     for name in shown.select_dtypes("number"):
         whole = (shown[name].dropna() % 1 == 0).all()
         shown[name] = shown[name].map(lambda x, whole=whole: _cell(x, 0 if whole else digits))
@@ -175,9 +178,12 @@ def readable_table(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     return shown.astype(object).where(shown.notna(), "–")
 
 
-def _unbroken(cell: object) -> object:
-    space = "\N{NO-BREAK SPACE}"
-    return _HELD_TOGETHER.sub(lambda found: found[0].replace(" ", space), cell) if isinstance(cell, str) else cell
+def _in_words(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    name, _, rest = cell.partition(", ")
+    words = ": ".join(filter(None, (WORDS[name], rest))) if name in WORDS else cell
+    return _HELD_TOGETHER.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), words)
 
 
 def with_interval_columns(table: pd.DataFrame) -> pd.DataFrame:

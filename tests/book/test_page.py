@@ -74,10 +74,10 @@ def test_a_table_is_rounded_on_the_page_and_whole_in_the_download(page, shown, e
 
 
 def test_heads_and_truth_values_become_words_and_an_interval_stays_on_one_line():
-    given = {"n_categories": [2], "redundancy": [True], "met": [False], "P(100 %)": ["3 to 5"], "wall_time": [1.5]}
+    given = {"n_categories": [2], "redundancy": [True], "met": [False], "P(100 %)": ["3 to 5"], "wall_time": ["p1, SD"]}
     shown = readable_table(pd.DataFrame(given | {"auc": ["0.84 (0.79 to 0.88); 0.83 ± 0.02, not defined"]}))
     assert list(shown) == ["Categories", "Redundancy training", "Met", "P(100 %)", "Wall time", "AUC"]
-    assert shown.iloc[0, :-1].tolist() == ["2", "with", "no", "3 to 5", "1.50"]
+    assert shown.iloc[0, :-1].tolist() == ["2", "with", "no", "3 to 5", "grey, 1st percentile: SD"]
     assert shown.iloc[0, -1].replace("\N{NO-BREAK SPACE}", "_") == "0.84 (0.79_to_0.88); 0.83_±_0.02, not_defined"
 
 

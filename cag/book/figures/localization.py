@@ -32,13 +32,13 @@ def examples(
     return [Panel(*own) for own in zip(frames, titles, *boxes, maps, strict=True)]
 
 
-def failure_sheet(errors: pd.DataFrame, cohort: Cohort) -> Figure:
-    """One panel an error of the classifiers: the frame, the boxes of its true lesions, and what was said."""
-    shown = []
+def failure_sheet(errors: pd.DataFrame, cohort: Cohort, least: float = 25.0) -> Figure:
+    """One panel an error of the classifiers: the frame, boxes of its lesions of ``least`` percent on, what was said."""
+    shown, lesions = [], cohort.boxes[~cohort.boxes.percent_stenosis.lt(least)]
     for own in errors.to_dict("records"):
         said = f"{own['error']}: score {own['score']:.2f}"
         title = f"{said}\n{own['view']}\nworst segment {own['percent_stenosis']:.0f} %"
-        boxes = cohort.boxes[cohort.boxes.run_id.eq(own["run_id"]) & cohort.boxes.frame.eq(own["frame"])]
+        boxes = lesions[lesions.run_id.eq(own["run_id"]) & lesions.frame.eq(own["frame"])]
         frame = cohort.frames(own["run_id"], [own["frame"]])[0].numpy()
         shown.append(Panel(frame, title, boxes[CORNERS].to_numpy()))
     return gallery(shown, columns=4)

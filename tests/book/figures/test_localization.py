@@ -47,9 +47,11 @@ def test_examples_show_the_boxes_that_count() -> None:
 
 def test_a_failure_shows_its_lesions_and_what_was_said() -> None:
     box = {"x1": 1.0, "y1": 1.0, "x2": 9.0, "y2": 9.0}
-    boxes = pd.DataFrame({"run_id": ["R1", "R1", "R2"], "frame": [3, 4, 3], **box})
+    boxes = pd.DataFrame({"run_id": ["R1", "R1", "R2", "R1"], "frame": [3, 4, 3, 3], **box})
     error = {"error": "missed", "view": "RCA LAO", "run_id": "R1", "frame": 3, "percent_stenosis": 80.0, "score": 0.1}
-    figure = failure_sheet(pd.DataFrame([error]), SimpleNamespace(frames=frames, boxes=boxes))
-    assert len(figure.axes[0].patches) == 1
+    figure = failure_sheet(
+        pd.DataFrame([error]), SimpleNamespace(frames=frames, boxes=boxes.assign(percent_stenosis=[80, 80, 80, 20]))
+    )
+    assert len(figure.axes[0].patches) == 1, "mild disease is no lesion"
     assert "missed: score 0.10\nRCA LAO" in figure.axes[0].get_title()
     assert not figure.legends
