@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from cag.anatomy import ARTERIES, VIEWS
+from cag.anatomy import ARTERIES, VIEWS, Artery
 from cag.data.frames import shrink
 from cag.settings import Settings, write_atomically
 from cag.simulator.phantom.cohort import CohortPlan, CohortSettings, plan_cohort
@@ -44,6 +44,7 @@ class PopulationSettings(Settings):
     seed: int = Field(default=20_000, ge=1000)
     image_size: int = Field(default=256, ge=80, multiple_of=16)  # Pixels of the stored frames
     runs_per_patient: int = Field(default=4, ge=1)  # Drawn from the runs that the patient's plan holds
+    artery: Artery | None = None  # Only runs of this one
     #: Frames of a run inside and outside its contrast interval.
     contrast_frames: int = Field(default=3, ge=1)
     background_frames: int = Field(default=1, ge=0)
@@ -130,7 +131,8 @@ def _render_patient(
     settings: PopulationSettings, number: int, patient: PatientPlan, plan: CohortPlan, device: str
 ) -> Population:
     """The frames kept of one patient; ``number`` counts from 0."""
-    runs = [run for run in plan.runs if run.patient_id == patient.patient_id]
+    own = (run for run in plan.runs if run.patient_id == patient.patient_id)
+    runs = [run for run in own if settings.artery in (None, run.artery)]
     rng = np.random.default_rng([settings.seed, number])
     chosen = rng.permutation(len(runs))[: settings.runs_per_patient]
     return Population.join([_render_run(settings, number, patient, runs[index], rng, device) for index in chosen])
