@@ -65,6 +65,7 @@ CHAPTERS = {
     "07_reading_a_study": Chapter("reading", reads=_TRAINED),
     "08_scorecard": Chapter("scorecard", reads=("01_cohort", *_TRAINED)),
     "09_explore": Chapter("explore", reads=_TRAINED),
+    "10_patients_needed": Chapter("patients_needed"),
 }
 
 

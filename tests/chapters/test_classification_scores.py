@@ -8,7 +8,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cag.chapters.classification import analysis, scores
-from cag.metrics.tables import estimate
+from cag.metrics.classification import of_scores
+from cag.metrics.tables import estimate, interval_table
 from cag.settings import SettingsError
 
 
@@ -81,3 +82,11 @@ def test_tests_of_the_area_agree_with_the_areas_themselves(reference, grid_predi
 def test_one_system_alone_is_not_compared(grid_predictions):
     with pytest.raises(SettingsError, match="redundancy"):
         analysis.sides(grid_predictions.query("redundancy"), "redundancy")
+
+
+def test_the_mean_over_trainings_is_that_of_their_areas_and_varies_with_them():
+    rows = pd.DataFrame({"patient_id": list("abcd"), "target": [0, 0, 1, 1]})
+    right, wrong = (of_scores(rows.assign(score=score)) for score in ([0.1, 0.2, 0.8, 0.9], [0.9, 0.8, 0.2, 0.1]))
+    mean = interval_table(analysis.over_draws([right, wrong], seed=0), n=200, rng=0).iloc[0]
+    assert (mean.value, mean.low, mean.high) == (0.5, 0.0, 1.0), "each training alone is drawn as well"
+    assert interval_table(analysis.over_draws([right, right], seed=0), n=200, rng=0).low[0] == 1.0

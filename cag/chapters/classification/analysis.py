@@ -11,6 +11,7 @@ import pandas as pd
 from cag.chapters.classification.scores import LEVELS, Level, labeled_frames, level_scores, measured, outputs_of
 from cag.metrics.classification import of_scores
 from cag.metrics.delong import auc_covariance, delong_test
+from cag.metrics.intervals import Measured
 from cag.metrics.tables import difference_table, strata
 from cag.settings import SettingsError
 
@@ -40,6 +41,22 @@ def scores_of(rows: pd.DataFrame, reference: pd.DataFrame, level: str) -> pd.Dat
         return level_scores(rows, reference, cast(Level, level))
     ordered = rows.sort_values(["run_id", "frame"], ignore_index=True)
     return ordered[["patient_id", "artery", "target"]].assign(score=outputs_of(ordered).score)
+
+
+def over_draws(several: Sequence[Measured], seed: int) -> Measured:
+    """The mean area under the ROC curve of several trainings; every resample draws trainings as well as patients.
+
+    All have rows of the same patients in the same order. Two means with one ``seed`` draw the same trainings.
+    """
+    rng = np.random.default_rng(seed)
+
+    def mean_area(weights: np.ndarray) -> dict[str, np.ndarray]:
+        areas = np.stack([one.metrics(weights)["auc"] for one in several])
+        every = np.arange(len(several))[:, None]  # the value itself counts each training once, as it does each patient
+        drawn = every if len(weights) == 1 else rng.integers(len(several), size=areas.shape)
+        return {"auc": np.take_along_axis(areas, drawn, axis=0).mean(axis=0)}
+
+    return Measured(mean_area, several[0].groups)
 
 
 def auc_tests(first: pd.DataFrame, second: pd.DataFrame, reference: pd.DataFrame, *, n: int, rng: int) -> pd.DataFrame:
