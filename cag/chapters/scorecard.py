@@ -7,7 +7,7 @@ are brought to the same keys. Values are those of the as-published arm.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -34,8 +34,6 @@ VERDICTS = ("reproduced", "compatible", "not reproduced", "not tested", "not com
 #: How far from the published number the whole interval may reach: shares; frames; pixels of a 512 px frame.
 SHARE = 0.05
 MARGINS = {"kappa": 0.10, "mean_error_begin": 1.0, "mean_error_end": 1.0, "mse": 10.0}
-#: Error rate of all statements together (Holm 1979, Scand J Statist 6:65).
-ALPHA = 0.05
 
 #: Measures that are better the lower they are.
 LOWER = ("mean_error_begin", "mean_error_end", "error_rate_ge10", "mse")
@@ -246,33 +244,3 @@ def _measured(key: Key, *tables: pd.DataFrame) -> tuple[Metrics, np.ndarray] | N
             return None
         metrics, patients = boxes.metrics, boxes.patients
     return lambda weights: {"difference": metrics(weights)[metric]}, patients
-
-
-def directions(card: pd.DataFrame, differences: Mapping[str, Estimate]) -> pd.DataFrame:
-    """What the paper says in words: whether its direction shows in this run too.
-
-    The columns are ``statement, paper, value, low, high, p_holm, reproduced``: differences, this run's on
-    the same resampled patients; ``yes`` or ``no`` where the p-value, adjusted for all tested statements, is below
-    ``ALPHA``; ``not told apart``; ``not tested``; ``not measured``.
-    """
-    paper, untested, rows = card.set_index(KEYS)["value"], card.set_index(KEYS)["untested"].ne(""), []
-    for statement, (first, second) in DIRECTIONS.items():
-        own = differences.get(statement, Estimate(np.nan, np.nan, np.nan, 0))
-        numbers = (paper[first] - paper[second], own.value, own.low, own.high, own.p_value)
-        rows.append((statement, *numbers, untested[first] or untested[second], first[3] not in LOWER))
-    names = ["statement", "paper", "value", "low", "high", "p_value", "untested", "higher"]
-    table = pd.DataFrame(rows, columns=names)
-    table["p_holm"] = holm(table["p_value"].where(~table["untested"]).to_numpy(float))
-    unclear, agree = ~(table["p_holm"] < ALPHA), (table["value"] > 0) == table["higher"]
-    cases = [table["low"].isna(), table["untested"], unclear, agree]
-    table["reproduced"] = np.select(cases, ["not measured", "not tested", "not told apart", "yes"], default="no")
-    return table.drop(columns=["p_value", "higher", "untested"])
-
-
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's adjusted p-values of the tests that were made; NaN where there was none."""
-    adjusted, made = np.full(len(p_values), np.nan), np.flatnonzero(np.isfinite(p_values))
-    order = made[np.argsort(p_values[made], kind="stable")]
-    steps = p_values[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return adjusted

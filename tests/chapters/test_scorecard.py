@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from notebook_cells import page_of, run_cells
 
 from cag.chapters import scorecard as experiment
 from cag.chapters.scorecard import DIRECTIONS, LOWER, VERDICTS, paired_directions
@@ -56,6 +58,13 @@ def row(card: pd.DataFrame, *key: str) -> dict:
     return found
 
 
+def directions(store: Store, found: dict[str, Estimate], monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+    """The table of statements that notebook 08 makes of these differences."""
+    monkeypatch.setattr(experiment, "paired_directions", lambda *own, **more: found)
+    settings = SimpleNamespace(bootstrap=0, seed=0)
+    return run_cells("08_scorecard", "cell-05", page=page_of(store=store), settings=settings)["words"]
+
+
 def test_every_published_number_has_a_row_and_a_reason(card):
     assert len(card) == len(experiment.claims()) == 184
     assert card["reason"].str.len().gt(0).all() and set(card["verdict"]) <= set(VERDICTS)
@@ -87,11 +96,11 @@ def test_verdicts_by_margins_named_beforehand(metric, value, low, high, skilled,
 
 
 @pytest.mark.parametrize(("trainable", "verdict"), [("all", "compatible"), ("head", "not tested")])
-def test_a_run_that_trains_heads_only_tests_no_network_of_the_paper(store, trainable, verdict):
+def test_a_run_that_trains_heads_only_tests_no_network_of_the_paper(store, trainable, verdict, monkeypatch):
     card = experiment.scorecard(trained(store, trainable))
     found = row(card, "Table 3", "image:LCA", "2-CAT, redundancy", "auc")
     assert found["verdict"] == verdict  # .84 in .80 to .90
-    words = experiment.directions(card, HOLDS)
+    words = directions(store, HOLDS, monkeypatch)
     assert words["reproduced"].eq("yes" if trainable == "all" else "not tested").all()
 
 
@@ -124,13 +133,16 @@ def test_all_or_none_has_wilsons_interval(card):
     assert own["own_low"] == pytest.approx(0.929, abs=1e-3) and own["own_high"] == 1.0
 
 
-def test_holm_by_hand():
-    found = experiment.holm(np.array([0.01, np.nan, 0.04, 0.03]))
-    assert found[[0, 2, 3]].tolist() == pytest.approx([0.03, 0.06, 0.06]) and np.isnan(found[1])
+def test_holm_by_hand(store, monkeypatch):
+    p_values = dict(zip(DIRECTIONS, (0.01, np.nan, 0.04, 0.03), strict=False))
+    found = {statement: Estimate(0.1, 0.0, 0.2, 24, p_value) for statement, p_value in p_values.items()}
+    adjusted = directions(store, found, monkeypatch)["p_holm"].to_numpy()
+    assert adjusted[[0, 2, 3]].tolist() == pytest.approx([0.03, 0.06, 0.06])
+    assert np.isnan(adjusted[[1, *range(4, len(DIRECTIONS))]]).all()
 
 
-def test_every_statement_is_the_papers_own_and_stands_once(card):
-    words = experiment.directions(card, {})
+def test_every_statement_is_the_papers_own_and_stands_once(store, monkeypatch):
+    words = directions(store, {}, monkeypatch)
     assert words["statement"].tolist() == list(DIRECTIONS) and len(DIRECTIONS) == 18
     better = np.where([first[3] in LOWER for first, _ in DIRECTIONS.values()], -1, 1)
     assert (words["paper"] * better > 0).all()
@@ -139,8 +151,8 @@ def test_every_statement_is_the_papers_own_and_stands_once(card):
 @pytest.mark.parametrize(
     ("found", "verdict"), [(HOLDS, "yes"), (NOT_TOLD, "not told apart"), (AGAINST, "no"), ({}, "not measured")]
 )
-def test_directions_compare_differences_with_their_intervals(card, found, verdict):
-    raised = experiment.directions(card, found).set_index("statement").loc[RAISED]
+def test_directions_compare_differences_with_their_intervals(store, found, verdict, monkeypatch):
+    raised = directions(store, found, monkeypatch).set_index("statement").loc[RAISED]
     assert raised["paper"] == pytest.approx(0.84 - 0.80) and raised["reproduced"] == verdict
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from notebook_cells import page_of, run_cells
 
 from cag.book.figures import scorecard as figures
 from cag.book.page import with_interval_columns
@@ -48,7 +49,9 @@ def test_a_difference_has_its_interval_where_there_is_one():
 
 
 def test_the_figure_shows_shares_only_and_its_legend_lies_outside(card):
-    figure = figures.published_against_own(card)
+    page = page_of()
+    run_cells("08_scorecard", "cell-11", page=page, compared=card)
+    figure = page.shown["fig-scorecard"]
     names = [label.get_text() for ax in figure.axes for label in ax.get_yticklabels()]
     assert names == ["LCA images · 2-CAT · F1 (weighted)", "patients · 2-CAT · sensitivity"]
     assert len(figure.legends) == 1 and all(ax.get_legend() is None for ax in figure.axes)
