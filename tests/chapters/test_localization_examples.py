@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cag.chapters.localization.examples import choose_examples
+from cag.book.figures.localization import choose_examples
 from cag.chapters.localization.scores import Scored, scoring_rule
 from cag.chapters.localization.training import centre_prior
 

@@ -8,11 +8,10 @@ import shutil
 import subprocess
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cag.book.figures.explorers import severity_explorer, threshold_explorer
+from cag.book.figures.explorers import explorer
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def groups():
     rng = np.random.default_rng(0)
     percent = rng.choice([0.0, 20.0, 40.0, 80.0, 100.0], size=60)
     score = np.clip(percent / 150 + rng.normal(0, 0.3, 60), 0, 1).round(2)
-    return {"Patients": pd.DataFrame({"score": score, "percent_stenosis": percent})}
+    return {"Patients": {"score": score.tolist(), "percent": percent.tolist()}}
 
 
 def data_of(html):
@@ -28,21 +27,21 @@ def data_of(html):
 
 
 def test_the_page_holds_the_scores_and_asks_for_nothing(groups):
-    for make in (threshold_explorer, severity_explorer):
-        html = make(groups)
-        assert data_of(html)["groups"]["Patients"]["score"] == groups["Patients"]["score"].tolist()
+    for kind in ("threshold", "severity"):
+        html = explorer(kind, {"cut": 25, "groups": groups})
+        assert data_of(html) == {"cut": 25, "groups": groups}
         assert not re.search(r"https?://(?!www\.w3\.org)", html.data)
 
 
 def test_names_cannot_end_the_script_early(groups):
-    html = threshold_explorer({"</script><b>": groups["Patients"]})
+    html = explorer("threshold", {"cut": 25, "groups": {"</script><b>": groups["Patients"]}})
     assert "</script><b>" not in html.data
     assert list(data_of(html)["groups"]) == ["</script><b>"]
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node to run the script")
 def test_the_script_agrees_with_scikit_learn(groups):
-    html = threshold_explorer(groups)
+    html = explorer("threshold", {"cut": 25, "groups": groups})
     script = re.findall(r"<script>(.*?)</script>", html.data, re.DOTALL)[0]
     inner = script.replace(
         "const kinds =", "globalThis.tested = { roc, confusion, predictive, match, frocCurve }; const kinds ="
@@ -58,7 +57,7 @@ def test_the_script_agrees_with_scikit_learn(groups):
       predictive: tested.predictive(0.9, 0.8, 0.5), curve: tested.frocCurve(tested.match(boxes, 0.5), 2, 2),
     }}));"""
     found = json.loads(subprocess.run(["node", "-e", program], capture_output=True, text=True, check=True).stdout)
-    score, sick = groups["Patients"]["score"], groups["Patients"]["percent_stenosis"] >= 25
+    score, sick = np.array(groups["Patients"]["score"]), np.array(groups["Patients"]["percent"]) >= 25
     assert found["area"] == pytest.approx(roc_auc_score(sick, score))
     assert found["cells"]["tp"] == int((sick & (score >= 0.5)).sum())
     assert sum(found["cells"].values()) == len(score)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cag.book.figures.localization import examples, failure_sheet
+from cag.book.figures.localization import examples
 from cag.book.figures.style import Panel, gallery
 from cag.chapters.localization.scores import Scored, scoring_rule
 
@@ -43,15 +43,3 @@ def test_examples_show_the_boxes_that_count() -> None:
     assert (own.frame == 2).all() and own.frame.shape == (32, 32)
     assert (len(own.truth), len(own.found)) == (2, 1)
     assert "\n" in own.title and own.heat is not None
-
-
-def test_a_failure_shows_its_lesions_and_what_was_said() -> None:
-    box = {"x1": 1.0, "y1": 1.0, "x2": 9.0, "y2": 9.0}
-    boxes = pd.DataFrame({"run_id": ["R1", "R1", "R2", "R1"], "frame": [3, 4, 3, 3], **box})
-    error = {"error": "missed", "view": "RCA LAO", "run_id": "R1", "frame": 3, "percent_stenosis": 80.0, "score": 0.1}
-    figure = failure_sheet(
-        pd.DataFrame([error]), SimpleNamespace(frames=frames, boxes=boxes.assign(percent_stenosis=[80, 80, 80, 20]))
-    )
-    assert len(figure.axes[0].patches) == 1, "mild disease is no lesion"
-    assert "missed: score 0.10\nRCA LAO" in figure.axes[0].get_title()
-    assert not figure.legends
