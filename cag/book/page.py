@@ -28,7 +28,6 @@ from myst_nb import glue
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
-from cag.book.figures.cohort import STATISTICS
 from cag.book.figures.style import apply_style
 from cag.chapters.store import Store
 from cag.data.cohort import Cohort
@@ -51,6 +50,15 @@ HEADS = {
     "n_rows": "Frames", "npv": "NPV", "p_stenosis": "P(stenosis)", "paper": "Published",
     "ppv": "PPV", "redundancy": "Redundancy training", "redundant": "Called redundant",
     "run_id": "Run", "scaling": "Temperature scaling", "trained": "Trained on labels", "visible": "Labels visible",
+}  # fmt: skip
+#: Names of image statistics as they are read.
+STATISTICS = {
+    "gray_mean": "grey, mean", "gray_sd": "grey, SD", "p1": "grey, 1st percentile", "p50": "grey, median",
+    "p99": "grey, 99th percentile", "border_mean": "grey of the border", "noise_immerkaer": "noise (Immerkaer)",
+    "slope_lo": "spectral slope, low", "slope_mid": "spectral slope, middle", "slope_hi": "spectral slope, high",
+    "residual_sd": "noise in flat tiles", "ac1": "noise correlation, 1 px", "ac2": "noise correlation, 2 px",
+    "ac3": "noise correlation, 3 px", "grad999": "steepest edges", "vessel_fwhm_px": "vessel width",
+    "vessel_depth": "vessel depth", "edge_10_90_over_fwhm": "edge over width",
 }  # fmt: skip
 #: Names that begin a cell, or are all of it -> what people read there.
 WORDS = {"half": "one half", "youden": "Youden", "rule_out": "rule out", "noisy_or": "noisy-or"} | STATISTICS

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from notebook_cells import page_of, run_cells
 
-from cag.chapters import cohort as tables
 from cag.data.cohort import Cohort, FrameSource
 
 
@@ -38,27 +40,39 @@ def cohort():
     return Cohort(manifest, patients, lesions, boxes, None, source=DrawnFrames(), origin="drawn")
 
 
+def shown(cohort, *cells, **names):
+    """What these cells of notebook 01 show of a cohort."""
+    page, settings = page_of(), SimpleNamespace(seed=0)
+    namespace = run_cells("01_cohort", *cells, page=page, cohort=cohort, settings=settings, **names)
+    return namespace, page.shown
+
+
+def test_a_flow_tells_what_each_step_sets_aside(cohort):
+    flow = {"step": ["a", "b"], "patients": [2, 2], "runs": [4, 3], "frames": [9, 5], "set_aside": ["", "1 runs"]}
+    _, figures = shown(cohort, "cell-05b", flow=pd.DataFrame(flow))
+    texts = [text.get_text() for text in figures["fig-flow"].axes[0].texts]
+    assert "b\n2 patients, 3 runs, 5 frames" in texts and "set aside: 1 runs" in texts
+
+
 def test_unknown_characteristics_are_left_out_of_the_share(cohort):
-    table = tables.characteristics(cohort.patients).set_index("characteristic")
+    table = shown(cohort, "cell-11")[1]["tab-characteristics"].set_index("characteristic")
     assert table.loc["age, median (IQR), years", "value"] == "65 (62-68)"
     assert table.loc["male", "value"] == "1 (50 %)"
     assert table.loc["diabetes"].tolist() == ["1 (100 %)", 1]
 
 
-def test_one_frame_a_view_with_its_boxes(cohort):
-    examples = tables.view_examples(cohort, 0)
-    assert list(examples) == ["LCA LAO cranial", "RCA LAO"]
-    assert [boxes.tolist() for _, boxes in examples.values()] == [[[4, 5, 9, 11]], []]
+def test_one_frame_a_view_with_its_boxes_and_frames_of_the_patients_in_turn(cohort, monkeypatch):
+    monkeypatch.setattr("cag.simulator.acceptance.real_angiograms", lambda: None)
+    namespace, figures = shown(cohort, "cell-13", "cell-18")
+    assert [ax.get_title() for ax in figures["fig-views"].axes[:2]] == ["LCA LAO cranial", "RCA LAO"]
+    assert namespace["views"]["LCA LAO cranial"].truth.tolist() == [[4, 5, 9, 11]]
+    assert not len(namespace["views"]["RCA LAO"].truth)
+    assert [frame.shape for frame in namespace["own"]] == [(64, 64)] * 3, "one run has no contrast interval"
 
 
-def test_frames_in_contrast_are_of_the_patients_in_turn(cohort):
-    assert len(tables.contrast_frames(cohort, 40, 0)) == 3, "one run has no contrast interval"
-    assert [frame.shape for frame in tables.contrast_frames(cohort, 2, 0)] == [(64, 64)] * 2
-
-
-def test_the_page_shows_the_stored_measurements_and_the_pretrained_network():
-    table, _ = tables.stored_acceptance()
+def test_the_page_shows_the_stored_measurements_and_the_pretrained_network(cohort):
+    table = shown(cohort, "cell-22")[1]["tab-simulator-acceptance"]
     assert {"realism", "shortcuts", "difficulty"} <= set(table["part"])
     assert not table["wanted"].str.startswith((">", "<")).any(), "a page would show a quotation"
-    quality = {"recall_by_severity": {"all": 0.7, "25-50": 0.5}, "quality": {"patient_auc": 0.95}}
-    assert tables.pretrained_difficulty(quality)["met"].tolist() == ["yes", "no", "reported"]
+    network = table[table["measure"].str.startswith("xa network")]
+    assert network["met"].isin(["yes", "no"]).sum() == 2 and network["met"].eq("reported").sum() == len(network) - 2

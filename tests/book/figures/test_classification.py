@@ -6,7 +6,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from cag.book.figures import classification as figures
-from cag.book.figures.cohort import flow_diagram
 
 
 @pytest.fixture
@@ -59,9 +58,3 @@ def test_heatmaps_and_true_boxes_stand_on_their_frames():
     figure = figures.heatmap_grid(frames, {"with": np.ones((2, 8, 8))}, ["a", "b"], boxes)
     assert [len(axis.images) for axis in figure.axes] == [1, 1, 2, 2]
     assert [len(axis.patches) for axis in figure.axes] == [1, 0, 1, 0]
-
-
-def test_a_flow_tells_what_each_step_sets_aside(ax):
-    flow = {"step": ["a", "b"], "patients": [2, 2], "runs": [4, 3], "frames": [9, 5], "set_aside": ["", "1 runs"]}
-    texts = [text.get_text() for text in flow_diagram(ax, pd.DataFrame(flow)).texts]
-    assert "b\n2 patients, 3 runs, 5 frames" in texts and "set aside: 1 runs" in texts
