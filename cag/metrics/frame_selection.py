@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 
 from cag.metrics.intervals import Measured
 from cag.metrics.weighted import ratio
@@ -87,13 +87,6 @@ def metrics(
 def of_frame_selection(runs: pd.DataFrame) -> Measured:
     """Frame selection metrics of rows of ``frame_selection_runs``; see ``metrics``."""
     return Measured(partial(metrics, run_errors(runs)), runs["patient_id"].to_numpy())
-
-
-def acceptance_curve(errors: pd.DataFrame, tolerances: Shaped[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
-    """Share of begin and end errors, taken together, within each tolerance in frames; missed runs are within none."""
-    error = errors[["begin_error", "end_error"]].to_numpy(dtype=float)
-    off = np.where(errors[["missed"]], np.inf, error)[np.isfinite(error)]
-    return ratio((off <= tolerances[:, None]).sum(axis=1), np.array(len(off)))
 
 
 def _mean_and_sd(

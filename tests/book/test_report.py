@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
+from notebook_cells import page_of, run_cells
 
 from cag.book import report
-from cag.book.figures.cine_player import SHOWN_FRAMES, chosen_frames, cine_player
+from cag.book.figures.cine_player import SHOWN_FRAMES, cine_player
 from cag.book.figures.frame_selection import ShownRun
 from cag.book.report import FILES, default_folder, report_json, report_page, save_report
 from cag.chapters.bundle import Part
@@ -127,7 +128,9 @@ def test_a_player_of_a_notebook_is_whole_too(rng: np.random.Generator) -> None:
 
 
 def test_chosen_frames_stand_in_pairs_the_highest_score_first(reading: StudyReading) -> None:
-    axes = chosen_frames(reading.runs[:1]).axes
+    page = page_of()
+    run_cells("07_reading_a_study", "reading-29", page=page, reading=replace(reading, runs=reading.runs[:1]))
+    axes = page.shown["fig-reading-frames"].axes
     assert [ax.get_title() for ax in axes[:2]] == ["Run 1, RCA, frame 30", "P(≥25 %) 0.90"]
     assert [(len(ax.images), len(ax.patches)) for ax in axes] == [(1, 1), (2, 1), (1, 0), (2, 0)]
 

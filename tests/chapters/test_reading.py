@@ -19,6 +19,7 @@ import pydicom
 import pytest
 import torch
 from distributed import Client
+from notebook_cells import page_of, run_cells
 
 from cag.anatomy import VIEWS
 from cag.book import report as report_module
@@ -33,15 +34,8 @@ from cag.chapters.frames.settings import FrameSelectionSettings
 from cag.chapters.localization.comparison import export_detectors, localize
 from cag.chapters.localization.settings import LocalizationSettings
 from cag.chapters.mapped import open_scheduler
-from cag.chapters.reading.models import ArteryTriage, ReadingModels, angle_class, load_models, run_triage
-from cag.chapters.reading.study import (
-    ReadingSettings,
-    StudyReading,
-    probabilities,
-    read_study,
-    study_folder,
-    trunk_maps,
-)
+from cag.chapters.reading.models import ArteryTriage, ReadingModels, angle_class, load_models
+from cag.chapters.reading.study import ReadingSettings, StudyReading, probabilities, read_study, trunk_maps
 from cag.chapters.reading.words import decision_rule, known_sentence, refused_table
 from cag.chapters.store import Store
 from cag.data.cohort import Cohort
@@ -115,7 +109,9 @@ def store(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Store:
     export_detectors(localize(cohort, localization, store), cohort, localization, store)
     with pytest.raises(InputError, match=r"triage.*notebook 07"):
         load_models(store.root)
-    run_triage(cohort, store)
+    cells = ("reading-05", "reading-05b", "reading-05d")
+    page, settings = page_of(cohort=cohort, store=store), ReadingSettings(device="cpu")
+    run_cells("07_reading_a_study", *cells, page=page, settings=settings)
     return store
 
 
@@ -255,17 +251,20 @@ def test_reading_gives_what_training_stored(cohort: Cohort, models: ReadingModel
 
 
 def test_the_default_study_is_a_patient_the_frame_selector_has_not_seen(
-    cohort: Cohort, store: Store, models: ReadingModels, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    cohort: Cohort, store: Store, models: ReadingModels, tmp_path: Path
 ) -> None:
+    def folder(own: Cohort) -> Path:
+        page, settings = page_of(store=Store(tmp_path)), ReadingSettings()
+        names = {"page": page, "settings": settings, "cohort": own, "networks": models}
+        return run_cells("07_reading_a_study", "reading-10a", **names)["folder"]
+
     tested = pd.read_parquet(store.table("frame_selection_runs")).patient_id.min()
-    monkeypatch.setattr(ReadingSettings, "results", tmp_path)
-    written = study_folder(ReadingSettings(), cohort, models)
+    written = folder(cohort)
     assert written == tmp_path / "reading" / tested and len(list(written.glob("*.dcm"))) == len(VIEW_NAMES)
     (own,) = read_study(written, models, key=KEY, progress=False).known.values()
     assert own is not None and own.patient_id == tested and not own.selector_trained
-    real = replace(cohort, manifest=cohort.manifest.assign(source="hospital"))
     with pytest.raises(InputError, match="-p study FOLDER"):
-        study_folder(ReadingSettings(), real, models)
+        folder(replace(cohort, manifest=cohort.manifest.assign(source="hospital")))
 
 
 def test_a_folder_without_an_angiogram_is_refused(models: ReadingModels, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cag.metrics.frame_selection import acceptance_curve, metrics, run_errors
+from cag.metrics.frame_selection import metrics, run_errors
 
 COLUMNS = ["n_frames", "begin_true", "end_true", "end_censored", "begin_pred", "end_pred"]
 
@@ -51,18 +51,12 @@ def test_a_missed_short_run_is_an_error_although_its_frames_are_few():
     result = metrics(errors)
     assert result["begin_error"][0] == 3
     assert result["acceptance_rate"][0] == 0 and result["error_rate"][0] == 1
-    assert (acceptance_curve(errors, np.arange(5)) == 0).all()
 
 
 def test_the_limits_belong_to_both_rates():
     # Errors of 3 and 10 frames: accepted is "at most 3", an error is "at least 10".
     errors = run_errors(pd.DataFrame([(90, 20, 60, False, 23, 70)], columns=COLUMNS))
     assert metrics(errors)["acceptance_rate"][0] == 0.5 and metrics(errors)["error_rate"][0] == 0.5
-
-
-def test_tolerance_curve():
-    curve = acceptance_curve(run_errors(RUNS), np.array([0, 3, 11, 60]))
-    assert curve.tolist() == pytest.approx([2 / 7, 3 / 7, 5 / 7, 5 / 7])
 
 
 def draw(seed, n=40):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,11 @@ import torch
 from IPython.display import HTML
 from jaxtyping import UInt8
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.figure import Figure
 from PIL import Image
 
 from cag.book.figures.frame_selection import ShownRun
-from cag.book.figures.style import Panel, gallery
 from cag.chapters.reading.study import SHOWN_SIDE, RunReading
 from cag.data.frames import shrink
-from cag.metrics.boxes import CORNERS
 
 #: Frames of a run that its player shows, at most.
 SHOWN_FRAMES = 48
@@ -51,27 +47,6 @@ def player_values(run: ShownRun) -> dict[str, Any]:
         **{"probability": list(run.probability), "truth": run.truth, "found": run.found},
         "chosen": list(run.candidates),
     }
-
-
-def chosen_frames(runs: Sequence[RunReading]) -> Figure:
-    """Two chosen frames of each run by pairs: with the detector's boxes, and under the classifier's heatmap.
-
-    They are those of the highest stenosis probability; where no classifier read the run, those of the highest contrast
-    probability, without a heatmap.
-    """
-    shown = []
-    for run in runs:
-        score = run.images.get("score", run.images.p_contrast).to_numpy(dtype=float)
-        for place in np.argsort(-score, kind="stable")[:2]:
-            number = run.images.frame.iloc[place]
-            own = run.boxes[run.boxes.frame == number]
-            doubt = "" if own.counts.all() else "\nbox does not count"
-            title = f"Run {run.number}, {run.artery}, frame {number}{doubt}"
-            shown.append(Panel(run.frames[place], title, found=own[CORNERS].to_numpy(float)))
-            if run.heatmaps is not None:
-                title = f"P(≥25 %) {score[place]:.2f}"
-                shown.append(shown[-1]._replace(title=title, heat=run.heatmaps[place] / 255))
-    return gallery(shown, columns=4)
 
 
 def shown_run(run: RunReading) -> ShownRun:

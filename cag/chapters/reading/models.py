@@ -1,4 +1,4 @@
-"""The trained networks of a study as its bundle holds them, what they know of a patient, and the artery triage."""
+"""The trained networks of a study as its bundle holds them, and what they know of a patient."""
 
 from __future__ import annotations
 
@@ -9,44 +9,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import pandas as pd
-import torch
 from jaxtyping import Float
 from pydantic import TypeAdapter
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from cag.anatomy import ARTERIES, NO_STANDARD_VIEW, THREE_CATEGORIES, TWO_CATEGORIES, VIEWS, view_from_angles
-from cag.chapters.bundle import PARTS, Part, export_part, load_part
+from cag.chapters.bundle import PARTS, Part, load_part
 from cag.chapters.classification.operating import OperatingPoint
-from cag.chapters.classification.samples import contrast_frames
 from cag.chapters.classification.settings import CellSettings
 from cag.chapters.classification.training import Start, frozen_trunk, load_classifier
 from cag.chapters.frames.selector import FrameSelector, load_frame_selector
-from cag.chapters.frames.settings import CnnSettings, FrameSelectionSettings, TrunkSettings, features_of
-from cag.chapters.frames.training import run_features
 from cag.chapters.localization.training import FpnSettings, new_detector
-from cag.chapters.store import RunFolder, Store, run_task
-from cag.data.cohort import Cohort
 from cag.data.dicom_write import derived_uid
 from cag.data.fingerprint import file_digest
 from cag.data.pseudonyms import pseudonym
-from cag.data.splits import patient_folds, patient_severity
 from cag.networks.classifier import StenosisClassifier
 from cag.networks.detector import StenosisDetector
 from cag.networks.weights import weights_digest
-from cag.settings import LabelError, Settings
 
 #: What the angles of a run say by themselves: a standard view of the left artery alone, of the right, of both, of none.
 ANGLES = ("LCA", "RCA", "both", "neither")
-#: Contrast frames of each run that the triage is trained on.
-TRIAGE_FRAMES = 8
-#: Inverse weight of the triage's ridge penalty on standardized features.
-STRENGTH = 1e-3
-#: Runs added to each count of angles, so that few runs make none certain.
-PRIOR_RUNS = 5
 
 
 class Known(NamedTuple):
@@ -158,14 +140,6 @@ def _detector(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Ste
     return new_detector(cell, frozen_trunk(start) if cell.trainable == "head" else None, weights).eval()
 
 
-class TriageSettings(Settings):
-    """What the artery triage depends on besides the cohort."""
-
-    features: TrunkSettings | CnnSettings  #: The trunk whose pooled features are read.
-    folds: int  #: The patient folds of every stage, and their seed.
-    seed: int
-
-
 @dataclass(frozen=True)
 class ArteryTriage:
     """Left or right: one linear classifier for each patient fold, and what the angles add to its log-odds.
@@ -193,63 +167,3 @@ def angle_class(primary: float | None, secondary: float | None) -> int:
     """Index into ``ANGLES`` of a run's C-arm angles (degrees, LAO+ and CRA+; None where unknown)."""
     left, right = (view_from_angles(primary, secondary, artery) != NO_STANDARD_VIEW for artery in ARTERIES)
     return 2 if left and right else 0 if left else 1 if right else 3
-
-
-def run_triage(cohort: Cohort, store: Store) -> pd.DataFrame:
-    """Train the triage on the folds of the classifiers, export it, and publish its predictions as ``artery_triage``."""
-    selection, classification = (load_part(store.root, name).settings for name in ("frames", "classification"))
-    features = features_of(FrameSelectionSettings.checked(selection))
-    settings = TriageSettings(features=features, folds=classification["folds"], seed=classification["seed"])
-    folder = run_task("artery_triage", train_triage, settings, cohort, store)
-    weights = {"triage": folder.load_weights("triage")}
-    export_part(store, "triage", settings=settings, cohort=cohort, weights=weights, facts={})
-    return store.publish("artery_triage", folder.load_table("predictions"))
-
-
-def train_triage(cohort: Cohort, settings: TriageSettings, folder: RunFolder) -> None:
-    """Fit one classifier a fold on the other folds' patients and read the fold's own runs.
-
-    Stores weights ``triage``, and table ``predictions``: ``run_id, patient_id, artery, fold, p_right``, and
-    ``p_right_images`` by the images alone; a row a run with contrast and a known artery. Raises `LabelError` if the
-    cohort knows no artery or no contrast interval, or a fold is left with one artery.
-    """
-    cohort.require("artery", "contrast")
-    pooled = run_features(cohort, settings.features, folder.store).load_weights("clean")
-    runs = cohort.manifest.dropna(subset=["artery", "contrast_begin", "contrast_end"])
-    spans = runs[["contrast_begin", "contrast_end"]].to_numpy(dtype=int)
-    frames = [torch.from_numpy(contrast_frames(begin, end, TRIAGE_FRAMES)) for begin, end in spans.tolist()]
-    rows = [pooled[run_id][own].float() for run_id, own in zip(runs.run_id, frames, strict=True)]
-    folds = patient_folds(patient_severity(cohort), settings.folds, settings.seed).set_index("patient_id").fold
-    right, fold = runs.artery.eq("RCA").to_numpy(), runs.patient_id.map(folds).to_numpy()
-    said = np.array([angle_class(*pair) for pair in runs[["primary_angle", "secondary_angle"]].to_numpy(dtype=float)])
-    fitted = [_fit(rows, said, right, np.flatnonzero(fold != own)) for own in range(settings.folds)]
-    triage = ArteryTriage(*(torch.from_numpy(np.stack(part)) for part in zip(*fitted, strict=True)))
-    table = runs[["run_id", "patient_id", "artery"]].assign(
-        fold=fold,
-        p_right=list(map(triage.right, rows, said, fold)),
-        p_right_images=[triage.right(row, None, own) for row, own in zip(rows, fold, strict=True)],
-    )
-    folder.save_table("predictions", table.reset_index(drop=True))
-    folder.save_weights("triage", vars(triage))
-
-
-def _fit(
-    rows: list[Tensor], said: np.ndarray, right: np.ndarray, train: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weight and bias in the units of the raw features, and the angles' log-odds, by the training runs.
-
-    Both arteries are taken as equally frequent: their shares must not decide.
-    """
-    inputs = torch.cat([rows[own] for own in train]).numpy()
-    targets = np.repeat(right[train], [len(rows[own]) for own in train])
-    if targets.all() or not targets.any():
-        remedy = "Use fewer folds or more patients"
-        raise LabelError("a training fold shows one artery only", field="artery", remedy=remedy)
-    scaler = StandardScaler().fit(inputs)
-    regression = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=500)  # lbfgs is deterministic
-    weight = regression.fit(scaler.transform(inputs), targets).coef_[0] / scaler.scale_
-    bias = regression.intercept_[0] - (scaler.mean_ * weight).sum()
-    sides = [said[train][right[train] == side] for side in (False, True)]
-    counts = np.stack([np.bincount(own, minlength=len(ANGLES)) for own in sides]) + PRIOR_RUNS
-    share = counts / counts.sum(axis=1, keepdims=True)
-    return weight.astype(np.float32), np.asarray(bias, np.float32), np.log(share[1] / share[0]).astype(np.float32)

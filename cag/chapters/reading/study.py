@@ -17,9 +17,7 @@ from torch import Tensor
 from cag.anatomy import ARTERIES, NO_STANDARD_VIEW, VIEWS, Artery, view_from_angles
 from cag.chapters.frames.selector import FrameFinding, find_interval
 from cag.chapters.reading.models import Known, Networks, ReadingModels, angle_class
-from cag.data.cohort import Cohort
 from cag.data.dicom import Cine
-from cag.data.dicom_write import write_cine
 from cag.data.frames import shrink
 from cag.data.study import StudyFile, study_files
 from cag.metrics.boxes import CORNERS
@@ -29,7 +27,7 @@ from cag.networks.classifier import StenosisClassifier
 from cag.networks.training import Runtime
 from cag.networks.transforms import scale
 from cag.networks.trunk import STAGES, Trunk
-from cag.settings import ROOT, InputError, StudySettings
+from cag.settings import InputError, StudySettings
 
 #: Side, in pixels, of the small copy of a run that is kept for looking through it.
 SHOWN_SIDE = 192
@@ -250,24 +248,3 @@ def _unread(cine: Cine, view: str, artery: Artery | None) -> str:
     hint = f" (for the {other} it would be {view})" if view != NO_STANDARD_VIEW else ""
     angles = f"{primary:g}/{secondary:g} degrees"
     return f"C-arm angles {angles} are no standard view of the {artery}{hint}, so no classifier reads it."
-
-
-def study_folder(settings: ReadingSettings, cohort: Cohort, models: ReadingModels) -> Path:
-    """The folder to read: the one given, or the first simulated patient whom the frame selector has not seen.
-
-    The patient's runs are written there as DICOM; those already there are kept. Raises `InputError` if no folder is
-    given and the cohort is not simulated.
-    """
-    if settings.study:
-        return (ROOT / Path(settings.study).expanduser()).resolve()
-    if not cohort.manifest.source.eq("simulated").all():
-        remedy = "Give the folder of a patient's DICOM files: -p study FOLDER"
-        raise InputError("the patients of this cohort are not simulated", field="study", remedy=remedy)
-    patient = min(models.parts["frames"].facts["tested"])
-    folder, runs = settings.results / "reading" / patient, cohort.manifest[cohort.manifest.patient_id == patient]
-    header = ["patient_id", "run_id", "fps", "primary_angle", "secondary_angle"]
-    for run in runs[header].astype(dict.fromkeys(header[2:], float)).to_dict("records"):
-        file = folder / f"{run['run_id']}.dcm"
-        if not file.exists():
-            write_cine(file, cohort.frames(run["run_id"]).cpu().numpy(), **run)
-    return folder
