@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +37,12 @@ ADDRESSES = ("src", "href", "action", "srcset", "data")
 def networks(youden: float = 0.2) -> ReadingModels:
     """Networks of which only the record is asked; ``youden`` is the lower end of its interval."""
     rates = Called(12, Estimate(0.8, 0.5, 1.0, 12), Estimate(0.7, 0.4, 0.9, 12), Estimate(0.5, youden, 0.8, 12))
-    operating = json.loads(json.dumps(asdict(OperatingPoint(0.4, {0: 0.4, 1: 0.6}, "Chosen aside.", rates, rates))))
+    operating = OperatingPoint(0.4, {0: 0.4, 1: 0.6}, "Chosen aside.", rates, rates)
     settings = {"folds": 2, "seed": 0, "weights": "random", "trainable": "head", "image_size": 256}
     told = {"cohort": "simulated patients", "cohort_digest": "0" * 16, "patients": 24, "runs": 168}
     origin = {"profile": "demo", "version": "0.1.0", "trunk": ""}
-    part = Part(RunFolder(Path("none"), Store(Path("none"))), settings, {"operating": operating}, **told, **origin)
-    return ReadingModels({"classification": part}, None, None, {}, {}, "cpu")  # type: ignore[arg-type]
+    part = Part(RunFolder(Path("none"), Store(Path("none"))), settings, {}, **told, **origin)
+    return ReadingModels({"classification": part}, operating, pd.DataFrame(), None, None, {}, {}, "cpu")  # type: ignore[arg-type]
 
 
 @pytest.fixture

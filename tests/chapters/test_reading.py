@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pandas as pd
@@ -150,6 +151,23 @@ def test_every_file_is_read_or_refused_with_a_reason(reading: StudyReading) -> N
     assert not set(refused_table(reading).File) & set(reasons)
 
 
+def test_from_a_folder_to_the_patient_few_modules_are_entered(study: Path, models: ReadingModels) -> None:
+    entered: set[str] = set()
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_name != "<module>":
+            entered.add(str(frame.f_globals.get("__name__")))
+
+    sys.setprofile(look)
+    try:
+        patients = read_study(study / "a", models, key=KEY, progress=False).patients
+    finally:
+        sys.setprofile(None)
+    aside = ("cag.settings", "cag.anatomy", "cag.metrics")
+    walked = {name for name in entered if name.startswith("cag.") and not name.startswith(aside)}
+    assert len(patients) == 1 and len(walked) <= 21, sorted(walked)
+
+
 def test_filled_runs_are_named_and_scored_and_others_say_why_not(reading: StudyReading) -> None:
     by_name = {reading.files[run.file]: run for run in reading.runs}
     short, odd = by_name["b/short.dcm"], by_name["b/odd.dcm"]
@@ -177,9 +195,7 @@ def called_by(models: ReadingModels, **changed: object) -> ReadingModels:
     """The same networks with another operating point, better than chance."""
     patient = models.operating.patient
     better = replace(patient, youden=replace(patient.youden, low=0.1))
-    other = replace(models)
-    other.__dict__["operating"] = replace(models.operating, patient=better, **changed)  # type: ignore[arg-type]
-    return other
+    return replace(models, operating=replace(models.operating, patient=better, **changed))  # type: ignore[arg-type]
 
 
 def test_an_artery_that_was_not_read_is_said_and_a_given_one_is_believed(study: Path, models: ReadingModels) -> None:

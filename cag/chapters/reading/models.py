@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 from jaxtyping import Float
 from pydantic import TypeAdapter
 from torch import Tensor
@@ -55,17 +56,14 @@ class ReadingModels:
     """Everything that reading a study needs; networks run on ``device``."""
 
     parts: Mapping[str, Part]  #: Of the bundle, by name.
+    operating: OperatingPoint  #: The probability from which one is called diseased, and what such calls are worth.
+    runs: pd.DataFrame  #: Of the networks' own cohort; see ``bundle``.
     selector: FrameSelector
     triage: ArteryTriage
     #: By weights file: every detector, and the classifiers that share a frozen trunk; others are loaded when asked for.
     detectors: Mapping[str, StenosisDetector]
     classifiers: Mapping[str, StenosisClassifier]
     device: str
-
-    @cached_property
-    def operating(self) -> OperatingPoint:
-        """The probability from which an artery or patient is called, and what its calls are worth."""
-        return TypeAdapter(OperatingPoint).validate_python(self.parts["classification"].facts["operating"])
 
     @property
     def image_size(self) -> int:
@@ -92,10 +90,11 @@ class ReadingModels:
         Everyone is told by the SHA-256 of a run's file; a simulated patient, whose names are no secret, by the
         pseudonym of a run by ``key`` too.
         """
-        part, tested, known = self.parts["classification"], self.parts["frames"].facts["tested"], {}
-        for run in part.folder.load_table("runs").itertuples():
+        folds, tested = self.parts["classification"].facts["folds"], self.parts["frames"].facts["tested"]
+        known = {}
+        for run in self.runs.itertuples():
             patient = str(run.patient_id)
-            own = Known(patient, part.facts["folds"].get(patient, 0), patient not in tested)
+            own = Known(patient, folds.get(patient, 0), patient not in tested)
             known[str(run.sha256)] = own
             if run.source == "simulated":
                 known[pseudonym(str(derived_uid("run", patient, patient, str(run.run_id))), "run", key)] = own
@@ -115,10 +114,12 @@ def load_models(folder: Path, *, device: str = "auto") -> ReadingModels:
     Raises `InputError` if a part is not there, with the notebook that exports it.
     """
     parts = {name: load_part(folder, name) for name in PARTS}
-    heads, found = parts["classification"].folder, parts["localization"]
+    facts, heads, found = parts["classification"].facts, parts["classification"].folder, parts["localization"]
     cells = {file: own for file, own in _cells(parts["classification"]).items() if own.trainable == "head"}
     return ReadingModels(
         parts,
+        TypeAdapter(OperatingPoint).validate_python(facts["operating"]),
+        heads.load_table("runs"),
         load_frame_selector(parts["frames"]),
         ArteryTriage(**parts["triage"].folder.load_weights("triage")),
         {file: _detector(own, found.folder.load_weights(file)) for file, own in found.facts["cells"].items()},
