@@ -20,7 +20,7 @@ sys.path.append(str(ROOT / "book" / "_ext"))
 from parameter_reference import model_of, parameters_cell
 from run_record import commands
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[1-9]*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))[1:]  # the playground is no chapter
 PARAMETERS = ROOT / "notebooks" / "parameters"
 PROFILES = sorted(path for path in PARAMETERS.glob("*.yaml") if not path.stem.endswith("_cohort"))
 #: A profile without sections belongs to one notebook.

@@ -11,6 +11,7 @@ import os
 import platform
 import resource
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -125,7 +126,8 @@ def run_study(
     results = ROOT / "results" / str(extra.get("profile", profile))
     machine = describe_machine()
     lanes = _lanes(len(chosen), machine)
-    processes = ProcessPoolExecutor(lanes, multiprocessing.get_context("spawn"), max_tasks_per_child=1)  # one each
+    spawn = multiprocessing.get_context("spawn")
+    processes = ProcessPoolExecutor(lanes, spawn, end_with_parent, max_tasks_per_child=1)  # a process for each notebook
     with open_scheduler(scheduler) if scheduler else contextlib.nullcontext("") as address, processes:
 
         def start(name: str) -> Future[Execution]:
@@ -169,6 +171,16 @@ def _lanes(notebooks: int, machine: Mapping[str, Any]) -> int:
     """Notebooks that run at once: two, where there are cores and memory for them and no card they would share."""
     small = machine["card"] or machine["memory_gb"] < 2 * NOTEBOOK_GB
     return 1 if small else min(2, machine["cores"], notebooks)
+
+
+def end_with_parent() -> None:
+    """End this process, and with it its kernel, when the study that started it was killed."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()  # type: ignore[union-attr]
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def execute_notebook(

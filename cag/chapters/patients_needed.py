@@ -21,7 +21,15 @@ class PatientsNeededSettings(StudySettings):
     backbone: str = "inception_v3"  #: The trunk, which stays as it starts.
     artery: Artery = "RCA"  #: The one that is trained and tested; all its views have one classifier only on the right.
     population_seed: int = Field(default=30_000, ge=1000)  #: Of the training patients; the cohorts' are below 1000.
-    fit: FitSettings = FitSettings(epochs=4, batch_size=16, learning_rate=1e-3, schedule="one_cycle")
+    epochs: int = Field(default=4, ge=1)  #: Parts of a training, after each of which its loss is told.
+    batch_size: int = Field(default=16, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)  #: The peak of the one-cycle schedule.
+
+    @property
+    def fit(self) -> FitSettings:
+        """How each network is trained."""
+        told = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
+        return FitSettings.checked({**told, "schedule": "one_cycle"})
 
     @property
     def population(self) -> PopulationSettings:

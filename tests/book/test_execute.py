@@ -5,6 +5,8 @@ from __future__ import annotations
 import getpass
 import json
 import platform
+import subprocess
+import sys
 import threading
 from concurrent.futures import Future
 
@@ -174,7 +176,21 @@ def test_real_data_concern_the_notebooks_that_show_them(keys, tmp_path, monkeypa
 
 
 def test_every_notebook_has_its_place():
-    assert sorted(CHAPTERS) == sorted(path.stem for path in (ROOT / "notebooks").glob("0[1-9]*.ipynb"))
+    assert ["00_playground", *CHAPTERS] == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
     assert {name for chapter in CHAPTERS.values() for name in chapter.reads} <= CHAPTERS.keys()
     for name, chapter in CHAPTERS.items():
         assert f'globals(), \\"{chapter.section}\\"' in (ROOT / "notebooks" / f"{name}.ipynb").read_text()
+
+
+def test_what_a_killed_study_had_started_ends_with_it():
+    parent = (
+        "import multiprocessing, time\n"
+        "from cag.book.execute import end_with_parent\n"
+        "def child():\n    end_with_parent()\n    print('started', flush=True)\n    time.sleep(90)\n"
+        "multiprocessing.get_context('fork').Process(target=child).start()\n"
+        "time.sleep(90)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as study:
+        assert study.stdout.readline() == "started\n"
+        study.kill()
+        study.communicate(timeout=45)  # the pipe closes with the last process that holds it

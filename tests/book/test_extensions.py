@@ -85,7 +85,7 @@ def test_tools_cannot_be_broken_by_a_caption_and_link_the_small_rows_behind_an_e
 
 
 def test_every_parameter_has_type_meaning_and_range() -> None:
-    for path in sorted(parameter_reference.NOTEBOOKS.glob("0[1-9]_*.ipynb")):
+    for path in sorted(parameter_reference.NOTEBOOKS.glob("*.ipynb"))[1:]:
         for name, kind, default, _, meaning in parameter_reference.rows_of(path):
             assert kind and default and meaning, f"{path.stem}: {name}"
     rows = {row[0]: row for row in parameter_reference.rows_of(parameter_reference.NOTEBOOKS / "01_cohort.ipynb")}
