@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cag.book.page import Page
 from cag.chapters.bundle import load_part
-from cag.chapters.frames import real_runs
+from cag.chapters.frames import real_runs, training
 from cag.chapters.frames.sampling import split_patients
 from cag.chapters.frames.selection import FrameSelectionTables, run_frame_selection
 from cag.chapters.frames.selector import FrameFinding, find_interval, load_frame_selector
@@ -156,6 +156,17 @@ def test_all_layers_are_trained_and_stored(cohort: Cohort, tmp_path: Path) -> No
     finding = find_interval(small.frames(run), load_frame_selector(load_part(store.root, "frames")))
     stored = tables.frames.query("run_id == @run and arm == 'clean' and method == 'cnn_lstm'")
     assert finding.probability == pytest.approx(stored.probability.to_numpy(), abs=0.02)
+
+
+def test_features_in_parts_are_those_of_all_runs(cohort, settings, store, tmp_path, monkeypatch):
+    whole = training.run_features(cohort, features_of(settings), store)
+    monkeypatch.setattr(training, "RUNS_AT_ONCE", 4)
+    parts = training.run_features(cohort, features_of(settings), Store(tmp_path))
+    assert len(whole.parts) == 1 and len(parts.parts) == -(-len(cohort.manifest) // 4)
+    of_whole, of_parts = whole.load_weights("clean"), parts.load_weights("clean")
+    assert of_whole.keys() == of_parts.keys()
+    assert all(torch.equal(of_whole[run], of_parts[run]) for run in of_whole)
+    assert len(parts.load_table("curves")) == len(whole.load_table("curves"))
 
 
 def test_work_depends_only_on_what_changes_it(settings: FrameSelectionSettings) -> None:

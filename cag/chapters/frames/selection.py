@@ -24,7 +24,7 @@ from cag.chapters.frames.selector import (
     sequence_probability,
 )
 from cag.chapters.frames.settings import CnnSettings, FrameSelectionSettings, SequenceSettings, features_of, only
-from cag.chapters.frames.training import SEQUENCES, run_features, train_cnn, train_sequences
+from cag.chapters.frames.training import SEQUENCES, Features, run_features, train_cnn, train_sequences
 from cag.chapters.store import RunFolder, Store, run_tasks
 from cag.data.cohort import Cohort
 from cag.data.splits import ARMS, Arm
@@ -73,10 +73,10 @@ def run_frame_selection(cohort: Cohort, settings: FrameSelectionSettings, store:
 
 
 def _network_findings(
-    settings: FrameSelectionSettings, cnn: RunFolder, sequence: RunFolder, features: RunFolder, runs: pd.DataFrame
+    settings: FrameSelectionSettings, cnn: RunFolder, sequence: RunFolder, features: Features, runs: pd.DataFrame
 ) -> Iterator[_Found]:
     """All networks on all test runs; in the clean arm the frame classifier decides where nothing changes."""
-    device = features.store.device
+    device = cnn.store.device
     for arm in ARMS:
         pooled = features.load_weights(arm if settings.trainable == "all" else "clean")
         width = next(iter(pooled.values())).shape[1]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,7 +29,7 @@ from cag.chapters.frames.selector import (
     start_trunk,
 )
 from cag.chapters.frames.settings import CnnSettings, SequenceSettings, TrunkSettings, features_of
-from cag.chapters.store import RunFolder, Store, run_task
+from cag.chapters.store import RunFolder, Store, run_task, run_tasks
 from cag.data.cohort import Cohort
 from cag.data.frames import load_frames, shrink
 from cag.data.splits import ARMS, Arm
@@ -35,23 +37,52 @@ from cag.networks.backbones import seeded
 from cag.networks.frame_selector import FrameClassifier, Standardized, resample_indices, soft_f1_loss
 from cag.networks.training import Batches, FitSettings, Precision, Rows, fit, predict
 from cag.networks.transforms import augment, scale
+from cag.settings import Settings
 
 #: Sequence networks and the arms that each is scored in; the temporal convolution was not published.
 SEQUENCES: dict[SequenceModel, tuple[Arm, ...]] = {"cnn_lstm": ARMS, "tcn": ("clean",)}
 
+#: Runs whose features are one task: a few minutes on two cores.
+RUNS_AT_ONCE = 100
+
 Runs = tuple[Float[Tensor, "n t f"], Float[Tensor, "n t"]]
 
 
-def run_features(cohort: Cohort, settings: TrunkSettings, store: Store) -> RunFolder:
+class PartSettings(Settings):
+    """Every ``parts``-th run of the cohort from the run ``part`` on, and the trunk that reads them."""
+
+    trunk: CnnSettings | TrunkSettings
+    part: int
+    parts: int
+
+
+class Features(NamedTuple):
     """Stored features of every run: weights ``clean`` and ``as_published`` (half precision, by run), table ``curves``.
 
     Of a trunk as it starts both arms read ``clean``; ``CnnSettings`` name one that stage 1 trained.
     """
-    return run_task("frame_features", compute_features, settings, cohort, store)
+
+    parts: list[RunFolder]
+
+    def load_weights(self, arm: Arm) -> dict[str, Tensor]:
+        """Pooled features [frames, features] of every run."""
+        return {run: own for part in self.parts for run, own in part.load_weights(arm).items()}
+
+    def load_table(self, name: str) -> pd.DataFrame:
+        """Rows of every run."""
+        return pd.concat([part.load_table(name) for part in self.parts], ignore_index=True)
 
 
-def compute_features(cohort: Cohort, settings: TrunkSettings, folder: RunFolder) -> None:
-    """Store features and, beside them, grey-level curves of all runs; each run is read once."""
+def run_features(cohort: Cohort, settings: TrunkSettings, store: Store) -> Features:
+    """The features of every run, a task for each hundred runs, so that a stopped call loses minutes."""
+    parts = -(-len(cohort.manifest) // RUNS_AT_ONCE)
+    own = [PartSettings(trunk=settings, part=part, parts=parts) for part in range(parts)]
+    return Features(run_tasks("frame_features", compute_features, own, cohort, replace(store, scheduler="")))
+
+
+def compute_features(cohort: Cohort, asked: PartSettings, folder: RunFolder) -> None:
+    """Store features and, beside them, grey-level curves of a part of the runs; each run is read once."""
+    settings = asked.trunk
     trunks = {"clean": start_trunk(settings)}
     if isinstance(settings, CnnSettings):
         trained = run_task("frame_cnn", train_cnn, settings, cohort, folder.store)
@@ -62,7 +93,7 @@ def compute_features(cohort: Cohort, settings: TrunkSettings, folder: RunFolder)
     features: dict[str, dict[str, Tensor]] = {arm: {} for arm in trunks}
     curves: dict[str, Future[pd.DataFrame]] = {}
     with ThreadPoolExecutor(max_workers=1) as beside:
-        for run_id in tqdm(cohort.manifest.run_id, desc="Features", unit="run"):
+        for run_id in tqdm(cohort.manifest.run_id[asked.part :: asked.parts], desc="Features", unit="run"):
             frames = cohort.frames(run_id)
             curves[run_id] = beside.submit(frame_curves, frames)
             small = shrink(frames, settings.image_size)
