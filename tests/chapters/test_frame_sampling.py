@@ -18,6 +18,7 @@ from cag.chapters.frames.sampling import (
     sampled_frames,
     split_patients,
 )
+from cag.chapters.frames.settings import CnnSettings
 from cag.settings import LabelError
 
 
@@ -67,20 +68,23 @@ def _cohort(sets: list[str]) -> SimpleNamespace:
     ],
 )
 def test_sets_of_the_cohort_decide(sets: list[str], number: int | None, train: list[str]) -> None:
-    assert split_patients(_cohort(sets), number, 0)[0] == train
+    assert split_patients(_cohort(sets), CnnSettings(train_patients=number))[0] == train
 
 
 def test_patients_are_drawn_by_the_seed() -> None:
     cohort = _cohort(["-"] * 9)
-    train, test = split_patients(cohort, 3, 5)
-    assert (train, test) == split_patients(cohort, 3, 5) and (len(train), len(test)) == (3, 6)
+    settings = CnnSettings(train_patients=3, seed=5)
+    train, test = split_patients(cohort, settings)
+    assert (train, test) == split_patients(cohort, settings) and (len(train), len(test)) == (3, 6)
+    fewer = split_patients(cohort, settings.model_copy(update={"test_patients": 2}))
+    assert fewer[0] == train and len(fewer[1]) == 2 and set(fewer[1]) < set(test)
     assert not set(train) & set(test) and train == sorted(train) and test == sorted(test)
 
 
 @pytest.mark.parametrize(("sets", "number"), [(["frame_train"] * 3, None), (["-"] * 3, 3), (["-"] * 3, None)])
 def test_a_side_without_patients_is_refused(sets: list[str], number: int | None) -> None:
     with pytest.raises(LabelError, match="train_patients"):
-        split_patients(_cohort(sets), number, 0)
+        split_patients(_cohort(sets), CnnSettings(train_patients=number))
 
 
 def test_every_training_patient_chooses_for_one_member_only() -> None:

@@ -85,7 +85,7 @@ def found(cohort: Cohort, settings: FrameSelectionSettings, store: Store) -> Fra
 def test_every_method_answers_every_test_run_of_disjoint_patients(
     cohort: Cohort, settings: FrameSelectionSettings, found: FrameSelectionTables
 ) -> None:
-    train, test = split_patients(cohort, settings.train_patients, settings.seed)
+    train, test = split_patients(cohort, settings)
     assert set(found.runs.patient_id) == set(test) and not set(test) & set(train)
     clean = found.runs[found.runs.arm == "clean"]
     assert set(clean.method) == METHODS
@@ -159,9 +159,9 @@ def test_all_layers_are_trained_and_stored(cohort: Cohort, tmp_path: Path) -> No
 
 
 def test_features_in_parts_are_those_of_all_runs(cohort, settings, store, tmp_path, monkeypatch):
-    whole = training.run_features(cohort, features_of(settings), store)
+    whole = training.run_features(cohort, settings, store)
     monkeypatch.setattr(training, "RUNS_AT_ONCE", 4)
-    parts = training.run_features(cohort, features_of(settings), Store(tmp_path))
+    parts = training.run_features(cohort, settings, Store(tmp_path))
     assert len(whole.parts) == 1 and len(parts.parts) == -(-len(cohort.manifest) // 4)
     of_whole, of_parts = whole.load_weights("clean"), parts.load_weights("clean")
     assert of_whole.keys() == of_parts.keys()

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
+from cag.chapters.frames.settings import CnnSettings
 from cag.data.cohort import Cohort
 from cag.settings import LabelError
 
@@ -46,27 +47,29 @@ def sampled_frames(manifest: pd.DataFrame, per_part: int, belt: int) -> pd.DataF
     return pd.concat(parts, ignore_index=True)
 
 
-def split_patients(cohort: Cohort, train_patients: int | None, seed: int) -> tuple[list[str], list[str]]:
+def split_patients(cohort: Cohort, settings: CnnSettings) -> tuple[list[str], list[str]]:
     """Training and test patients of frame selection: sorted, disjoint, never too few.
 
-    ``None`` takes the column ``set`` of ``patients.csv`` (``frame_train``, ``frame_test``). A number draws as many
-    training patients by ``seed``, those of ``frame_train`` before those of no set before those of ``frame_test``;
-    everyone else is tested. Raises `LabelError` if fewer than two patients would train or none be left for the test.
+    ``train_patients`` None takes the column ``set`` of ``patients.csv`` (``frame_train``, ``frame_test``). A number
+    draws as many training patients by ``seed``, those of ``frame_train`` before those of no set before those of
+    ``frame_test``; everyone else is tested, or ``test_patients`` of them. Raises `LabelError` if fewer than two
+    patients would train or none be left for the test.
     """
     known = sorted(set(cohort.manifest.patient_id))
     sets = cohort.patients.set_index("patient_id")["set"] if "set" in cohort.patients else pd.Series(dtype=object)
-    if train_patients is None:
+    if settings.train_patients is None:
         train, test = ([own for own in known if sets.get(own) == name] for name in ("frame_train", "frame_test"))
     else:
-        shuffled = [known[place] for place in np.random.default_rng(seed).permutation(len(known))]
+        shuffled = [known[place] for place in np.random.default_rng(settings.seed).permutation(len(known))]
         rank = {"frame_train": 0, "frame_test": 2}
-        train = sorted(sorted(shuffled, key=lambda own: rank.get(str(sets.get(own)), 1))[:train_patients])
+        train = sorted(sorted(shuffled, key=lambda own: rank.get(str(sets.get(own)), 1))[: settings.train_patients])
         test = sorted(set(known) - set(train))
     if len(train) < 2 or not test:
         problem = f"{len(train)} training and {len(test)} test patients for frame selection"
         remedy = "Set train_patients to 2 or more, and fewer than there are patients"
         raise LabelError(problem, file="patients.csv", field="set", remedy=remedy)
-    return train, test
+    drawn = np.random.default_rng(settings.seed).permutation(test)[: settings.test_patients]
+    return train, sorted(map(str, drawn))
 
 
 def inner_folds(train: Sequence[str], share: float, seed: int, members: int = 1) -> list[list[str]]:

@@ -23,7 +23,7 @@ from cag.chapters.frames.selector import (
     new_sequence,
     sequence_probability,
 )
-from cag.chapters.frames.settings import CnnSettings, FrameSelectionSettings, SequenceSettings, features_of, only
+from cag.chapters.frames.settings import CnnSettings, FrameSelectionSettings, SequenceSettings, only
 from cag.chapters.frames.training import SEQUENCES, Features, run_features, train_cnn, train_sequences
 from cag.chapters.store import RunFolder, Store, run_tasks
 from cag.data.cohort import Cohort
@@ -55,11 +55,11 @@ def run_frame_selection(cohort: Cohort, settings: FrameSelectionSettings, store:
     Raises `LabelError` if the cohort has no contrast intervals, or too few patients for a split.
     """
     cohort.require("contrast")
-    sides = split_patients(cohort, settings.train_patients, settings.seed)
+    sides = split_patients(cohort, settings)
     train, test = (cohort.manifest[cohort.manifest.patient_id.isin(side)] for side in sides)
     cnn = run_tasks("frame_cnn", train_cnn, [only(CnnSettings, settings)], cohort, store)[0]
     sequence = run_tasks("frame_sequence", train_sequences, [only(SequenceSettings, settings)], cohort, store)[0]
-    features = run_features(cohort, features_of(settings), store)
+    features = run_features(cohort, settings, store)
     weights = {"head": cnn.load_weights("head_clean"), "sequence": sequence.load_weights("cnn_lstm_clean")}
     if settings.trainable == "all":
         weights["trunk"] = cnn.load_weights("trunk_clean")

@@ -27,6 +27,7 @@ class CnnSettings(TrunkSettings):
 
     trainable: Trainable = "head"  #: ``head`` keeps the trunk as it starts; ``all`` trains it, as the paper did.
     train_patients: int | None = Field(default=8, ge=2)  #: None takes the sets that ``patients.csv`` names.
+    test_patients: int | None = Field(default=None, ge=1)  #: Drawn by ``seed`` of those that are left; None: all.
     #: Share of the training patients (as published: of the images) that chooses the checkpoints; with several
     #: ``members``, each has its own part of all training patients for that.
     inner_share: float = Field(default=0.25, gt=0, lt=1)

@@ -49,15 +49,14 @@ Runs = tuple[Float[Tensor, "n t f"], Float[Tensor, "n t"]]
 
 
 class PartSettings(Settings):
-    """Every ``parts``-th run of the cohort from the run ``part`` on, and the trunk that reads them."""
+    """Some runs, and the trunk that reads them."""
 
     trunk: CnnSettings | TrunkSettings
-    part: int
-    parts: int
+    runs: list[str]
 
 
 class Features(NamedTuple):
-    """Stored features of every run: weights ``clean`` and ``as_published`` (half precision, by run), table ``curves``.
+    """Stored features of runs: weights ``clean`` and ``as_published`` (half precision, by run), table ``curves``.
 
     Of a trunk as it starts both arms read ``clean``; ``CnnSettings`` name one that stage 1 trained.
     """
@@ -73,10 +72,12 @@ class Features(NamedTuple):
         return pd.concat([part.load_table(name) for part in self.parts], ignore_index=True)
 
 
-def run_features(cohort: Cohort, settings: TrunkSettings, store: Store) -> Features:
-    """The features of every run, a task for each hundred runs, so that a stopped call loses minutes."""
-    parts = -(-len(cohort.manifest) // RUNS_AT_ONCE)
-    own = [PartSettings(trunk=settings, part=part, parts=parts) for part in range(parts)]
+def run_features(cohort: Cohort, settings: CnnSettings, store: Store) -> Features:
+    """The features of every run of training and test, a task for each hundred, so that a stopped call loses minutes."""
+    (train, test), trunk = split_patients(cohort, settings), features_of(settings)
+    runs = cohort.manifest.run_id[cohort.manifest.patient_id.isin([*train, *test])].tolist()
+    parts = -(-len(runs) // RUNS_AT_ONCE)
+    own = [PartSettings(trunk=trunk, runs=runs[part::parts]) for part in range(parts)]
     return Features(run_tasks("frame_features", compute_features, own, cohort, replace(store, scheduler="")))
 
 
@@ -93,7 +94,7 @@ def compute_features(cohort: Cohort, asked: PartSettings, folder: RunFolder) -> 
     features: dict[str, dict[str, Tensor]] = {arm: {} for arm in trunks}
     curves: dict[str, Future[pd.DataFrame]] = {}
     with ThreadPoolExecutor(max_workers=1) as beside:
-        for run_id in tqdm(cohort.manifest.run_id[asked.part :: asked.parts], desc="Features", unit="run"):
+        for run_id in tqdm(asked.runs, desc="Features", unit="run"):
             frames = cohort.frames(run_id)
             curves[run_id] = beside.submit(frame_curves, frames)
             small = shrink(frames, settings.image_size)
@@ -107,14 +108,14 @@ def compute_features(cohort: Cohort, asked: PartSettings, folder: RunFolder) -> 
 
 def train_cnn(cohort: Cohort, settings: CnnSettings, folder: RunFolder) -> None:
     """Train the frame classifier of each arm: ``head_<arm>``, ``history`` and, where trained, ``trunk_<arm>``."""
-    train, _ = split_patients(cohort, settings.train_patients, settings.seed)
+    train, _ = split_patients(cohort, settings)
     runs = cohort.manifest[cohort.manifest.patient_id.isin(train)]
     samples = sampled_frames(runs, settings.frames_per_part, settings.belt)
     targets = torch.tensor(samples.target.to_numpy(dtype=np.float32))
     if settings.trainable == "all":
         inputs = load_frames(cohort, samples, settings.image_size)
     else:
-        stored = run_features(cohort, features_of(settings), folder.store).load_weights("clean")
+        stored = run_features(cohort, settings, folder.store).load_weights("clean")
         rows = zip(samples.run_id, samples.frame, strict=True)
         inputs = torch.stack([stored[run][frame].float() for run, frame in rows])
     histories = []
@@ -155,7 +156,7 @@ def _fit_frames(
 def train_sequences(cohort: Cohort, settings: SequenceSettings, folder: RunFolder) -> None:
     """Train the sequence networks and store the checkpoint of each arm as ``<model>_<arm>``, and ``history``."""
     trained, histories = settings.trainable == "all", []
-    stored = run_features(cohort, features_of(settings), folder.store)
+    stored = run_features(cohort, settings, folder.store)
     for model, arms in SEQUENCES.items():
         for arm in arms if trained else ("clean",):  # from one training over shared features come both checkpoints
             weights, history = _fit_sequence(cohort, model, stored.load_weights(arm), settings, folder.store.device)
@@ -169,7 +170,7 @@ def _fit_sequence(
     cohort: Cohort, name: SequenceModel, features: dict[str, Tensor], settings: SequenceSettings, device: str
 ) -> tuple[dict[Arm, dict[str, Tensor]], pd.DataFrame]:
     """Train the members once; each arm's weights, and the histories."""
-    train, test = split_patients(cohort, settings.train_patients, settings.seed)
+    train, test = split_patients(cohort, settings)
     everyone = sequences(features, cohort.manifest[cohort.manifest.patient_id.isin(train)])[0]
     model = new_sequence(name, everyone.shape[2], settings)
     model.learn_scale(everyone)
