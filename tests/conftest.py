@@ -1,10 +1,7 @@
 """What several test files share: tiny runs, the folder of real data, quiet and steady numerics."""
 
-from __future__ import annotations
-
 import os
 import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib
@@ -12,31 +9,30 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from pydicom.dataset import Dataset
 
 KEY = b"a secret for tests only, 32 bytes"
 
 
 @pytest.fixture(autouse=True)
-def _same_style_of_figures() -> Iterator[None]:
+def _same_style_of_figures():
     """What a page's style changes in one test is undone before the next."""
     with matplotlib.rc_context():
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
+def _one_thread():
     torch.set_num_threads(1)
 
 
 @pytest.fixture
-def rng() -> np.random.Generator:
+def rng():
     """A generator that starts alike in every test."""
     return np.random.default_rng(20230713)
 
 
 @pytest.fixture(scope="session")
-def cag_data() -> Path:
+def cag_data():
     """Folder of real angiograms; tests of them are skipped where CAG_DATA is not set."""
     folder = os.environ.get("CAG_DATA")
     if not folder:
@@ -45,38 +41,38 @@ def cag_data() -> Path:
 
 
 @pytest.fixture
-def write_run(rng: np.random.Generator) -> Callable[..., np.ndarray]:
+def write_run(rng):
     """Write a tiny run as DICOM and return its frames: ``write_run(path, n_frames=5, fps=15, ...)``."""
     from cag.data.dicom_write import write_cine
 
-    def write(path: Path, n_frames: int = 5, size: tuple[int, int] = (32, 40), **options: object) -> np.ndarray:
+    def write(path, n_frames=5, size=(32, 40), **options):
         frames = rng.integers(0, 256, (n_frames, *size), dtype=np.uint8)
         defaults = {"fps": 15.0, "primary_angle": -30.5, "secondary_angle": 2.25}
         names = {"patient_id": "P0001", "run_id": path.stem}
-        write_cine(path, frames, **{**defaults, **names, **options})  # type: ignore[arg-type]
+        write_cine(path, frames, **{**defaults, **names, **options})
         return frames
 
     return write
 
 
 @pytest.fixture
-def key() -> bytes:
+def key():
     """A secret of pseudonyms."""
     return KEY
 
 
 @pytest.fixture
-def run(tmp_path: Path, write_run: Callable[..., np.ndarray]) -> tuple[Path, np.ndarray]:
+def run(tmp_path, write_run):
     """A tiny DICOM file and its frames."""
     path = tmp_path / "run.dcm"
     return path, write_run(path)
 
 
 @pytest.fixture
-def change() -> Callable[..., Path]:
+def change():
     """Rewrite a DICOM file after an edit, as wrong as the edit makes it: ``change(path, edit, out=None)``."""
 
-    def change(path: Path, edit: Callable[[Dataset], object], out: Path | None = None) -> Path:
+    def change(path, edit, out=None):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(path)

@@ -1,7 +1,5 @@
 """Every command that is printed works, and every notebook takes the parameters of every profile."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import sys
@@ -87,7 +85,7 @@ def check_papermill(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("line", sorted(printed()))
-def test_a_printed_command_is_one_that_is_understood(line: str) -> None:
+def test_a_printed_command_is_one_that_is_understood(line):
     match = COMMAND.match(line)
     assert match is not None
     check = {"python -m cag": check_cag, "papermill": check_papermill, "make": check_make}[match[1]]
@@ -105,7 +103,7 @@ def injected(path: Path, values: dict) -> dict:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.stem)
-def test_every_notebook_takes_the_parameters_of_every_profile(path: Path, profile: Path) -> None:
+def test_every_notebook_takes_the_parameters_of_every_profile(path, profile):
     """As the runner gives them, a section's values, and as papermill does with ``-f``: the whole file."""
     section, model = CHAPTERS[path.stem].section, model_of(nbformat.read(path, as_version=4))
     given = yaml.safe_load(profile.read_text()) or {}
@@ -121,7 +119,7 @@ def test_every_notebook_takes_the_parameters_of_every_profile(path: Path, profil
     assert all(getattr(alone, name) == getattr(model.checked({name: value}), name) for name, value in own.items())
 
 
-def test_a_parameter_that_no_notebook_knows_is_refused() -> None:
+def test_a_parameter_that_no_notebook_knows_is_refused():
     path = NOTEBOOKS[0]
     with pytest.raises(SettingsError, match="sede: no such parameter"):
         notebook_parameters(injected(path, {"sede": 1}), "cohort", model_of(nbformat.read(path, as_version=4)))

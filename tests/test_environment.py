@@ -1,7 +1,5 @@
 """The ways to install the project name the same packages."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import tomllib
@@ -21,14 +19,14 @@ def requirements(lines: list[str]) -> set[tuple[str, str]]:
     return {(canonicalize_name(one.name), str(one.specifier)) for one in parsed}
 
 
-def test_environment_equals_pyproject() -> None:
+def test_environment_equals_pyproject():
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     by_pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
     assert requirements(by_pip) == requirements(PROJECT["dependencies"])
     assert f"python{PROJECT['requires-python']}" in entries
 
 
-def test_constraints_fix_every_dependency_within_its_range() -> None:
+def test_constraints_fix_every_dependency_within_its_range():
     lines = [line.partition("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
     pinned = {canonicalize_name(one.name): one for one in map(Requirement, filter(None, lines))}
     wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
@@ -38,7 +36,7 @@ def test_constraints_fix_every_dependency_within_its_range() -> None:
         assert requirement.specifier.contains(exact[1], prereleases=True), requirement
 
 
-def test_binder_starts_from_a_python_that_the_project_takes_and_installs_its_fixed_versions() -> None:
+def test_binder_starts_from_a_python_that_the_project_takes_and_installs_its_fixed_versions():
     python, *others = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())["dependencies"]
     version = re.fullmatch(r"python=(\d+\.\d+)", python)
     assert others == ["pip"] and version and SpecifierSet(PROJECT["requires-python"]).contains(version[1])

@@ -1,7 +1,5 @@
 """The package is built in floors: imports go down or stay level, and never in a circle."""
 
-from __future__ import annotations
-
 import ast
 import json
 from graphlib import TopologicalSorter
@@ -54,7 +52,7 @@ def imports_of(module: str) -> set[str]:
     return found - {module}
 
 
-def test_the_package_has_nine_entries() -> None:
+def test_the_package_has_nine_entries():
     entries = {path.stem for path in PACKAGE.iterdir() if path.name not in ("__init__.py", "py.typed", "__pycache__")}
     assert entries == set(FLOOR_OF)
 
@@ -63,7 +61,7 @@ def lines_of(folder: Path) -> int:
     return sum(len(path.read_text().splitlines()) for path in folder.rglob("*.py"))
 
 
-def test_the_house_stays_small() -> None:
+def test_the_house_stays_small():
     simulator = lines_of(PACKAGE / "simulator")
     lines = {
         "simulator": simulator,
@@ -74,18 +72,18 @@ def test_the_house_stays_small() -> None:
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
-def test_imports_go_down_or_stay_level(module: str) -> None:
+def test_imports_go_down_or_stay_level(module):
     floor = FLOOR_OF[module.split(".")[0]]
     above = {name for name in imports_of(module) if FLOOR_OF[name.split(".")[0]] > floor}
     assert not above, f"floor {floor} imports from above"
 
 
-def test_imports_make_no_circle() -> None:
+def test_imports_make_no_circle():
     order = TopologicalSorter({module: imports_of(module) for module in MODULES}).static_order()
     assert set(order) >= set(MODULES)
 
 
-def test_metrics_know_neither_networks_nor_files() -> None:
+def test_metrics_know_neither_networks_nor_files():
     foreign = {"torch.nn", "pathlib", "pydicom", "cag.networks"}
     for module in (name for name in MODULES if name.startswith("metrics")):
         nodes = list(ast.walk(ast.parse(MODULES[module].read_text())))
@@ -109,7 +107,7 @@ def modules_behind(notebook: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_what_is_executed_again_for_real_data_is_every_notebook_that_reads_them(name: str) -> None:
+def test_what_is_executed_again_for_real_data_is_every_notebook_that_reads_them(name):
     readers = {module for module, path in MODULES.items() if '"CAG_DATA"' in path.read_text()}
     assert readers, "some modules read real data"
     told = any("CAG_DATA" in place for place in CHAPTERS[name].shows)

@@ -1,7 +1,5 @@
 """A notebook is an argument, the package is machinery."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from itertools import pairwise
@@ -36,13 +34,13 @@ def parameters(path: Path) -> str:
     return cell.source
 
 
-def test_the_playground_and_every_chapter_are_there() -> None:
+def test_the_playground_and_every_chapter_are_there():
     assert [path.stem for path in SOURCES] == ["00_playground", *CHAPTERS]
     assert [path.stem[:2] for path in SOURCES] == [f"{number:02d}" for number in range(11)]
 
 
 @every_notebook
-def test_is_valid_and_stripped(path: Path) -> None:
+def test_is_valid_and_stripped(path):
     nbformat.validate(read(path))
     for cell in code_cells(path):
         assert cell.outputs == [] and cell.execution_count is None
@@ -51,7 +49,7 @@ def test_is_valid_and_stripped(path: Path) -> None:
 
 
 @every_notebook
-def test_has_one_parameters_cell_that_explains_each_line(path: Path) -> None:
+def test_has_one_parameters_cell_that_explains_each_line(path):
     source = parameters(path)
     lines = [line for line in source.splitlines() if line.strip() and not line.startswith("#")]
     assert lines and not [line for line in lines if "#" not in line], "no comment"
@@ -59,7 +57,7 @@ def test_has_one_parameters_cell_that_explains_each_line(path: Path) -> None:
 
 
 @every_notebook
-def test_cells_are_short_define_little_and_follow_prose(path: Path) -> None:
+def test_cells_are_short_define_little_and_follow_prose(path):
     for cell in code_cells(path):
         assert len(cell.source.splitlines()) <= LONGEST_CELL, cell.source
         for node in ast.walk(ast.parse(cell.source)):
@@ -74,7 +72,7 @@ def test_cells_are_short_define_little_and_follow_prose(path: Path) -> None:
 
 
 @pytest.mark.parametrize("profile", ["demo", "two_cores", "paper"])
-def test_the_cohort_page_counts_the_frames_that_the_classifiers_see(profile: str) -> None:
+def test_the_cohort_page_counts_the_frames_that_the_classifiers_see(profile):
     told = {}
     for name, section in (("01_cohort", "cohort"), ("03_stenosis_classification", "classification")):
         source = parameters(ROOT / "notebooks" / f"{name}.ipynb")
@@ -125,13 +123,13 @@ def counted(source: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("path", SOURCES[2:8], ids=lambda path: path.stem)
-def test_most_of_a_chapter_is_its_science(path: Path) -> None:
+def test_most_of_a_chapter_is_its_science(path):
     """At most a quarter of its lines fetch, store or show."""
     plumbing, every = (sum(part) for part in zip(*(counted(cell.source) for cell in code_cells(path)), strict=True))
     assert plumbing / every <= SHARE, f"{plumbing} of {every} lines"
 
 
-def test_captions_are_one_line_and_sentences_none() -> None:
+def test_captions_are_one_line_and_sentences_none():
     science = "\n".join(["for k in range(3):", "    x = f(", "        k,", "    )"])
     assert counted(science) == (0, 4)
     assert counted('page.table(\n    "name",\n    frame[keys],\n    "A long "\n    "caption",\n)\n') == (1, 1)

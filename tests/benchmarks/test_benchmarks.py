@@ -1,11 +1,8 @@
 """The benchmarks run at a tiny size on the CPU, and their arithmetic is right."""
 
-from __future__ import annotations
-
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -59,7 +56,7 @@ def test_memory_that_a_stage_takes_is_seen():
     assert 50 < mib < 90
 
 
-def test_the_harness_sees_torn_and_changed_folders(tmp_path: Path):
+def test_the_harness_sees_torn_and_changed_folders(tmp_path):
     folder = RunFolder(tmp_path / "kind" / "key", Store(tmp_path))
     folder.save_table("result", pd.DataFrame({"x": [1]}))
     assert kill_study.finished(tmp_path) == {}, "not finished yet"

@@ -1,7 +1,5 @@
 """The worked changes of the book are found, run as they stand, cleaned up after, and timed as the page says."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -21,14 +19,14 @@ def test_what_a_change_leaves_is_read_from_its_commands():
     assert what_if.produced(COMMANDS) == [Path("other.ipynb"), Path("results/other"), Path("data/other")]
 
 
-def test_a_change_is_run_and_cleaned_up_after(tmp_path: Path):
+def test_a_change_is_run_and_cleaned_up_after(tmp_path):
     commands = "test ! -e data\nmkdir -p data/other && touch data/other/a kept\n: --out data/other\n"
     assert 0 < what_if.measure(commands, tmp_path) < 1
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["data", "kept"]
     assert not list((tmp_path / "data").iterdir())
 
 
-def test_what_was_there_before_is_neither_found_again_nor_deleted(tmp_path: Path):
+def test_what_was_there_before_is_neither_found_again_nor_deleted(tmp_path):
     (tmp_path / "data" / "other").mkdir(parents=True)
     with pytest.raises(FileExistsError, match="move it away"):
         what_if.measure(": --out data/other", tmp_path)

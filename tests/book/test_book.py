@@ -1,7 +1,5 @@
 """What a strict build of the book does not see: places in the reference, versions, and the reporting checklists."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from pathlib import Path
@@ -17,7 +15,7 @@ BOOK = ROOT / "book"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
-def test_every_module_has_its_place_in_the_reference() -> None:
+def test_every_module_has_its_place_in_the_reference():
     pages = "\n".join(path.read_text() for path in (BOOK / "reference").glob("*.md"))
     shown = " ".join(re.findall(r"package-reference:: (.+)", pages)).split()
     package = Path(cag.__file__).parent
@@ -26,7 +24,7 @@ def test_every_module_has_its_place_in_the_reference() -> None:
     assert sorted(shown) == sorted(f"cag.{name}" for name in modules)
 
 
-def test_citation_file_is_complete_and_the_version_told_alike_everywhere() -> None:
+def test_citation_file_is_complete_and_the_version_told_alike_everywhere():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert {"cff-version", "message", "title", "authors", "version", "date-released", "license"} <= set(citation)
     assert citation["version"] == VERSION and citation["license"] == "MIT"
@@ -37,7 +35,7 @@ def test_citation_file_is_complete_and_the_version_told_alike_everywhere() -> No
 
 
 @pytest.mark.parametrize("name", ["workflow.svg", "logo.svg"])
-def test_drawings_hold_no_outside_reference(name: str) -> None:
+def test_drawings_hold_no_outside_reference(name):
     drawing = (BOOK / "_static" / name).read_text().replace("http://www.w3.org/2000/svg", "")
     assert "http" not in drawing and "<script" not in drawing
 
@@ -65,7 +63,7 @@ def source(page: str) -> str:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_every_item_of_a_checklist_is_a_row_that_says_its_state_and_where_or_why(name: str) -> None:
+def test_every_item_of_a_checklist_is_a_row_that_says_its_state_and_where_or_why(name):
     table = re.search(rf"```{{list-table}}[^\n]*\n:name: {name}\n(.*?)```", CHECKLISTS.read_text(), re.DOTALL)
     assert table
     rows = [re.split(r"\n  - ", row.strip()) for row in re.split(r"^\* - ", table[1], flags=re.MULTILINE)[2:]]

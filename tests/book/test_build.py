@@ -1,9 +1,6 @@
 """From executed notebooks to the pages of the book and to its PDF."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
@@ -25,7 +22,7 @@ PAGE = """<html><head></head><body><article><section id="first"><h1>First page</
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path, monkeypatch):
     """A project of one notebook, executed in the profiles demo and published."""
     monkeypatch.setattr(build, "ROOT", tmp_path)
     monkeypatch.setattr(build, "BOOK", tmp_path / "book")
@@ -38,7 +35,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_book_gets_notebooks_and_tables_of_one_profile(project: Path) -> None:
+def test_the_book_gets_notebooks_and_tables_of_one_profile(project):
     build.lay_out_book("demo")
     assert [path.name for path in (project / "book" / "notebooks").iterdir()] == ["01_example.ipynb"]
     assert (project / "book" / "_exhibits" / "rows" / "rows.parquet").exists()
@@ -47,7 +44,7 @@ def test_the_book_gets_notebooks_and_tables_of_one_profile(project: Path) -> Non
     assert run["shown"] == "demo" and run["notebooks"]["01_example"]["seconds"] == 3
 
 
-def test_no_page_of_another_run_is_kept_and_a_refused_profile_costs_nothing(project: Path) -> None:
+def test_no_page_of_another_run_is_kept_and_a_refused_profile_costs_nothing(project):
     page = project / "_build" / "html" / "01_example.html"
     for profile, kept in (("demo", False), ("demo", True), ("published", False)):
         page.parent.mkdir(parents=True, exist_ok=True)
@@ -61,13 +58,13 @@ def test_no_page_of_another_run_is_kept_and_a_refused_profile_costs_nothing(proj
     assert page.exists()
 
 
-def test_the_published_run_is_shown_where_there_is_one(project: Path) -> None:
+def test_the_published_run_is_shown_where_there_is_one(project):
     assert build.profile_to_show() == "published"
     (project / "results" / "published" / "notebooks").rename(project / "elsewhere")
     assert build.profile_to_show() == "demo", "tables alone are no run"
 
 
-def test_the_printed_page_is_whole_open_and_without_code() -> None:
+def test_the_printed_page_is_whole_open_and_without_code():
     soup = BeautifulSoup(build.prepare(PAGE), "html.parser")
     for link in soup.find_all("a", href=True):
         assert link["href"].startswith("#") and soup.find(id=link["href"][1:])
@@ -76,7 +73,7 @@ def test_the_printed_page_is_whole_open_and_without_code() -> None:
     assert all(details.has_attr("open") for details in soup.find_all("details"))
 
 
-def test_nothing_is_printed_without_a_book_or_a_browser(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_printed_without_a_book_or_a_browser(project, monkeypatch):
     with pytest.raises(InputError, match="nothing is laid out yet"):
         build.print_book(project / "book.pdf")
     (project / "book" / "notebooks").mkdir(parents=True)

@@ -1,7 +1,5 @@
 """The runner: each notebook when its inputs changed, after those it reads from, in a process of its own."""
 
-from __future__ import annotations
-
 import getpass
 import json
 import platform
@@ -131,7 +129,7 @@ def keys(monkeypatch, tmp_path):
 
     whole = fingerprint._source
 
-    def of(edited: str = "", results=tmp_path / "none", **values):
+    def of(edited="", results=tmp_path / "none", **values):
         fingerprint.code_digest.cache_clear()
         with monkeypatch.context() as change:
             change.setattr(fingerprint, "_source", lambda name: whole(name) + "\nedited = 1" * (name == edited))

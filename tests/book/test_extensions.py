@@ -1,11 +1,8 @@
 """The book's own Sphinx extensions, apart from a build."""
 
-from __future__ import annotations
-
 import json
 import sys
 from importlib import import_module
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -24,13 +21,13 @@ def script(filename: str, body: str = "") -> SimpleNamespace:
     return SimpleNamespace(filename=filename, attributes={"body": body})
 
 
-def test_thebe_scripts_are_recognized() -> None:
+def test_thebe_scripts_are_recognized():
     assert offline_assets.is_thebe(script("_static/sphinx-thebe.js"))
     assert offline_assets.is_thebe(script("", body='const THEBE_JS_URL = "x"; const thebe_selector = "y"'))
     assert not offline_assets.is_thebe(script("_static/design-tabs.js"))
 
 
-def test_package_is_listed_with_its_modules() -> None:
+def test_package_is_listed_with_its_modules():
     names = package_reference.modules_of("cag.metrics")
     assert names[0] == "cag.metrics" and "cag.metrics.intervals" in names
     assert package_reference.modules_of("cag.settings") == ["cag.settings"]
@@ -38,7 +35,7 @@ def test_package_is_listed_with_its_modules() -> None:
         package_reference.modules_of("cag.nothing")
 
 
-def test_definitions_are_read_by_term() -> None:
+def test_definitions_are_read_by_term():
     glossary = publish_doctree("run\n  One film\n  of one injection.\n")
     for term in glossary.findall(lambda node: node.tagname == "term"):
         term["ids"] = ["term-run"]
@@ -54,7 +51,7 @@ def test_definitions_are_read_by_term() -> None:
         ("Nothing here.", []),
     ],
 )
-def test_first_mentions_are_linked_once(text: str, found: list[str]) -> None:
+def test_first_mentions_are_linked_once(text, found):
     doctree = publish_doctree(text)
     free = {"AUC": "term-AUC", "bootstrap": "term-bootstrap", "ROC curve": "term-ROC-curve"}
     known = {"term-AUC": "Area.", "term-bootstrap": "Drawing anew.", "term-ROC-curve": "A curve."}
@@ -65,7 +62,7 @@ def test_first_mentions_are_linked_once(text: str, found: list[str]) -> None:
     assert [node.astext() for node in links] == found
 
 
-def test_a_citation_names_version_number_anchor_and_run() -> None:
+def test_a_citation_names_version_number_anchor_and_run():
     project = {"authors": [{"name": "cag authors"}], "title": "T", "version": "1.2.0", "date-released": "2026-11-23"}
     entry = exhibits.Entry("figure", "7", "fig-roc", "notebooks/03", "Curves.")
     text = exhibits.citation(project, entry, "Run shown: demo.")
@@ -73,7 +70,7 @@ def test_a_citation_names_version_number_anchor_and_run() -> None:
     assert text == expected
 
 
-def test_tools_cannot_be_broken_by_a_caption_and_link_the_small_rows_behind_an_exhibit(tmp_path: Path) -> None:
+def test_tools_cannot_be_broken_by_a_caption_and_link_the_small_rows_behind_an_exhibit(tmp_path):
     entry = exhibits.Entry("table", "1", "tab-a", "p", "x", files={"csv": "e/a.csv"}, citation='<b> & "c"')
     html = exhibits.tools(entry, "../", "demo", tmp_path)
     assert "<b>" not in html and 'href="../e/a.csv" download="tab-a.csv"' in html and "exhibit-rows" not in html
@@ -84,7 +81,7 @@ def test_tools_cannot_be_broken_by_a_caption_and_link_the_small_rows_behind_an_e
     assert '<a href="../exhibits/rows/small.parquet" download>small.parquet</a>, large.parquet in' in html
 
 
-def test_every_parameter_has_type_meaning_and_range() -> None:
+def test_every_parameter_has_type_meaning_and_range():
     for path in sorted(parameter_reference.NOTEBOOKS.glob("*.ipynb"))[1:]:
         for name, kind, default, _, meaning in parameter_reference.rows_of(path):
             assert kind and default and meaning, f"{path.stem}: {name}"
@@ -97,7 +94,7 @@ RECORD = {"cores": 2, "processor": "P", "memory_gb": 15.8, "card": "", "date": "
 RECORD |= {"peak_memory_gb": 1.5, "lanes": 2, "overrides": {}, "stored_work": {}}
 
 
-def test_a_page_tells_how_it_is_made_again() -> None:
+def test_a_page_tells_how_it_is_made_again():
     assert [run_record.duration(seconds) for seconds in (8.2, 89, 130)] == ["8 s", "89 s", "2 minutes"]
     box = run_record.remake("03_grid", RECORD | {"seconds": 60.0, "overrides": {"seed": "1", "profile": "own"}})
     assert "study --profile demo --only 03 -p seed=1 -p profile=own" in box
@@ -105,7 +102,7 @@ def test_a_page_tells_how_it_is_made_again() -> None:
     assert "in 60 s on P, 2 cores shared by 2 notebooks, 16 GB, no graphics card; at most 1.5 GB of memory" in box
 
 
-def test_costs_are_those_of_the_executions_and_of_the_stored_work(tmp_path: Path) -> None:
+def test_costs_are_those_of_the_executions_and_of_the_stored_work(tmp_path):
     work = {"classification": {"pieces": 16, "seconds": 3600.0}}
     records = {"02": RECORD | {"seconds": 60.0}, "03": RECORD | {"seconds": 120.0, "lanes": 1, "stored_work": work}}
     (tmp_path / "_exhibits").mkdir()

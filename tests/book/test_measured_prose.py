@@ -1,7 +1,5 @@
 """What the book says in words of measurements that are stored, not made again by a build: it must follow from them."""
 
-from __future__ import annotations
-
 import pandas as pd
 import pytest
 

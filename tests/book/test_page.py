@@ -1,7 +1,5 @@
 """A page's outputs: HTML in JupyterLab, labeled MyST Markdown in the book, and files with all that a citation needs."""
 
-from __future__ import annotations
-
 import json
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """Results are never typed: a number with decimals in the prose comes from a notebook, by glue."""
 
-from __future__ import annotations
-
 import re
 
 import nbformat
@@ -37,7 +35,7 @@ for path in (ROOT / "notebooks").glob("*.ipynb"):
 
 
 @pytest.mark.parametrize("name", sorted(PROSE))
-def test_no_result_is_typed(name: str) -> None:
+def test_no_result_is_typed(name):
     assert typed_numbers(PROSE[name]) == []
 
 
@@ -53,11 +51,11 @@ def test_no_result_is_typed(name: str) -> None:
         ("segments 1-4, 25 % and 230 patients.", []),
     ],
 )
-def test_rule_tells_results_from_the_rest(text: str, found: list[str]) -> None:
+def test_rule_tells_results_from_the_rest(text, found):
     assert typed_numbers(text) == found
 
 
-def test_pages_do_not_run_over_into_machines_or_hosts() -> None:
+def test_pages_do_not_run_over_into_machines_or_hosts():
     for path in [ROOT / "README.md", *(ROOT / "book").rglob("*.md")]:
         if "notebooks" not in path.parts:
             assert not re.search(r"/home/|/root/|/work/|/tmp/", path.read_text()), path

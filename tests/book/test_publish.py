@@ -1,7 +1,5 @@
 """What leaves the project: the published run, a real run's numbers, and a deposit that holds no patient."""
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 import zipfile

@@ -1,7 +1,5 @@
 """The report page: everything in it, nothing asked of any other place, every run shown or explained."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess
@@ -42,11 +40,11 @@ def networks(youden: float = 0.2) -> ReadingModels:
     told = {"cohort": "simulated patients", "cohort_digest": "0" * 16, "patients": 24, "runs": 168}
     origin = {"profile": "demo", "version": "0.1.0", "trunk": ""}
     part = Part(RunFolder(Path("none"), Store(Path("none"))), settings, {}, **told, **origin)
-    return ReadingModels({"classification": part}, operating, pd.DataFrame(), None, None, {}, {}, "cpu")  # type: ignore[arg-type]
+    return ReadingModels({"classification": part}, operating, pd.DataFrame(), None, None, {}, {}, "cpu")
 
 
 @pytest.fixture
-def reading(rng: np.random.Generator) -> StudyReading:
+def reading(rng):
     return StudyReading(
         runs=[used(rng), unused(rng)],
         refused=[StudyFile("F0123456789ab", "DOE^JOHN.txt", None, "", "is not a <DICOM> file")],
@@ -62,7 +60,7 @@ def cine(rng: np.random.Generator, run: str, length: int, **known: object) -> Ci
     header |= {"instance_number": None, "says_burned_in": False}
     header |= {"fps": None, "primary_angle": None, "secondary_angle": None} | known
     frames = rng.integers(0, 256, (length, 24, 24), dtype=np.uint8)
-    return Cine(**header, frames=frames)  # type: ignore[arg-type]
+    return Cine(**header, frames=frames)
 
 
 def used(rng: np.random.Generator) -> RunReading:
@@ -76,7 +74,7 @@ def used(rng: np.random.Generator) -> RunReading:
         rng.integers(0, 256, (3, SIZE, SIZE), dtype=np.uint8),
         images.assign(p_redundant=0.1, p3_0=0.3, p3_1=0.6, p3_2=[0.1, 0.95, 0.1]),
         boxes.assign(counts=True),
-        **{"artery": "RCA", "p_right": 0.97, "view": "RCA LAO", "number": 1, "file": "F1"},  # type: ignore[arg-type]
+        **{"artery": "RCA", "p_right": 0.97, "view": "RCA LAO", "number": 1, "file": "F1"},
         heatmaps=rng.integers(0, 256, (3, SIZE, SIZE), dtype=np.uint8),
     )
 
@@ -90,7 +88,7 @@ def unused(rng: np.random.Generator) -> RunReading:
         np.zeros((0, SIZE, SIZE), dtype=np.uint8),
         pd.DataFrame({"frame": np.zeros(0, dtype=int), "p_contrast": nothing}),
         pd.DataFrame(columns=["frame", "x1", "y1", "x2", "y2", "score"], dtype=float).assign(counts=False),
-        **{"reason": reason, "number": 2, "file": "F2"},  # type: ignore[arg-type]
+        **{"reason": reason, "number": 2, "file": "F2"},
     )
 
 
@@ -110,7 +108,7 @@ def pictures(soup: BeautifulSoup) -> list[int]:
     return [len(json.loads(str(player["data-pictures"]))) for player in soup.select(".player")]
 
 
-def test_the_page_is_whole_with_a_player_for_each_run_and_layers_for_each_chosen_frame(reading: StudyReading) -> None:
+def test_the_page_is_whole_with_a_player_for_each_run_and_layers_for_each_chosen_frame(reading):
     page = report_page(reading)
     soup = checked(page)
     assert "default-src 'none'" in page
@@ -120,14 +118,14 @@ def test_the_page_is_whole_with_a_player_for_each_run_and_layers_for_each_chosen
     assert '<rect class="found" x="149.9" width="223.7"' in page and page.count('class="chosen"') == 3
 
 
-def test_a_player_of_a_notebook_is_whole_too(rng: np.random.Generator) -> None:
+def test_a_player_of_a_notebook_is_whole_too(rng):
     frames = rng.integers(0, 256, (50, 300, 300), dtype=np.uint8)
     player = cine_player(ShownRun("", frames, np.linspace(0, 1, 50), (10, 40), None)).data
     assert player is not None and len(player) < 2_000_000 and pictures(checked(player)) == [SHOWN_FRAMES]
     assert '<rect class="truth" x="127.8" width="269.4"' in player and 'class="found"' not in player
 
 
-def test_chosen_frames_stand_in_pairs_the_highest_score_first(reading: StudyReading) -> None:
+def test_chosen_frames_stand_in_pairs_the_highest_score_first(reading):
     page = page_of()
     run_cells("07_reading_a_study", "reading-29", page=page, reading=replace(reading, runs=reading.runs[:1]))
     axes = page.shown["fig-reading-frames"].axes
@@ -135,7 +133,7 @@ def test_chosen_frames_stand_in_pairs_the_highest_score_first(reading: StudyRead
     assert [(len(ax.images), len(ax.patches)) for ax in axes] == [(1, 1), (2, 1), (1, 0), (2, 0)]
 
 
-def test_the_page_says_what_the_networks_are_and_escapes_what_it_is_given(reading: StudyReading) -> None:
+def test_the_page_says_what_the_networks_are_and_escapes_what_it_is_given(reading):
     page = report_page(reading)
     for text in ("not a medical device", "profile demo", "simulated patients", "24 patients", "random", "0.40"):
         assert text in page, text
@@ -145,7 +143,7 @@ def test_the_page_says_what_the_networks_are_and_escapes_what_it_is_given(readin
 
 
 @pytest.mark.parametrize("low", [0.0, float("nan")])
-def test_networks_no_better_than_chance_say_so_first_and_call_nobody(reading: StudyReading, low: float) -> None:
+def test_networks_no_better_than_chance_say_so_first_and_call_nobody(reading, low):
     chance = replace(reading, models=networks(low))
     page = report_page(chance)
     first, second = re.findall(r'<p class="warning">(.*?)</p>', page)
@@ -154,25 +152,23 @@ def test_networks_no_better_than_chance_say_so_first_and_call_nobody(reading: St
     assert "it is called diseased" not in page
     assert chance.patients.called.isna().all() and chance.arteries.called.isna().all()
     assert results_table(chance).Result.tolist() == ["not read", "no call", "no call (LCA not read)"]
-    assert report_json(chance)["patients"][0]["called"] is None  # type: ignore[index]
+    assert report_json(chance)["patients"][0]["called"] is None
 
 
-def test_an_occlusion_is_never_shown_as_more_probable_than_a_stenosis(reading: StudyReading) -> None:
+def test_an_occlusion_is_never_shown_as_more_probable_than_a_stenosis(reading):
     assert reading.images.p3_2.max() == 0.95
     table = results_table(reading)
     assert (table["P(100 %)"].dropna() <= table["P(≥25 %)"].dropna()).all() and table["P(100 %)"].max() == 0.9
 
 
-def test_what_is_written_names_no_file(reading: StudyReading, tmp_path: Path) -> None:
+def test_what_is_written_names_no_file(reading, tmp_path):
     page = save_report(reading, tmp_path / "out")
     for path in (page, page.with_name("report.json"), page.with_name("predictions.parquet")):
         assert not re.search(rb"DOE\^|1\.2\.840", path.read_bytes())
     assert set(pd.read_csv(tmp_path / "out" / FILES).file) == set(reading.files.values())
 
 
-def test_the_default_folder_names_nobody_and_git_ignores_what_is_private(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_default_folder_names_nobody_and_git_ignores_what_is_private(tmp_path, monkeypatch):
     assert report.READINGS.is_relative_to(ROOT)
     private = [report.READINGS / "S1" / "report.html", ROOT / "any" / "where" / ".pseudonym_key"]
     private += [ROOT / "any" / name for name in ("files_private.csv", "studies_private.csv")]
@@ -185,7 +181,7 @@ def test_the_default_folder_names_nobody_and_git_ignores_what_is_private(
     assert folder == default_folder(tmp_path / "Doe_John") != default_folder(tmp_path / "Doe_Jane")
 
 
-def test_numbers_as_json(reading: StudyReading) -> None:
+def test_numbers_as_json(reading):
     numbers = json.loads(json.dumps(report_json(reading), allow_nan=False))
     assert numbers["patients"][0]["score"] == pytest.approx(0.9)
     assert [artery["called"] for artery in numbers["arteries"]] == [None, True]
@@ -195,7 +191,7 @@ def test_numbers_as_json(reading: StudyReading) -> None:
     assert len(table) == 3 and table.run.tolist() == [1, 1, 1]
 
 
-def test_tables_hide_what_tells_nothing(reading: StudyReading) -> None:
+def test_tables_hide_what_tells_nothing(reading):
     table = runs_table(reading)
     assert len(table) == 2 and "Patient" not in table and (table.Note != "").sum() == 1
     assert "Note" not in runs_table(replace(reading, runs=reading.runs[:1]))

@@ -1,18 +1,15 @@
 """The built book in a browser, opened from its folder: whole on its own, searchable, never wider than the screen."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from cag.settings import ROOT
 
@@ -41,7 +38,7 @@ FIGURES = json.loads((HTML / "figures.json").read_text())["figures"] if (HTML / 
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser():
     """One browser for all tests of a process."""
     assert not _missing(), _missing()
     with sync_playwright() as playwright:
@@ -51,18 +48,18 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+def page(browser):
     context = browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme="light")
     yield context.new_page()
     context.close()
 
 
 @pytest.fixture
-def found(page: Page) -> list[str]:
+def found(page):
     """What a page should never do while it is open; tests add what it should not show."""
     seen: list[str] = []
 
-    def request(sent: Any) -> None:
+    def request(sent):
         if not sent.url.startswith(IN_PAGE):
             seen.append(f"asked an outside host: {sent.url}")
 
@@ -77,12 +74,12 @@ def uri(name: str) -> str:
     return (HTML / name).as_uri()
 
 
-def test_there_are_pages_to_look_at() -> None:
+def test_there_are_pages_to_look_at():
     assert {"index.html", "search.html", "notebooks/01_cohort.html"} <= set(PAGES)
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_source_of_a_page(name: str) -> None:
+def test_source_of_a_page(name):
     source = (HTML / name).read_text(encoding="utf-8")
     assert len(source.encode()) <= LARGEST_PAGE
     unread = [raw for raw in ("```{", ":::{", ":header-rows:", "{glue:", "{numref}`") if raw in source]
@@ -114,12 +111,12 @@ def axe_violations(page: Page, name: str, options: dict[str, Any]) -> dict[str, 
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page(page: Page, found: list[str], name: str) -> None:
+def test_page(page, found, name):
     """One visit: nothing asked from outside, nothing broken, fitting a desk and a phone, accessible in both themes."""
     page.goto(uri(name), wait_until="load")
     page.wait_for_timeout(50)
     for theme, options in (("light", ALL_RULES), ("dark", OF_COLORS)):
-        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=theme)
         page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
         found += [f"{theme}, {rule}: {nodes}" for rule, nodes in axe_violations(page, name, options).items()]
     for width in (1400, 400):
@@ -137,7 +134,7 @@ def test_page(page: Page, found: list[str], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_results_say_which_run_they_are_and_how_they_are_made_again(page: Page, name: str) -> None:
+def test_results_say_which_run_they_are_and_how_they_are_made_again(page, name):
     page.goto(uri(name))
     text = page.inner_text("article")
     assert "Run shown:" in text and page.locator("a.glossary-term").count() > 3
@@ -148,14 +145,14 @@ def test_results_say_which_run_they_are_and_how_they_are_made_again(page: Page, 
     assert f"--only {Path(name).stem[:2]}" in told and "cores" in told
 
 
-def test_search_finds_from_the_folder(page: Page, found: list[str]) -> None:
+def test_search_finds_from_the_folder(page, found):
     page.goto(uri("search.html") + "?q=stenosis")
     page.wait_for_selector("#search-results li a")
     assert page.locator("#search-results li a").count() > 3
     assert not found
 
 
-def test_figures_and_tables_are_listed_with_what_stands_behind_them() -> None:
+def test_figures_and_tables_are_listed_with_what_stands_behind_them():
     assert len(FIGURES) > 40
     numbers = [(entry["kind"], entry["number"]) for entry in FIGURES]
     assert all(number for _, number in numbers) and len(set(numbers)) == len(numbers)
@@ -168,7 +165,7 @@ def test_figures_and_tables_are_listed_with_what_stands_behind_them() -> None:
 
 
 @pytest.mark.parametrize("name", sorted({entry["page"] for entry in FIGURES}))
-def test_downloads_and_citations_stand_under_figures_and_tables(page: Page, name: str) -> None:
+def test_downloads_and_citations_stand_under_figures_and_tables(page, name):
     page.goto(uri(f"{name}.html"))
     own = [entry for entry in FIGURES if entry["page"] == name]
     assert page.locator(".exhibit-tools").count() == len(own)
@@ -183,7 +180,7 @@ def test_downloads_and_citations_stand_under_figures_and_tables(page: Page, name
         assert Path(unquote(urlparse(target).path)).exists(), target
 
 
-def test_threshold_explorer_moves_its_tables(page: Page, found: list[str]) -> None:
+def test_threshold_explorer_moves_its_tables(page, found):
     page.goto(uri("notebooks/09_explore.html"))
     root = page.locator(".cag-explorer[data-kind=threshold]")
     root.locator("select").select_option(index=1)
@@ -200,7 +197,7 @@ def test_threshold_explorer_moves_its_tables(page: Page, found: list[str]) -> No
     assert not found
 
 
-def test_froc_explorer_finds_more_when_more_is_allowed(page: Page) -> None:
+def test_froc_explorer_finds_more_when_more_is_allowed(page):
     page.goto(uri("notebooks/09_explore.html"))
     root = page.locator(".cag-explorer[data-kind=froc]")
     overlap, allowed = root.locator("input[type=range]").all()

@@ -1,7 +1,5 @@
 """Tasks that worker processes of the tests find by their names."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

@@ -1,7 +1,5 @@
 """A cohort of drawn frames and the classifiers trained on it once, for the tests of the experiments."""
 
-from __future__ import annotations
-
 import pandas as pd
 import pytest
 import torch

@@ -1,9 +1,5 @@
 """The bundle gives back what was exported, and names the notebook that exports what is not there."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -16,10 +12,10 @@ from cag.settings import InputError
 
 
 @pytest.fixture
-def export(drawn_cohort, tmp_path: Path):
+def export(drawn_cohort, tmp_path):
     store = Store(tmp_path / "demo")
 
-    def export(value: float = 1.0, weights: str = "random") -> Store:
+    def export(value=1.0, weights="random"):
         settings = ClassificationSettings.checked({"weights": weights})
         state = {"rca": {"weight": torch.full((3,), value)}}
         common = {"settings": settings, "cohort": drawn_cohort, "weights": state}
@@ -34,7 +30,7 @@ def weight_of(part: Part) -> float:
     return float(value)
 
 
-def test_a_part_is_what_was_exported_by_either_folder(export, drawn_cohort) -> None:
+def test_a_part_is_what_was_exported_by_either_folder(export, drawn_cohort):
     root = export().root
     for folder in (root, root / "bundle"):
         part = load_part(folder, "classification")
@@ -45,10 +41,10 @@ def test_a_part_is_what_was_exported_by_either_folder(export, drawn_cohort) -> N
         assert set(part.folder.load_table("runs").run_id) == set(drawn_cohort.manifest.run_id)
 
 
-def test_an_export_takes_the_place_of_the_one_before_unless_it_fails(export, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_takes_the_place_of_the_one_before_unless_it_fails(export, monkeypatch):
     root = [export(value).root for value in (0.5, 1.0)][-1]
 
-    def full(*_: object) -> None:
+    def full(*_):
         raise InputError("cannot be written (no space)")
 
     monkeypatch.setattr(bundle.RunFolder, "save_json", full)
@@ -58,12 +54,12 @@ def test_an_export_takes_the_place_of_the_one_before_unless_it_fails(export, mon
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_missing_part_names_its_notebook(name: str, tmp_path: Path) -> None:
+def test_a_missing_part_names_its_notebook(name, tmp_path):
     with pytest.raises(InputError, match=f"notebook {PARTS[name][1]}"):
         load_part(tmp_path, name)
 
 
-def test_a_frozen_trunk_must_still_be_there(export, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frozen_trunk_must_still_be_there(export, monkeypatch):
     root = export(weights="xa").root
     assert load_part(root, "classification").trunk
     monkeypatch.setattr(store_module, "weights_digest", lambda *_: "another")

@@ -1,7 +1,5 @@
 """Which frames are learned from, how the grid is trained, and what is compared with it."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

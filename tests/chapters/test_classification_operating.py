@@ -3,8 +3,6 @@
 Estimates are compared as text, since NaN equals nothing.
 """
 
-from __future__ import annotations
-
 import pandas as pd
 import pytest
 
@@ -37,7 +35,7 @@ def operating_point(rows: pd.DataFrame) -> operating.OperatingPoint:
     return operating.operating_point(rows, reference)
 
 
-def test_each_patient_is_called_by_the_inner_patients_of_the_own_fold() -> None:
+def test_each_patient_is_called_by_the_inner_patients_of_the_own_fold():
     point = operating_point(predictions(INNER, OUTER))
     assert point.of_folds == pytest.approx({0: 0.3, 1: 0.9})
     rates = (point.artery.sensitivity.value, point.artery.specificity.value)
@@ -47,7 +45,7 @@ def test_each_patient_is_called_by_the_inner_patients_of_the_own_fold() -> None:
 
 
 @pytest.mark.parametrize("fold", [0, 1])
-def test_what_other_folds_say_of_a_patient_has_no_part_in_his_call(fold: int) -> None:
+def test_what_other_folds_say_of_a_patient_has_no_part_in_his_call(fold):
     """The patients scored in one fold are inner in the other: there their scores may be anything."""
     only = {fold: OUTER[fold]}
     expected = operating_point(predictions(INNER, only))
@@ -58,7 +56,7 @@ def test_what_other_folds_say_of_a_patient_has_no_part_in_his_call(fold: int) ->
         assert repr((found.artery, found.patient)) == repr((expected.artery, expected.patient))
 
 
-def test_a_fold_whose_inner_patients_are_of_one_class_says_so() -> None:
+def test_a_fold_whose_inner_patients_are_of_one_class_says_so():
     healthy = {fold: [(name, score, 0) for name, score, _ in own] for fold, own in INNER.items()}
     spared = {fold: [(name, score, 0) for name, score, _ in own] for fold, own in OUTER.items()}
     point = operating_point(predictions({**INNER, 1: healthy[1]}, {**OUTER, 0: spared[0]}))
@@ -67,7 +65,7 @@ def test_a_fold_whose_inner_patients_are_of_one_class_says_so() -> None:
     assert point.threshold == 0.5 and point.origin.startswith("Set to one half")
 
 
-def test_rates_have_an_interval_over_patients_not_over_arteries() -> None:
+def test_rates_have_an_interval_over_patients_not_over_arteries():
     """Of four diseased patients two are missed; a second artery of each that goes the same way adds no certainty."""
     inner = {0: [("Y", 0.2, 0), ("Z", 0.5, 1)]}
     outer = {0: [(name, score, 1) for name, score in zip("ABCD", (0.1, 0.3, 0.6, 0.9), strict=True)]}
@@ -80,7 +78,7 @@ def test_rates_have_an_interval_over_patients_not_over_arteries() -> None:
     assert pd.isna(one.specificity.value) and not one.better_than_chance, "no healthy patient, no interval"
 
 
-def test_calls_that_follow_no_disease_are_no_better_than_chance() -> None:
+def test_calls_that_follow_no_disease_are_no_better_than_chance():
     names = [f"{letter}{number}" for letter in "ABCD" for number in range(10)]
     right = {0: [(name, 0.2 + 0.6 * (name[0] < "C"), int(name[0] < "C")) for name in names]}
     chance = {0: [(name, 0.2 + 0.6 * (name[0] < "C"), int(name[0] in "AC")) for name in names]}

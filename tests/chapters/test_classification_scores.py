@@ -1,7 +1,5 @@
 """Artery and patient level, operating points chosen apart from the scored fold, and systems compared in pairs."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,7 +1,5 @@
 """Which patients and frames train the frame classifier."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,21 +32,21 @@ def _run(n: int, begin: int | None, end: int | None) -> pd.Series:
         ((40, None, None), [], [0, 4, 9, 13, 17, 22, 26, 30, 35, 39]),  # no contrast
     ],
 )
-def test_frames_are_spread_and_leave_a_belt(run: tuple, inside: list[int], outside: list[int]) -> None:
+def test_frames_are_spread_and_leave_a_belt(run, inside, outside):
     truth = contrast_truth(_run(*run))
     frames = sample_frames(truth, 5, 10)
     assert frames[truth[frames]].tolist() == inside and frames[~truth[frames]].tolist() == outside
 
 
 @given(st.integers(8, 300), st.data())
-def test_samples_are_unique_and_some_lie_inside(n: int, data: st.DataObject) -> None:
+def test_samples_are_unique_and_some_lie_inside(n, data):
     begin = data.draw(st.integers(0, n - 1))
     truth = contrast_truth(_run(n, begin, data.draw(st.integers(begin, n - 1))))
     frames = sample_frames(truth, 5, 10)
     assert len(set(frames.tolist())) == len(frames) <= 15 and 1 <= truth[frames].sum() <= 5
 
 
-def test_samples_of_a_run_say_whether_they_lie_inside_both_ends_included() -> None:
+def test_samples_of_a_run_say_whether_they_lie_inside_both_ends_included():
     assert contrast_truth(_run(6, 2, 4)).tolist() == [False, False, True, True, True, False]
     row = {"run_id": "P1_R1", "patient_id": "P1", "n_frames": 30, "contrast_begin": 10, "contrast_end": 20}
     table = sampled_frames(pd.DataFrame([row]), 3, 2)
@@ -67,11 +65,11 @@ def _cohort(sets: list[str]) -> SimpleNamespace:
         (["frame_test", "frame_train", "-", "frame_test", "frame_test"], 2, ["P0001", "P0002"]),  # of no set first
     ],
 )
-def test_sets_of_the_cohort_decide(sets: list[str], number: int | None, train: list[str]) -> None:
+def test_sets_of_the_cohort_decide(sets, number, train):
     assert split_patients(_cohort(sets), CnnSettings(train_patients=number))[0] == train
 
 
-def test_patients_are_drawn_by_the_seed() -> None:
+def test_patients_are_drawn_by_the_seed():
     cohort = _cohort(["-"] * 9)
     settings = CnnSettings(train_patients=3, seed=5)
     train, test = split_patients(cohort, settings)
@@ -82,12 +80,12 @@ def test_patients_are_drawn_by_the_seed() -> None:
 
 
 @pytest.mark.parametrize(("sets", "number"), [(["frame_train"] * 3, None), (["-"] * 3, 3), (["-"] * 3, None)])
-def test_a_side_without_patients_is_refused(sets: list[str], number: int | None) -> None:
+def test_a_side_without_patients_is_refused(sets, number):
     with pytest.raises(LabelError, match="train_patients"):
         split_patients(_cohort(sets), CnnSettings(train_patients=number))
 
 
-def test_every_training_patient_chooses_for_one_member_only() -> None:
+def test_every_training_patient_chooses_for_one_member_only():
     train = [f"P{number}" for number in range(8)]
     folds = inner_folds(train, 0.25, 0, 4)
     assert sorted(own for fold in folds for own in fold) == train and [len(fold) for fold in folds] == [2, 2, 2, 2]
@@ -98,7 +96,7 @@ def test_every_training_patient_chooses_for_one_member_only() -> None:
         inner_folds(train, 0.25, 0, 9)
 
 
-def test_arms_set_aside_patients_or_single_images() -> None:
+def test_arms_set_aside_patients_or_single_images():
     samples = pd.DataFrame({"patient_id": np.repeat([f"P{n}" for n in range(4)], 30)})
     clean, leaky = (inner_samples(samples, 0.25, 0, by_patient=own) for own in (True, False))
     assert samples[clean].patient_id.nunique() == 1 and clean.sum() == 30

@@ -1,11 +1,8 @@
 """The experiment from frames to tables, on runs that a bright-to-dark tube fills."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -19,7 +16,7 @@ from cag.book.page import Page
 from cag.chapters.bundle import load_part
 from cag.chapters.frames import real_runs, training
 from cag.chapters.frames.sampling import split_patients
-from cag.chapters.frames.selection import FrameSelectionTables, run_frame_selection
+from cag.chapters.frames.selection import run_frame_selection
 from cag.chapters.frames.selector import FrameFinding, find_interval, load_frame_selector
 from cag.chapters.frames.settings import FrameSelectionSettings, SequenceSettings, features_of, only
 from cag.chapters.frames.training import crop_runs
@@ -51,7 +48,7 @@ class TubeFrames(FrameSource):
 
 
 @pytest.fixture(scope="module")
-def cohort() -> Cohort:
+def cohort():
     rows = []
     for patient, (number, length) in product(range(5), enumerate(LENGTHS)):
         filled = (patient, number) not in {(1, 0), (3, 1)}
@@ -66,25 +63,23 @@ def cohort() -> Cohort:
 
 
 @pytest.fixture(scope="module")
-def settings() -> FrameSelectionSettings:
+def settings():
     return FrameSelectionSettings(
         **SMALL, train_patients=3, members=3, cnn_epochs=6, sequence_epochs=6, sequence_batch=4, bootstrap=20
     )
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def store(tmp_path_factory):
     return Store(tmp_path_factory.mktemp("results"))
 
 
 @pytest.fixture(scope="module")
-def found(cohort: Cohort, settings: FrameSelectionSettings, store: Store) -> FrameSelectionTables:
+def found(cohort, settings, store):
     return run_frame_selection(cohort, settings, store)
 
 
-def test_every_method_answers_every_test_run_of_disjoint_patients(
-    cohort: Cohort, settings: FrameSelectionSettings, found: FrameSelectionTables
-) -> None:
+def test_every_method_answers_every_test_run_of_disjoint_patients(cohort, settings, found):
     train, test = split_patients(cohort, settings)
     assert set(found.runs.patient_id) == set(test) and not set(test) & set(train)
     clean = found.runs[found.runs.arm == "clean"]
@@ -96,13 +91,13 @@ def test_every_method_answers_every_test_run_of_disjoint_patients(
         assert own.groupby("run_id").frame.nunique().eq(lengths).all() and own.probability.between(0, 1).all()
 
 
-def test_networks_and_change_points_learn_an_easy_cohort(found: FrameSelectionTables) -> None:
+def test_networks_and_change_points_learn_an_easy_cohort(found):
     clean = found.runs[found.runs.arm == "clean"]
     rate = {name: float(metrics(run_errors(rows))["acceptance_rate"][0]) for name, rows in clean.groupby("method")}
     assert rate["cnn"] == 1 and rate["vesselness"] == 1 and rate["cnn_lstm"] >= 0.75
 
 
-def test_candidates_lie_in_the_found_interval(found: FrameSelectionTables) -> None:
+def test_candidates_lie_in_the_found_interval(found):
     joined = found.candidates.merge(found.runs, on=["run_id", "arm", "method"])
     assert (joined.frame >= joined.begin_pred).all() and (joined.frame <= joined.end_pred).all()
     assert joined.groupby(["run_id", "arm", "method", "chosen_by"]).size().max() <= 8
@@ -110,9 +105,7 @@ def test_candidates_lie_in_the_found_interval(found: FrameSelectionTables) -> No
     assert (joined.inside == truth).all()
 
 
-def test_stored_selector_reads_a_run_as_the_experiment_did(
-    cohort: Cohort, store: Store, found: FrameSelectionTables
-) -> None:
+def test_stored_selector_reads_a_run_as_the_experiment_did(cohort, store, found):
     part = load_part(store.root, "frames")
     selector = load_frame_selector(part)
     assert set(part.facts["tested"]) == set(found.runs.patient_id)
@@ -126,7 +119,7 @@ def test_stored_selector_reads_a_run_as_the_experiment_did(
 
 
 @pytest.mark.parametrize("length", [1, 7, 8, 300])
-def test_runs_of_any_length_are_answered(store: Store, found: FrameSelectionTables, length: int) -> None:
+def test_runs_of_any_length_are_answered(store, found, length):
     frames = torch.full((length, 80, 120), 128, dtype=torch.uint8)
     finding = find_interval(frames, load_frame_selector(load_part(store.root, "frames")))
     if length < 8:
@@ -135,13 +128,13 @@ def test_runs_of_any_length_are_answered(store: Store, found: FrameSelectionTabl
         assert len(finding.probability) == length
 
 
-def test_a_cohort_without_intervals_is_refused(cohort: Cohort, settings: FrameSelectionSettings, store: Store) -> None:
+def test_a_cohort_without_intervals_is_refused(cohort, settings, store):
     bare = replace(cohort, manifest=cohort.manifest.assign(contrast_begin=pd.NA, contrast_end=pd.NA))
     with pytest.raises(LabelError, match="contrast"):
         run_frame_selection(bare, settings, store)
 
 
-def test_all_layers_are_trained_and_stored(cohort: Cohort, tmp_path: Path) -> None:
+def test_all_layers_are_trained_and_stored(cohort, tmp_path):
     few = cohort.manifest[cohort.manifest.patient_id.isin(["P0000", "P0001", "P0002"])]
     small = replace(cohort, manifest=few.reset_index(drop=True))
     settings = FrameSelectionSettings(
@@ -169,7 +162,7 @@ def test_features_in_parts_are_those_of_all_runs(cohort, settings, store, tmp_pa
     assert len(parts.load_table("curves")) == len(whole.load_table("curves"))
 
 
-def test_work_depends_only_on_what_changes_it(settings: FrameSelectionSettings) -> None:
+def test_work_depends_only_on_what_changes_it(settings):
     other = settings.model_copy(update={"bootstrap": 7, "profile": "other", "candidates": 5})
     assert only(SequenceSettings, other) == only(SequenceSettings, settings)
     longer, every = settings.model_copy(update={"cnn_epochs": 7}), {"trainable": "all"}
@@ -177,7 +170,7 @@ def test_work_depends_only_on_what_changes_it(settings: FrameSelectionSettings) 
     assert features_of(longer.model_copy(update=every)) != features_of(settings.model_copy(update=every))
 
 
-def test_where_nothing_changes_the_frame_classifier_decides(store: Store, found: FrameSelectionTables) -> None:
+def test_where_nothing_changes_the_frame_classifier_decides(store, found):
     selector = load_frame_selector(load_part(store.root, "frames"))
     frame = torch.randint(0, 256, (1, 80, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     finding = find_interval(frame.expand(12, -1, -1).contiguous(), selector)
@@ -185,7 +178,7 @@ def test_where_nothing_changes_the_frame_classifier_decides(store: Store, found:
     assert finding.interval == ((0, 11) if finding.probability[0] >= 0.5 else None)
 
 
-def test_cropping_keeps_order_and_pairs() -> None:
+def test_cropping_keeps_order_and_pairs():
     targets = torch.arange(64.0).repeat(5, 1)
     inputs, cut = crop_runs(targets[..., None].clone(), targets, torch.Generator().manual_seed(0), 0.3)
     assert torch.equal(inputs[..., 0], cut)
@@ -195,9 +188,9 @@ def test_cropping_keeps_order_and_pairs() -> None:
     assert torch.equal(whole, targets)
 
 
-def test_public_runs_are_found_by_their_bytes(cag_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_public_runs_are_found_by_their_bytes(cag_data, monkeypatch):
     monkeypatch.setattr(real_runs, "find_interval", lambda frames, selector: FrameFinding())
-    runs = real_runs.read_real_runs(None, cag_data / real_runs.FOLDER)  # type: ignore[arg-type]
+    runs = real_runs.read_real_runs(None, cag_data / real_runs.FOLDER)
     assert [(run.name, len(run.frames)) for run in runs][:3] == [
         ("right artery", 96), ("static model A", 9), ("static model B", 8),
     ]  # fmt: skip
@@ -205,14 +198,8 @@ def test_public_runs_are_found_by_their_bytes(cag_data: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("real", [False, True])
 def test_the_notebook_trains_its_own_network_and_fills_its_page(
-    real: bool,
-    cohort: Cohort,
-    settings: FrameSelectionSettings,
-    store: Store,
-    found: FrameSelectionTables,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
+    real, cohort, settings, store, found, monkeypatch, tmp_path
+):
     """Where real runs are: one that was read by eye, whose begin is uncertain, and one that nobody read."""
     page = Page(cohort, store, "frame_selection")
     monkeypatch.setattr("cag.book.page.open_page", lambda own: page)

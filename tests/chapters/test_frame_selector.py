@@ -1,7 +1,5 @@
 """Grey-level curves, and the frames that go on to classification."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,7 @@ from cag.chapters.frames.selector import choose_candidates, frame_curves, image_
 
 
 @given(st.integers(8, 200), st.integers(5, 10), st.data())
-def test_candidates_lie_inside_and_are_as_many_as_fit(n: int, count: int, data: st.DataObject) -> None:
+def test_candidates_lie_inside_and_are_as_many_as_fit(n, count, data):
     begin = data.draw(st.integers(0, n - 1))
     end = data.draw(st.integers(begin, n - 1))
     generator = np.random.default_rng(n)
@@ -22,7 +20,7 @@ def test_candidates_lie_inside_and_are_as_many_as_fit(n: int, count: int, data: 
     assert (np.diff(frames) > 0).all()
 
 
-def test_sharp_frames_of_full_contrast_win() -> None:
+def test_sharp_frames_of_full_contrast_win():
     probability, quality = np.full(100, 0.9), np.full(100, 0.1)
     best = [30, 40, 50, 60, 70]
     quality[best] = 1.0
@@ -33,11 +31,11 @@ def test_sharp_frames_of_full_contrast_win() -> None:
 @pytest.mark.parametrize(
     ("interval", "chosen"), [((10, 20), [13, 14, 15, 16, 17]), ((10, 12), [10, 11, 12]), (None, [])]
 )
-def test_middle_frames_are_centered(interval: tuple[int, int] | None, chosen: list[int]) -> None:
+def test_middle_frames_are_centered(interval, chosen):
     assert middle_frames(interval, 5).tolist() == chosen
 
 
-def test_a_dark_tube_raises_both_curves_and_quality_spans_zero_to_one() -> None:
+def test_a_dark_tube_raises_both_curves_and_quality_spans_zero_to_one():
     frames = torch.full((3, 192, 192), 180, dtype=torch.uint8)
     frames[1, 40:150, 90:96] = 60
     for _, curve in frame_curves(frames).items():

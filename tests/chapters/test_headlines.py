@@ -3,8 +3,6 @@
 Plain Python on the rows of the Parquet files: pairs are counted, nothing of ``cag.metrics`` is used.
 """
 
-from __future__ import annotations
-
 from itertools import product
 from pathlib import Path
 

@@ -1,9 +1,6 @@
 """The localization experiment on a tiny cohort of bright squares."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +12,7 @@ from cag.chapters.classification.operating import Classifiers
 from cag.chapters.classification.settings import ClassificationSettings, grid
 from cag.chapters.classification.training import new_classifier
 from cag.chapters.localization import cam, training
-from cag.chapters.localization.comparison import Localization, export_detectors, localize
+from cag.chapters.localization.comparison import export_detectors, localize
 from cag.chapters.localization.scores import Scored, scoring_rule, text_grid
 from cag.chapters.localization.settings import START_VIEW, LocalizationSettings, fpn_cells
 from cag.chapters.localization.training import FpnSettings, detect, new_detector
@@ -81,30 +78,30 @@ def store_classifiers(store: Store, cohort: Cohort, shift: int = 0) -> None:
 
 
 @pytest.fixture(scope="module")
-def cohort() -> Cohort:
+def cohort():
     return squares()
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, cohort: Cohort) -> Store:
+def store(tmp_path_factory, cohort):
     store = Store(tmp_path_factory.mktemp("results"), "cpu")
     store_classifiers(store, cohort)
     return store
 
 
 @pytest.fixture(scope="module")
-def found(store: Store, cohort: Cohort) -> Localization:
+def found(store, cohort):
     return localize(cohort, SETTINGS, store)
 
 
-def test_clean_methods_are_scored_once_on_the_same_images(found: Localization) -> None:
+def test_clean_methods_are_scored_once_on_the_same_images(found):
     clean = found.images[found.images.arm == "clean"]
     for method in ("fpn", "cam", "prior"):
         assert clean[clean.method == method].image_id.tolist() == found.frames.images.image_id.tolist()
     assert clean.groupby("patient_id").fold.nunique().max() == 1
 
 
-def test_published_rules_leak_patients_and_score_the_cam_on_everything(found: Localization) -> None:
+def test_published_rules_leak_patients_and_score_the_cam_on_everything(found):
     published = found.images[found.images.arm == "as_published"]
     assert set(published.method) == {"fpn", "cam"}
     assert published[published.method == "fpn"].groupby("patient_id").fold.nunique().max() == 2
@@ -115,7 +112,7 @@ def test_published_rules_leak_patients_and_score_the_cam_on_everything(found: Lo
     assert chosen["as_published", "fpn"].tolist() == [0.35, 0.35]
 
 
-def test_tables_are_published_and_lie_inside_the_image(found: Localization, store: Store) -> None:
+def test_tables_are_published_and_lie_inside_the_image(found, store):
     boxes = pd.read_parquet(store.table("localization_detections"))
     assert set(boxes.image_id) <= set(found.frames.truth.image_id)
     assert list(boxes) == ["image_id", "method", *CORNERS, "score", "arm", "fold", "operating"]
@@ -126,16 +123,14 @@ def test_tables_are_published_and_lie_inside_the_image(found: Localization, stor
     assert all(own.shape == (64, 64) and own.min() >= 0 and own.max() <= 1 for own in heat.values())
 
 
-def test_finished_folds_are_found_again(
-    found: Localization, store: Store, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_finished_folds_are_found_again(found, store, cohort, monkeypatch):
     monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("trained again"))
     monkeypatch.setattr(cam, "explain", lambda *_: pytest.fail("explained again"))
     again = localize(cohort, SETTINGS, store)
     pd.testing.assert_frame_equal(again.detections, found.detections)
 
 
-def test_an_exported_detector_finds_the_same_boxes_again(found: Localization, store: Store, cohort: Cohort) -> None:
+def test_an_exported_detector_finds_the_same_boxes_again(found, store, cohort):
     export_detectors(found, cohort, SETTINGS, store)
     part = load_part(store.root, "localization")
     (name,) = (name for name, cell in part.facts["cells"].items() if cell["fold"] == 0)
@@ -153,7 +148,7 @@ def test_an_exported_detector_finds_the_same_boxes_again(found: Localization, st
     assert apart.min(axis=0).max() <= 1 and apart.min(axis=1).max() <= 1
 
 
-def test_metrics_follow_the_images_of_an_artery(found: Localization) -> None:
+def test_metrics_follow_the_images_of_an_artery(found):
     side = found.sides["clean", "cam"]
     parts = [side.of_artery(name) for name in ("LCA", "RCA")]
     assert [len(own.truth) for own in parts] == [8, 8]
@@ -161,7 +156,7 @@ def test_metrics_follow_the_images_of_an_artery(found: Localization) -> None:
     assert recalls[2] == pytest.approx(np.mean(recalls[:2]))
 
 
-def test_a_grid_of_text_keeps_the_order_of_the_table() -> None:
+def test_a_grid_of_text_keeps_the_order_of_the_table():
     rows = pd.DataFrame(
         [("RCA", "prior", "sens_s", 0.5, 0.25, 0.75), ("LCA", "cam", "mse", 31.4, np.nan, np.nan)],
         columns=["artery", "method", "metric", "value", "low", "high"],
@@ -174,7 +169,7 @@ def test_a_grid_of_text_keeps_the_order_of_the_table() -> None:
     assert list(table) == ["artery", "Metric", "place prior", "CAM"]
 
 
-def test_borrowed_classifiers_explain_a_cohort_without_views(store: Store) -> None:
+def test_borrowed_classifiers_explain_a_cohort_without_views(store):
     changes = {"arms": ("clean",), "epochs": 1, "cam_profile": store.root.name}
     own = Store(store.root.parent / "own", "cpu")
     found = localize(squares(views=False), SETTINGS.model_copy(update=changes), own)
@@ -184,7 +179,7 @@ def test_borrowed_classifiers_explain_a_cohort_without_views(store: Store) -> No
         localize(squares(views=False), SETTINGS.model_copy(update=changes | {"cam_profile": "nothing"}), own)
 
 
-def test_classifiers_are_refused_where_they_are_missing_or_of_other_folds(cohort: Cohort, tmp_path: Path) -> None:
+def test_classifiers_are_refused_where_they_are_missing_or_of_other_folds(cohort, tmp_path):
     store = Store(tmp_path, "cpu")
     with pytest.raises(InputError, match="notebook 03"):
         localize(cohort, SETTINGS, store)
@@ -198,7 +193,7 @@ def test_classifiers_are_refused_where_they_are_missing_or_of_other_folds(cohort
         localize(cohort, SETTINGS, store)
 
 
-def test_without_views_the_cam_does_not_apply_and_every_layer_can_be_trained(tmp_path: Path) -> None:
+def test_without_views_the_cam_does_not_apply_and_every_layer_can_be_trained(tmp_path):
     changes = {"arms": ("clean",), "epochs": 1, "trainable": "all", "bootstrap": 5}
     found = localize(squares(views=False), SETTINGS.model_copy(update=changes), Store(tmp_path, "cpu"))
     assert found.heat() == {}
@@ -207,13 +202,13 @@ def test_without_views_the_cam_does_not_apply_and_every_layer_can_be_trained(tmp
     assert any(name.startswith("trunk.") for name in weights)
 
 
-def test_published_truth_is_scored_looser_for_the_cam() -> None:
+def test_published_truth_is_scored_looser_for_the_cam():
     assert scoring_rule("as_published", "cam", 0.5, 35).iou == 0.1
     assert scoring_rule("as_published", "fpn", 0.4, 35).box_minimum == 50
     assert scoring_rule("clean", "cam", 0.4, 35) == scoring_rule("clean", "fpn", 0.4, 35)
 
 
-def test_scores_are_exact_where_everything_is_found() -> None:
+def test_scores_are_exact_where_everything_is_found():
     images = pd.DataFrame({"image_id": ["a", "b"], "patient_id": ["P", "Q"], "width": 256, "height": 256})
     truth = pd.DataFrame({"image_id": ["a", "b"], "x1": 10, "y1": 10, "x2": 40, "y2": 40, "percent_stenosis": 50.0})
     boxes = truth.assign(score=0.9, operating=True)
@@ -226,7 +221,7 @@ def test_scores_are_exact_where_everything_is_found() -> None:
     }
 
 
-def test_anchors_follow_the_image_size_and_digests_what_matters() -> None:
+def test_anchors_follow_the_image_size_and_digests_what_matters():
     half, full = (SETTINGS.model_copy(update={"image_size": size}).detector() for size in (128, 256))
     assert np.allclose(np.array(full.anchor_sizes), 2 * np.array(half.anchor_sizes))
     published = SETTINGS.model_copy(update={"anchors": "published", "image_size": 512})
@@ -235,7 +230,7 @@ def test_anchors_follow_the_image_size_and_digests_what_matters() -> None:
     assert [cell.digest() for cell in fpn_cells(other, None)] == [cell.digest() for cell in fpn_cells(SETTINGS, None)]
 
 
-def test_a_detector_starts_from_the_classifier_where_it_has_the_same_trunk(store: Store) -> None:
+def test_a_detector_starts_from_the_classifier_where_it_has_the_same_trunk(store):
     own = Classifiers.of(store.root)
     changed = SETTINGS.model_copy(update={"trainable": "all", "arms": ("clean",)})
     assert [cell.start for cell in fpn_cells(changed, own)] == [own.cells[fold, START_VIEW][1] for fold in range(2)]
@@ -243,7 +238,7 @@ def test_a_detector_starts_from_the_classifier_where_it_has_the_same_trunk(store
     assert [cell.start for cell in fpn_cells(other, own)] == [None, None]
 
 
-def test_the_manifest_may_name_an_environment_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_manifest_may_name_an_environment_variable(monkeypatch, tmp_path):
     settings = LocalizationSettings(manifest="$SOME_SETS/arcade")
     monkeypatch.setenv("SOME_SETS", str(tmp_path))
     assert settings.manifest_path == tmp_path / "arcade"

@@ -1,7 +1,5 @@
 """Examples by their rules with sentences from their boxes; the place prior by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,7 +34,7 @@ def side(found: pd.DataFrame = FOUND, truth: pd.DataFrame = TRUTH, iou: float = 
     return Scored(IMAGES, found, truth, scoring_rule("clean", "fpn", iou, 0))
 
 
-def test_each_kind_by_its_rule_and_in_words() -> None:
+def test_each_kind_by_its_rule_and_in_words():
     chosen = choose_examples(side())
     assert list(zip(chosen.image_id, chosen.sentence, strict=True)) == [
         ("c", "Best: every lesion found, least overlap (IoU) 0.33"),
@@ -50,7 +48,7 @@ def test_each_kind_by_its_rule_and_in_words() -> None:
     assert chosen.kind.tolist() == ["best", "typical", "missed", "missed", "loose", "false", "false"]
 
 
-def test_one_of_each_patient_and_unknown_severity_by_size() -> None:
+def test_one_of_each_patient_and_unknown_severity_by_size():
     unknown = TRUTH.assign(percent_stenosis=np.nan, segment=np.nan)
     unknown.loc[2, ["x2", "y2"]] = [30, 30]
     chosen = choose_examples(side(FOUND.iloc[:0], unknown), count=9)
@@ -59,7 +57,7 @@ def test_one_of_each_patient_and_unknown_severity_by_size() -> None:
     assert chosen.sentence[1].startswith("Missed: stenosis; no box")
 
 
-def test_a_looser_overlap_leaves_nothing_loose() -> None:
+def test_a_looser_overlap_leaves_nothing_loose():
     assert "loose" not in choose_examples(side(iou=0.3)).kind.tolist()
 
 
@@ -77,7 +75,7 @@ MIDDLE = [2, 0, 12, 10]  # IoU with each neighbour 8/12; of the neighbours with 
     ],
     ids=["the commonest place first", "chosen for the lesions it matches", "ordered where alike", "no box"],
 )
-def test_the_place_prior_takes_the_boxes_that_match_most(boxes: list, images: int, count: int, expected: list) -> None:
+def test_the_place_prior_takes_the_boxes_that_match_most(boxes, images, count, expected):
     found = centre_prior(np.array(boxes, dtype=float).reshape(-1, 4), images, count=count)
     table = np.column_stack([found["boxes"].numpy(), found["scores"].numpy()])
     assert table == pytest.approx(np.array(expected))

@@ -1,7 +1,5 @@
 """Choosing frames and boxes of the localization experiment."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,7 +33,7 @@ def chosen(boxes: list[tuple], view: tuple = ("RCA LAO", "RCA LAO"), **choice: o
     return choose_frames(cohort, FrameChoice(**choice))
 
 
-def test_boxes_are_scaled_to_the_working_image() -> None:
+def test_boxes_are_scaled_to_the_working_image():
     frames = chosen([("P1_R01", 4, BOX, 80.0)], image_size=128)
     assert frames.images.image_id.tolist() == ["P1_R01:4"]
     assert frames.truth[CORNERS].to_numpy().tolist() == [[32, 16, 64, 32]]
@@ -44,7 +42,7 @@ def test_boxes_are_scaled_to_the_working_image() -> None:
     assert (working_pixels(50, 512), working_pixels(35, 256)) == (50, 17.5)
 
 
-def test_only_lesions_that_count_inside_contrast_take_part() -> None:
+def test_only_lesions_that_count_inside_contrast_take_part():
     frames = chosen(
         [
             ("P1_R01", 1, BOX, 80.0),  # before contrast
@@ -66,7 +64,7 @@ def test_only_lesions_that_count_inside_contrast_take_part() -> None:
 @pytest.mark.parametrize(
     ("view", "model"), [("LCA RAO caudal", "LCA RAO caudal"), ("RCA LAO", "RCA"), (None, "RCA"), ("unheard of", "RCA")]
 )
-def test_a_frame_is_read_by_the_classifier_of_its_view_or_artery(view: str | None, model: str) -> None:
+def test_a_frame_is_read_by_the_classifier_of_its_view_or_artery(view, model):
     boxes = [("P1_R01", 4, BOX, 80.0), ("P2_R01", 4, BOX, 80.0)]
     frames = chosen(boxes, view=(view, "LCA LAO caudal"), model_views=(model,))
     assert frames.images.run_id.tolist() == ["P1_R01"]
@@ -74,24 +72,24 @@ def test_a_frame_is_read_by_the_classifier_of_its_view_or_artery(view: str | Non
 
 
 @pytest.mark.parametrize(("per_run", "taken"), [(3, [1, 4, 7]), (1, [4]), (99, list(range(9)))])
-def test_frames_of_a_run_are_spread_over_it(per_run: int, taken: list[int]) -> None:
+def test_frames_of_a_run_are_spread_over_it(per_run, taken):
     boxes = [("P2_R01", frame, BOX, 80.0) for frame in range(9)]
     assert chosen(boxes, frames_per_run=per_run).images.frame.tolist() == taken
 
 
-def test_a_limit_takes_whole_patients() -> None:
+def test_a_limit_takes_whole_patients():
     boxes = [(run, frame, BOX, 80.0) for run in ("P1_R01", "P2_R01") for frame in (3, 5)]
     images = chosen(boxes, frames_per_run=2, max_images=3).images
     assert len(images) == 2
     assert images.patient_id.nunique() == 1
 
 
-def test_a_cohort_without_lesions_that_count_is_refused() -> None:
+def test_a_cohort_without_lesions_that_count_is_refused():
     with pytest.raises(LabelError, match="no frame has a lesion of at least 25 %"):
         chosen([("P1_R01", 4, BOX, 10.0)])
 
 
-def test_boxes_go_into_a_table_and_back_in_the_order_of_the_images() -> None:
+def test_boxes_go_into_a_table_and_back_in_the_order_of_the_images():
     ids, counts = pd.Series(["b", "a", "c"]), (2, 0, 1)
     boxes = [np.arange(4 * count, dtype="float32").reshape(count, 4) for count in counts]
     found: list[Detections] = [{"boxes": own, "scores": np.ones(len(own))} for own in boxes]

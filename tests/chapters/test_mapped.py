@@ -1,14 +1,10 @@
 """Tasks on a real local cluster of worker processes: the same results, whatever dies."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -25,13 +21,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Dask warns of what happens 
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def address():
     with open_scheduler("local:2") as found:
         yield found
 
 
 @pytest.fixture
-def cohort() -> Cohort:
+def cohort():
     manifest = pd.DataFrame({"run_id": ["a", "b", "c"], "patient_id": ["p", "p", "q"], "source": "simulated"})
     lesions = pd.DataFrame({"patient_id": ["p"], "percent_stenosis": [70.0]})
     return Cohort(manifest, pd.DataFrame({"patient_id": ["p", "q"]}), lesions, pd.DataFrame(), None, origin="drawn")
@@ -43,7 +39,7 @@ def numbers(*values: int) -> list[Number]:
 
 @pytest.mark.parametrize(("work", "factor"), [(count, 1), (twice, 2)])
 def test_workers_give_the_same_tables_and_load_what_they_share_once(work, factor, address, cohort, tmp_path):
-    def results(store: Store) -> list[int]:
+    def results(store):
         folders = run_tasks("kind", work, numbers(*range(8)), cohort, store)
         assert all(folder.complete for folder in folders)
         return [int(folder.load_table("result").value[0]) for folder in folders]
@@ -56,7 +52,7 @@ def test_workers_give_the_same_tables_and_load_what_they_share_once(work, factor
     assert results(there) and stamps == {path: path.stat().st_mtime_ns for path in there.root.rglob("*.parquet")}
 
 
-def test_a_worker_killed_in_the_middle_of_a_task_loses_nothing(address: str, cohort: Cohort, tmp_path: Path):
+def test_a_worker_killed_in_the_middle_of_a_task_loses_nothing(address, cohort, tmp_path):
     store = Store(tmp_path / "store", scheduler=address)
     folders = run_tasks("die", die_once, numbers(0, 1, 2, 3), cohort, store)
     assert (store.root / "mark").exists()
@@ -64,12 +60,12 @@ def test_a_worker_killed_in_the_middle_of_a_task_loses_nothing(address: str, coh
     assert {path.suffix for path in store.working.iterdir()} == {".lock"}
 
 
-def test_a_refused_input_is_its_own_sentence(address: str, cohort: Cohort, tmp_path: Path):
+def test_a_refused_input_is_its_own_sentence(address, cohort, tmp_path):
     with pytest.raises(LabelError, match=r"boxes: there is none. Add some"):
         run_tasks("refuse", refuse, numbers(1), cohort, Store(tmp_path, scheduler=address))
 
 
-def test_machines_that_do_not_share_the_folder_are_told(address: str, cohort: Cohort, tmp_path: Path, monkeypatch):
+def test_machines_that_do_not_share_the_folder_are_told(address, cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(store_module, "_fill_there", _elsewhere)
     with pytest.raises(InputError, match="a worker does not see the results folder"):
         run_tasks("count", count, numbers(1), cohort, Store(tmp_path, scheduler=address))
@@ -79,7 +75,7 @@ def _elsewhere(task, **_):
     return None
 
 
-def test_a_scheduler_that_is_gone_is_told_and_the_work_resumes(cohort: Cohort, tmp_path: Path, monkeypatch):
+def test_a_scheduler_that_is_gone_is_told_and_the_work_resumes(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(mapped, "PATIENCE", 3.0)
     script = (
         "import sys; from cag.chapters.mapped import open_scheduler\n"

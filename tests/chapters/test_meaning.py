@@ -1,7 +1,5 @@
 """Sentences say what the intervals allow, and no more."""
 
-from __future__ import annotations
-
 import pytest
 
 from cag.chapters import meaning

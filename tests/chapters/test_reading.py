@@ -1,7 +1,5 @@
 """A folder of DICOM in, a result out: on tubes that fill, with networks trained for seconds."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -12,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import pandas as pd
@@ -36,7 +33,7 @@ from cag.chapters.localization.comparison import export_detectors, localize
 from cag.chapters.localization.settings import LocalizationSettings
 from cag.chapters.mapped import open_scheduler
 from cag.chapters.reading.models import ArteryTriage, ReadingModels, angle_class, load_models
-from cag.chapters.reading.study import ReadingSettings, StudyReading, probabilities, read_study, trunk_maps
+from cag.chapters.reading.study import ReadingSettings, probabilities, read_study, trunk_maps
 from cag.chapters.reading.words import decision_rule, known_sentence, refused_table
 from cag.chapters.store import Store
 from cag.data.cohort import Cohort
@@ -72,7 +69,7 @@ def write(path: Path, patient: str, run: str, view: str, seed: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+def cohort(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cohort")
     runs, lesions, boxes = [], [], []
     every = {"source": "simulated", "n_frames": LENGTH, "rows": SIZE, "columns": SIZE, "fps": 15.0, "fingerprint": "0"}
@@ -96,7 +93,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 
 
 @pytest.fixture(scope="module")
-def store(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Store:
+def store(cohort, tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("results") / "demo", "cpu")
     quick = {"train_patients": 3, "members": 2, "cnn_epochs": 8, "sequence_epochs": 12, "sequence_batch": 2}
     selection = FrameSelectionSettings.checked({**COMMON, **quick, "bootstrap": 20})
@@ -117,12 +114,12 @@ def store(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture(scope="module")
-def models(store: Store) -> ReadingModels:
+def models(store):
     return load_models(store.root / "bundle", device="cpu")
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(tmp_path_factory):
     """A stranger's folder: two good runs, a short one, one of no standard view, and what is no run."""
     folder = tmp_path_factory.mktemp("study")
     write(folder / "a" / "left.dcm", "X1", "left", "LCA LAO cranial", 901)
@@ -138,11 +135,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reading(study: Path, models: ReadingModels) -> StudyReading:
+def reading(study, models):
     return read_study(study, models, key=KEY, progress=False)
 
 
-def test_every_file_is_read_or_refused_with_a_reason(reading: StudyReading) -> None:
+def test_every_file_is_read_or_refused_with_a_reason(reading):
     assert len(reading.runs) == 4 and len(reading.refused) == 3
     reasons = {reading.files[file.label]: file.reason for file in reading.refused}
     assert "not a DICOM file" in reasons["notes.txt"]
@@ -151,10 +148,10 @@ def test_every_file_is_read_or_refused_with_a_reason(reading: StudyReading) -> N
     assert not set(refused_table(reading).File) & set(reasons)
 
 
-def test_from_a_folder_to_the_patient_few_modules_are_entered(study: Path, models: ReadingModels) -> None:
+def test_from_a_folder_to_the_patient_few_modules_are_entered(study, models):
     entered: set[str] = set()
 
-    def look(frame: FrameType, event: str, _: object) -> None:
+    def look(frame, event, _):
         if event == "call" and frame.f_code.co_name != "<module>":
             entered.add(str(frame.f_globals.get("__name__")))
 
@@ -168,7 +165,7 @@ def test_from_a_folder_to_the_patient_few_modules_are_entered(study: Path, model
     assert len(patients) == 1 and len(walked) <= 21, sorted(walked)
 
 
-def test_filled_runs_are_named_and_scored_and_others_say_why_not(reading: StudyReading) -> None:
+def test_filled_runs_are_named_and_scored_and_others_say_why_not(reading):
     by_name = {reading.files[run.file]: run for run in reading.runs}
     short, odd = by_name["b/short.dcm"], by_name["b/odd.dcm"]
     assert short.finding.interval is None and "5 frames" in short.reason and not len(short.images)
@@ -182,7 +179,7 @@ def test_filled_runs_are_named_and_scored_and_others_say_why_not(reading: StudyR
         assert run.boxes.empty or (run.boxes[["x1", "y1"]].ge(0).all(axis=None) and run.boxes.x2.max() <= SIZE)
 
 
-def test_the_patient_is_the_worse_artery_and_the_artery_the_worst_image(reading: StudyReading) -> None:
+def test_the_patient_is_the_worse_artery_and_the_artery_the_worst_image(reading):
     sure = replace(reading, models=called_by(reading.models))
     worst = sure.images.groupby("artery").score.max()
     assert sure.arteries.set_index("artery").score.to_dict() == pytest.approx(worst.to_dict())
@@ -195,10 +192,10 @@ def called_by(models: ReadingModels, **changed: object) -> ReadingModels:
     """The same networks with another operating point, better than chance."""
     patient = models.operating.patient
     better = replace(patient, youden=replace(patient.youden, low=0.1))
-    return replace(models, operating=replace(models.operating, patient=better, **changed))  # type: ignore[arg-type]
+    return replace(models, operating=replace(models.operating, patient=better, **changed))
 
 
-def test_an_artery_that_was_not_read_is_said_and_a_given_one_is_believed(study: Path, models: ReadingModels) -> None:
+def test_an_artery_that_was_not_read_is_said_and_a_given_one_is_believed(study, models):
     sure = called_by(models)
     reading = read_study(study / "a" / "deep", sure, key=KEY, progress=False)
     assert reading.patients.missing.tolist() == ["LCA"]
@@ -209,9 +206,7 @@ def test_an_artery_that_was_not_read_is_said_and_a_given_one_is_believed(study: 
     assert "RCA LAO" in run.reason and reading.patients.called.isna().all()
 
 
-def test_a_patient_of_the_own_cohort_is_read_by_the_fold_that_has_not_seen_them(
-    cohort: Cohort, models: ReadingModels, store: Store
-) -> None:
+def test_a_patient_of_the_own_cohort_is_read_by_the_fold_that_has_not_seen_them(cohort, models, store):
     assert cohort.folder is not None
     table = pd.read_parquet(store.table("classification"))
     fold = int(table[(table.part == "outer") & (table.patient_id == "P0003")].fold.iloc[0])
@@ -227,9 +222,7 @@ def test_a_patient_of_the_own_cohort_is_read_by_the_fold_that_has_not_seen_them(
     assert run.images.score.to_numpy() == pytest.approx(expected, abs=0.02)
 
 
-def test_the_threshold_named_is_the_one_that_calls(
-    cohort: Cohort, models: ReadingModels, reading: StudyReading
-) -> None:
+def test_the_threshold_named_is_the_one_that_calls(cohort, models, reading):
     assert cohort.folder is not None
     other = called_by(models, threshold=0.79, of_folds={0: 0.77, 1: 0.77})
     own = read_study(cohort.folder / "P0003", other, key=KEY, progress=False)
@@ -239,13 +232,13 @@ def test_the_threshold_named_is_the_one_that_calls(
     assert decision_rule(replace(reading, models=other)) == other.operating.rule
 
 
-def test_triage_is_scored_on_patients_it_has_not_seen(store: Store, cohort: Cohort) -> None:
+def test_triage_is_scored_on_patients_it_has_not_seen(store, cohort):
     triage = pd.read_parquet(store.table("artery_triage"))
     assert len(triage) == len(cohort.manifest) and triage.groupby("patient_id").fold.nunique().eq(1).all()
     assert ((triage.p_right >= 0.5) == (triage.artery == "RCA")).all(), "an upright tube is told from a lying one"
 
 
-def test_angles_outvote_a_doubtful_image_and_not_a_clear_one() -> None:
+def test_angles_outvote_a_doubtful_image_and_not_a_clear_one():
     odds = torch.tensor([[-2.5, 2.5, 0.0, 0.0]])
     triage = ArteryTriage(torch.tensor([[1.0]]), torch.zeros(1), odds)
     assert [angle_class(40, 0), angle_class(40, -28), angle_class(90, 0), angle_class(None, 0)] == [1, 0, 3, 3]
@@ -255,7 +248,7 @@ def test_angles_outvote_a_doubtful_image_and_not_a_clear_one() -> None:
     assert triage.right(clear, angle_class(40, -28)) > 0.5
 
 
-def test_reading_gives_what_training_stored(cohort: Cohort, models: ReadingModels, store: Store) -> None:
+def test_reading_gives_what_training_stored(cohort, models, store):
     stored = pd.read_parquet(store.table("classification"))
     stored = stored.query("n_categories == 2 and arm == 'clean' and part == 'outer' and model_view == 'RCA'")
     run_id, fold = stored.run_id.iloc[0], int(stored.fold.iloc[0])
@@ -266,10 +259,8 @@ def test_reading_gives_what_training_stored(cohort: Cohort, models: ReadingModel
     assert redundant == pytest.approx(own.p_redundant.to_numpy(), abs=0.03)
 
 
-def test_the_default_study_is_a_patient_the_frame_selector_has_not_seen(
-    cohort: Cohort, store: Store, models: ReadingModels, tmp_path: Path
-) -> None:
-    def folder(own: Cohort) -> Path:
+def test_the_default_study_is_a_patient_the_frame_selector_has_not_seen(cohort, store, models, tmp_path):
+    def folder(own):
         page, settings = page_of(store=Store(tmp_path)), ReadingSettings()
         names = {"page": page, "settings": settings, "cohort": own, "networks": models}
         return run_cells("07_reading_a_study", "reading-10a", **names)["folder"]
@@ -283,7 +274,7 @@ def test_the_default_study_is_a_patient_the_frame_selector_has_not_seen(
         folder(replace(cohort, manifest=cohort.manifest.assign(source="hospital")))
 
 
-def test_a_folder_without_an_angiogram_is_refused(models: ReadingModels, tmp_path: Path) -> None:
+def test_a_folder_without_an_angiogram_is_refused(models, tmp_path):
     file, empty = tmp_path / "x.dcm", tmp_path / "empty"
     file.write_bytes(b"nothing")
     empty.mkdir()
@@ -335,7 +326,7 @@ def plant(path: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def planted_study(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def planted_study(study, tmp_path_factory):
     """Runs, an archive and a broken file that hold identifiers wherever a file can, their names included."""
     folder = tmp_path_factory.mktemp("planted") / f"{PLANTED}_study"
     folder.mkdir()
@@ -350,14 +341,7 @@ def planted_study(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def test_identifiers_reach_nothing_that_is_written_or_said(
-    planted_study: Path,
-    store: Store,
-    models: ReadingModels,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_identifiers_reach_nothing_that_is_written_or_said(planted_study, store, models, tmp_path, capsys, caplog):
     caplog.set_level("DEBUG")
     out = tmp_path / "report"
     page = write_report(ReportRequest(planted_study, store.root, out, device="cpu"))
@@ -375,9 +359,7 @@ def test_identifiers_reach_nothing_that_is_written_or_said(
     assert numbers["patients"][0]["score"] is not None and len(numbers["refused"]) == 3
 
 
-def test_identifiers_reach_no_output_of_the_notebook(
-    planted_study: Path, cohort: Cohort, store: Store, models: ReadingModels, tmp_path: Path
-) -> None:
+def test_identifiers_reach_no_output_of_the_notebook(planted_study, cohort, store, models, tmp_path):
     """The notebook over the same functions, with other settings than those of the parameters cell."""
     assert cohort.folder is not None and models.image_size == SIZE
     parameters = {"profile": store.root, "manifest": cohort.folder / "data_manifest.csv", "study": planted_study}
@@ -418,13 +400,13 @@ def said_of_broken_copies(folder: Path, models: ReadingModels) -> list[bytes]:
     return said
 
 
-def test_a_report_inside_the_study_is_refused(study: Path, store: Store) -> None:
+def test_a_report_inside_the_study_is_refused(study, store):
     with pytest.raises(InputError, match="inside the study"):
         write_report(ReportRequest(study, store.root, study / "out", progress=False))
 
 
 @pytest.fixture
-def many(study: Path, tmp_path: Path) -> Path:
+def many(study, tmp_path):
     """Two studies of one run each, and one that holds none."""
     for name in ("Doe_1", "Doe_2"):
         (tmp_path / "many" / name).mkdir(parents=True)
@@ -435,9 +417,7 @@ def many(study: Path, tmp_path: Path) -> Path:
     return tmp_path / "many"
 
 
-def test_a_batch_reads_each_study_once_and_says_which_it_could_not(
-    many: Path, study: Path, store: Store, models: ReadingModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_reads_each_study_once_and_says_which_it_could_not(many, study, store, models, tmp_path, monkeypatch):
     assert models.image_size == SIZE
     out = tmp_path / "out"
     request = ReportRequest(many, store.root, out, device="cpu", progress=False)
@@ -452,9 +432,9 @@ def test_a_batch_reads_each_study_once_and_says_which_it_could_not(
     assert sorted(pd.read_csv(out / STUDIES).study) == ["Doe_1", "Doe_2", "Doe_3"]
     read = []
 
-    def counted(place: Path, *arguments: object, **options: object) -> StudyReading:
+    def counted(place, *arguments, **options):
         read.append(place.name)
-        return read_study(place, *arguments, **options)  # type: ignore[arg-type]
+        return read_study(place, *arguments, **options)
 
     monkeypatch.setattr(report_module, "read_study", counted)
     write_batch(request)
@@ -478,9 +458,7 @@ def test_a_batch_reads_each_study_once_and_says_which_it_could_not(
 
 
 @pytest.mark.filterwarnings("ignore")  # Dask warns of what happens here on purpose
-def test_a_batch_on_a_cluster_gives_the_same_though_a_worker_dies(
-    many: Path, store: Store, models: ReadingModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_on_a_cluster_gives_the_same_though_a_worker_dies(many, store, models, tmp_path, monkeypatch):
     assert models.image_size == SIZE
     monkeypatch.setattr(mapped, "PATIENCE", 3.0)
     here = ReportRequest(many, store.root, tmp_path / "here", device="cpu", progress=False)

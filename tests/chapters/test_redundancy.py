@@ -1,7 +1,5 @@
 """Which frames the networks are asked about, and what is measured of their heatmaps."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,8 +1,5 @@
 """A verdict by margins named beforehand for every published number, and statements in paired differences."""
 
-from __future__ import annotations
-
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,7 +31,7 @@ def trained(store: Store, trainable: str = "all") -> Store:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path):
     store, rows = trained(Store(tmp_path)), []
     for redundancy, auc in ((True, 0.85), (False, 0.80)):
         for k, artery in ((k, artery) for k in (2, 3) for artery in ("LCA", "RCA")):
@@ -49,7 +46,7 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def card(store: Store) -> pd.DataFrame:
+def card(store):
     return experiment.scorecard(store)
 
 

@@ -1,7 +1,5 @@
 """Stored work: found again by its key, whole or not there, and a killed process leaves nothing behind."""
 
-from __future__ import annotations
-
 import os
 import resource
 import signal
@@ -26,13 +24,13 @@ class Example(Settings):
 
 
 @pytest.fixture
-def cohort() -> Cohort:
+def cohort():
     manifest = pd.DataFrame({"run_id": ["a"], "patient_id": ["p"], "source": "simulated"})
     return Cohort(manifest, pd.DataFrame({"patient_id": ["p"]}), pd.DataFrame(), pd.DataFrame(), None, origin="drawn")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path):
     return Store(tmp_path / "results")
 
 
@@ -49,7 +47,7 @@ def drafts(store: Store) -> list[Path]:
     return [path for path in store.working.iterdir() if path.suffix != ".lock"]
 
 
-def test_tables_weights_and_json_come_back_as_stored(store: Store):
+def test_tables_weights_and_json_come_back_as_stored(store):
     folder, table = RunFolder(store.root / "run", store), pd.DataFrame({"run_id": ["a", "b"], "score": [0.25, 0.5]})
     folder.save_table("scores", table)
     folder.save_weights("net", {"w": torch.arange(6.0).view(2, 3).T})
@@ -59,7 +57,7 @@ def test_tables_weights_and_json_come_back_as_stored(store: Store):
     assert folder.load_json("notes") == {"epochs": 3}
 
 
-def test_finished_work_is_found_again_and_broken_work_is_done_again(store: Store, cohort: Cohort):
+def test_finished_work_is_found_again_and_broken_work_is_done_again(store, cohort):
     calls: list[int] = []
 
     def work(cohort, settings, folder):
@@ -79,7 +77,7 @@ def test_finished_work_is_found_again_and_broken_work_is_done_again(store: Store
     assert run_tasks("square", work, [], cohort, store) == []
 
 
-def test_a_folder_appears_whole_and_replaces_a_broken_one(store: Store, cohort: Cohort):
+def test_a_folder_appears_whole_and_replaces_a_broken_one(store, cohort):
     folder = task_folder("kind", keep, Example(), cohort, store)
     folder.save_json("old", {})
     with pytest.raises(ZeroDivisionError):
@@ -105,7 +103,7 @@ fill(None, work, Settings(), RunFolder(Path(sys.argv[2]), store))
 
 
 @pytest.mark.parametrize("killed", [True, False])
-def test_another_process_at_it_is_left_alone_and_one_killed_is_replaced(store: Store, cohort: Cohort, killed: bool):
+def test_another_process_at_it_is_left_alone_and_one_killed_is_replaced(store, cohort, killed):
     folder = task_folder("kind", keep, Example(), cohort, store)
     command = [sys.executable, "-c", HOLDER, str(store.root), str(folder.path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
@@ -124,14 +122,14 @@ def test_another_process_at_it_is_left_alone_and_one_killed_is_replaced(store: S
     assert not drafts(store)
 
 
-def test_settings_cohort_and_weights_decide_the_key(store: Store, cohort: Cohort, monkeypatch: pytest.MonkeyPatch):
+def test_settings_cohort_and_weights_decide_the_key(store, cohort, monkeypatch):
     class Inner(Settings):
         weights: str = "xa"
 
     class Outer(Settings):
         parts: tuple[Inner, ...] = (Inner(),)
 
-    def places(people: Cohort) -> list[Path]:
+    def places(people):
         every = (Example(), Example(number=2), Inner(), Outer(), Inner(weights="random"))
         return [task_folder("kind", keep, one, people, store).path for one in every]
 
@@ -176,10 +174,10 @@ def test_an_edited_loss_gives_a_new_key_an_edited_docstring_does_not(monkeypatch
     assert TASK.replace(old, new) != TASK and (digests[0] == digests[1]) == same
 
 
-def test_code_that_a_task_reaches_counts_and_figures_and_pages_do_not(monkeypatch: pytest.MonkeyPatch):
+def test_code_that_a_task_reaches_counts_and_figures_and_pages_do_not(monkeypatch):
     original, edited = fingerprint._source, ""
 
-    def source(name: str) -> str:
+    def source(name):
         text = original(name)
         return f"{text}\nedited = 1\n" if name == edited else text
 
@@ -194,7 +192,7 @@ def test_code_that_a_task_reaches_counts_and_figures_and_pages_do_not(monkeypatc
 
 
 @pytest.mark.parametrize("load", ["load_table", "load_json", "load_weights"])
-def test_a_torn_file_is_refused_with_the_remedy(store: Store, load: str):
+def test_a_torn_file_is_refused_with_the_remedy(store, load):
     folder = RunFolder(store.root, store)
     folder.path.mkdir()
     for suffix in ("parquet", "json", "safetensors"):
@@ -204,7 +202,7 @@ def test_a_torn_file_is_refused_with_the_remedy(store: Store, load: str):
 
 
 @pytest.mark.parametrize("save", ["save_table", "save_weights", "save_json"])
-def test_a_write_that_the_system_stops_half_way_is_a_sentence_and_leaves_the_old_file(store: Store, save: str):
+def test_a_write_that_the_system_stops_half_way_is_a_sentence_and_leaves_the_old_file(store, save):
     """A limit on file size stops the writers of all three formats as a full disk does."""
     folder = RunFolder(store.root / "run", store)
     small, large = (

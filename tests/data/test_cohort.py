@@ -1,10 +1,6 @@
 """A cohort serves the same frames and labels, whatever its source."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,14 +17,14 @@ from cag.simulator.phantom.cohort import CohortSettings
 
 
 @pytest.fixture
-def files(tmp_path: Path, write_run: Callable, key: bytes) -> tuple[Path, dict[str, np.ndarray]]:
+def files(tmp_path, write_run, key):
     """A manifest of two patients' DICOM runs, and the frames of each path."""
     frames = {f"{name}.dcm": write_run(tmp_path / f"{name}.dcm", patient_id=name) for name in ("a", "b")}
     build_manifest(tmp_path, tmp_path / "data_manifest.csv", key=key, progress=False)
     return tmp_path / "data_manifest.csv", frames
 
 
-def test_frames_are_those_of_the_files(files: tuple[Path, dict[str, np.ndarray]]) -> None:
+def test_frames_are_those_of_the_files(files):
     cohort = Cohort.from_manifest(files[0])
     for _, run in cohort.manifest.iterrows():
         found = cohort.frames(run.run_id)
@@ -42,9 +38,7 @@ def test_frames_are_those_of_the_files(files: tuple[Path, dict[str, np.ndarray]]
         cohort.frames("P9")
 
 
-def test_other_bytes_and_missing_files_are_refused(
-    files: tuple[Path, dict[str, np.ndarray]], write_run: Callable
-) -> None:
+def test_other_bytes_and_missing_files_are_refused(files, write_run):
     cohort = Cohort.from_manifest(files[0])
     run = cohort.manifest.iloc[0]
     write_run(files[0].parent / run.path, patient_id="other")
@@ -55,7 +49,7 @@ def test_other_bytes_and_missing_files_are_refused(
         cohort.frames(run.run_id)
 
 
-def test_labels_are_required_by_name(files: tuple[Path, dict[str, np.ndarray]]) -> None:
+def test_labels_are_required_by_name(files):
     cohort = Cohort.from_manifest(files[0])
     cohort.require()
     with pytest.raises(ManifestError, match="tables only"):
@@ -65,12 +59,12 @@ def test_labels_are_required_by_name(files: tuple[Path, dict[str, np.ndarray]]) 
             cohort.require(label)
 
 
-def test_the_digest_follows_labels_and_real_files(files: tuple[Path, dict[str, np.ndarray]]) -> None:
+def test_the_digest_follows_labels_and_real_files(files):
     cohort, path = Cohort.from_manifest(files[0]), files[0]
     assert cohort.digest() == Cohort.from_manifest(path).digest()
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
 
-    def digest(**columns: object) -> str:
+    def digest(**columns):
         table.assign(**columns).to_csv(path, index=False)
         return Cohort.from_manifest(path).digest()
 
@@ -79,7 +73,7 @@ def test_the_digest_follows_labels_and_real_files(files: tuple[Path, dict[str, n
     assert digest(source="simulated", sha256="0" * 64) == digest(source="simulated", sha256="1" * 64)
 
 
-def test_images_are_grey(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_images_are_grey(tmp_path, rng):
     grey = rng.integers(0, 256, (4, 8, 6), dtype=np.uint8)
     Image.fromarray(grey[0]).save(tmp_path / "1.png")
     Image.fromarray(np.repeat(grey[1][..., None], 3, axis=2)).save(tmp_path / "2.bmp")
@@ -101,7 +95,7 @@ def test_images_are_grey(tmp_path: Path, rng: np.random.Generator) -> None:
         read_images(tmp_path)
 
 
-def test_runs_rendered_on_demand_are_the_same_frames_one_by_one_and_together() -> None:
+def test_runs_rendered_on_demand_are_the_same_frames_one_by_one_and_together():
     cohort = simulated_cohort(CohortSettings(patients=2, seed=3, size=96, runs_per_patient=2))
     runs = cohort.manifest["run_id"].tolist()
     requests = [(runs[0], [5, 20]), (runs[1], [0]), (runs[3], [7, 7, 3])]
@@ -109,7 +103,7 @@ def test_runs_rendered_on_demand_are_the_same_frames_one_by_one_and_together() -
         assert torch.equal(found, cohort.frames(run_id, frames))
 
 
-def test_frames_are_rendered_on_the_card_of_the_machine_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_are_rendered_on_the_card_of_the_machine_that_asks(monkeypatch):
     from cag.simulator.cohort import PhantomFrames
     from cag.simulator.tables import present
 

@@ -1,7 +1,5 @@
 """Frames of a table as one tensor: order, size, grey levels."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 import pandas as pd

@@ -1,16 +1,12 @@
 """Pseudonyms: keyed, stable, of one kind."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 
 from cag.data.pseudonyms import pseudonym, study_key
 from cag.settings import InputError
 
 
-def test_pseudonyms_depend_on_the_key_and_the_kind(tmp_path: Path, key: bytes) -> None:
+def test_pseudonyms_depend_on_the_key_and_the_kind(tmp_path, key):
     one = pseudonym("123", "patient", key)
     assert one == pseudonym(" 123 ", "patient", key) and one[0] == "P" and "123" not in one[:4]
     assert len({one, pseudonym("124", "patient", key), pseudonym("123", "patient", b"x" * 32)}) == 3

@@ -1,7 +1,5 @@
 """Center hits by hand: hits, duplicates, misses, false peaks, empty images."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -12,7 +10,7 @@ from cag.metrics.center_hits import center_hits
 NONE = [math.nan] * 4
 
 
-def test_by_hand() -> None:
+def test_by_hand():
     heat = np.zeros((3, 16, 16))
     heat[0, 4, 4] = 0.9  # in the first box of image 0
     heat[0, 4, 9] = 0.5  # in its second box
@@ -27,7 +25,7 @@ def test_by_hand() -> None:
     assert found.best_f1() == pytest.approx(max(2 * 1 / (1 + 3), 2 * 2 / (4 + 3)))
 
 
-def test_a_second_peak_in_a_found_box_counts_neither_way() -> None:
+def test_a_second_peak_in_a_found_box_counts_neither_way():
     heat = np.zeros((1, 32, 32))
     heat[0, 8, 8], heat[0, 8, 14] = 0.9, 0.8
     box = [20.0, 20.0, 80.0, 60.0]
@@ -36,7 +34,7 @@ def test_a_second_peak_in_a_found_box_counts_neither_way() -> None:
     assert both.recall_at(0.0) == 1.0, "each of two boxes has a peak"
 
 
-def test_nothing_found_and_nothing_to_find() -> None:
+def test_nothing_found_and_nothing_to_find():
     silent = center_hits(np.zeros((2, 8, 8)), np.array([[[1.0, 1.0, 9.0, 9.0]]] * 2), 64)
     assert silent.recall_at(1.0) == 0.0 and silent.best_f1() == 0.0
     assert math.isnan(center_hits(np.zeros((1, 8, 8)), np.full((1, 1, 4), np.nan), 64).recall_at(1.0))

@@ -65,8 +65,7 @@ def test_certain_redundancy_leaves_the_categories_even_and_equal_ones_go_to_the_
 
 
 @pytest.mark.parametrize(
-    ("real", "redundant"),
-    [([[0.5, 0.4]], None), ([[0.5, np.nan]], None), ([[1.2, -0.2]], None), ([[0.5, 0.5]], [0.5])],
+    ("real", "redundant"), [([[0.5, 0.4]], None), ([[0.5, np.nan]], None), ([[1.2, -0.2]], None), ([[0.5, 0.5]], [0.5])]
 )
 def test_what_is_no_probability_is_refused(real, redundant):
     with pytest.raises(InputError, match="1 rows are no probabilities"):

@@ -1,7 +1,5 @@
 """Drawn grooves and tubes whose width is known."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -18,14 +16,14 @@ def groove(width: float, depth: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("width", [5.0, 8.0, 11.0])
-def test_profile_of_a_gaussian_groove(width: float, rng: np.random.Generator) -> None:
+def test_profile_of_a_gaussian_groove(width, rng):
     statistics = vessel_profiles(groove(width, 40.0), rng)
     assert statistics["vessel_fwhm_px"] == pytest.approx(width, rel=0.06)
     assert statistics["vessel_depth"] == pytest.approx(40, rel=0.03)
     assert statistics["edge_10_90_over_fwhm"] == pytest.approx(0.716, abs=0.05)
 
 
-def test_ridges_point_across_the_groove() -> None:
+def test_ridges_point_across_the_groove():
     strength, angle, _ = ridges(groove(8.0, 40.0))
     assert strength[150, 150] > 10 * strength[150, 200]
     assert np.tan(angle[150, 150]) == pytest.approx(-1, abs=1e-6)
@@ -44,26 +42,26 @@ def tube(angle: float, radius: float, narrow: float = 0.0) -> tuple[np.ndarray, 
 
 @pytest.mark.parametrize("angle", [0.0, 0.4, 1.2, np.pi / 2, 2.5])
 @pytest.mark.parametrize("radius", [4.0, 8.0])
-def test_the_width_of_a_tube_is_its_diameter_at_any_angle(angle: float, radius: float) -> None:
+def test_the_width_of_a_tube_is_its_diameter_at_any_angle(angle, radius):
     image, x, y = tube(angle, radius)
     widths = lumen_widths(image, x, y, np.full(len(x), 2.2 * radius))
     np.testing.assert_allclose(widths, 2 * radius, rtol=0, atol=0.5)  # half a pixel of the raster
 
 
-def test_a_narrowing_is_found_where_it_is_and_as_tight_as_it_is() -> None:
+def test_a_narrowing_is_found_where_it_is_and_as_tight_as_it_is():
     image, x, y = tube(0.3, 8.0, narrow=0.5)
     widths = lumen_widths(image, x, y, np.full(len(x), 18.0))
     assert abs(int(widths.argmin()) - 90) <= 2
     assert 1 - widths.min() / widths[:20].mean() == pytest.approx(0.5, abs=0.03)
 
 
-def test_brightness_and_contrast_do_not_change_the_width() -> None:
+def test_brightness_and_contrast_do_not_change_the_width():
     image, x, y = tube(0.7, 6.0)
     reach = np.full(len(x), 13.0)
     np.testing.assert_allclose(lumen_widths(0.6 * image + 20, x, y, reach), lumen_widths(image, x, y, reach))
 
 
-def test_where_there_is_no_vessel_there_is_no_width() -> None:
+def test_where_there_is_no_vessel_there_is_no_width():
     flat, x, y = np.full((SIDE, SIDE), 90.0), *tube(0.0, 5.0)[1:]
     reach = np.full(len(x), 10.0)
     assert np.isnan(lumen_widths(flat, x, y, reach)).all()

@@ -1,20 +1,17 @@
 """A tiny trunk, images for it, and the same random weights in every test."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from tiny_trunk import TinyTrunk
-from torch import Tensor
 
 
 @pytest.fixture
-def tiny_trunk() -> TinyTrunk:
+def tiny_trunk():
     return TinyTrunk()
 
 
 @pytest.fixture
-def images() -> Tensor:
+def images():
     return torch.rand(3, 1, 96, 96, generator=torch.Generator().manual_seed(7)) * 2 - 1
 
 

@@ -1,7 +1,5 @@
 """The networks a trunk can be: sizes, geometry, initial weights, storage."""
 
-from __future__ import annotations
-
 from urllib.error import URLError
 
 import pytest
@@ -12,13 +10,13 @@ from skimage.data import chelsea
 from torch import nn
 
 from cag.networks.backbones import build_trunk
-from cag.networks.trunk import STAGES, Trunk
+from cag.networks.trunk import STAGES
 from cag.networks.weights import save_trunk, weights_digest
 from cag.settings import InputError
 
 
 @pytest.fixture(scope="module")
-def trunks() -> dict[str, Trunk]:
+def trunks():
     inception, compact = build_trunk("random", seed=3), build_trunk("imagenet", seed=3, backbone="efficientnet_lite0")
     return {"inception_v3": inception.eval(), "efficientnet_lite0": compact.eval()}
 
@@ -102,11 +100,7 @@ def test_the_seed_decides_the_random_weights_and_the_default_generator_is_untouc
         ("resnet19", "random", "no classifier called 'resnet19'"),
         ("vit_b_16", "random", "does not end in a feature map"),
         ("resnet18", "xa", r"xa-resnet18-\*.safetensors: there are no xa weights for resnet18"),
-        (
-            "inception_v3",
-            "xa-labels",
-            "xa-labels.*pretrain --weights xa-labels --backbone inception_v3`",
-        ),
+        ("inception_v3", "xa-labels", "xa-labels.*pretrain --weights xa-labels --backbone inception_v3`"),
     ],
 )
 def test_what_cannot_be_a_trunk_is_refused_by_name(name, weights, message, tmp_path):
@@ -142,7 +136,7 @@ def test_foreign_and_broken_weights_are_told_apart(tmp_path):
 
 
 def test_imagenet_weights_without_a_network_are_a_clear_error(monkeypatch):
-    def offline(*args: object, **kwargs: object) -> None:
+    def offline(*args, **kwargs):
         raise URLError("no route")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)

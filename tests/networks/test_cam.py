@@ -1,7 +1,5 @@
 """Class activation maps against a hand-worked case, and boxes from known maps."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

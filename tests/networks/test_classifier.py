@@ -1,7 +1,5 @@
 """The classifier's heads and the paper's class balance."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Dense targets by hand, alignment of unpadded maps, gradients of the dense loss, the probe."""
 
-from __future__ import annotations
-
 import torch
 
 from cag.networks.dense import DenseHead, ProbeNetwork, align, dense_loss, lesion_cells, lumen_cells
@@ -50,6 +48,6 @@ def test_the_dense_loss_flows_into_every_stage_and_falls_for_the_right_answer(ti
     assert better < loss
 
 
-def test_the_probe_answers_each_image_by_itself_whatever_its_size() -> None:
+def test_the_probe_answers_each_image_by_itself_whatever_its_size():
     network, images = ProbeNetwork(4).eval(), torch.randn(3, 1, 48, 40)
     torch.testing.assert_close(network(images)[1:2], network(images[1:2]), atol=1e-6, rtol=0)

@@ -1,7 +1,5 @@
 """The detector: anchors, loss by known answers, detections."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

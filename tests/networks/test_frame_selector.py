@@ -1,7 +1,5 @@
 """Frame selection: resampling and back, soft F1 by hand, interval rules, sequence networks and their inputs."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

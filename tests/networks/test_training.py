@@ -1,7 +1,5 @@
 """The training loop: it learns, stops, picks the best, repeats itself and goes on where it stopped."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -50,7 +48,7 @@ def test_same_seed_same_weights_and_the_default_generator_is_untouched():
 def test_the_best_epoch_is_returned_and_patience_ends_training():
     scores, seen = [0.1, 0.9, 0.5, 0.4, 0.3, 0.2], []
 
-    def on_epoch(epoch: int, model: nn.Module) -> float:
+    def on_epoch(epoch, model):
         assert not model.training
         seen.append(model[0].weight.detach().clone())
         return scores[epoch]
@@ -68,7 +66,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path, schedu
     whole, half, resumed = _model(), _model(), _model()
     _fit(whole, config=config, on_epoch=lambda epoch, model: float(epoch))
 
-    def stops(epoch: int, model: nn.Module) -> float:
+    def stops(epoch, model):
         if epoch == 3:
             raise KeyboardInterrupt
         return float(epoch)

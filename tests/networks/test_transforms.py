@@ -1,7 +1,5 @@
 """Augmentation: range, determinism, boxes that follow."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -72,7 +70,7 @@ def test_a_flip_moves_a_box_to_its_mirror_image_and_one_whose_center_leaves_is_g
 @pytest.mark.parametrize("name", EVERY)
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 100_000), x=st.floats(15, 81), y=st.floats(15, 81), radius=st.floats(3, 10))
-def test_a_box_around_a_disk_still_encloses_it(name: str, seed: int, x: float, y: float, radius: float) -> None:
+def test_a_box_around_a_disk_still_encloses_it(name, seed, x, y, radius):
     box = torch.tensor([[[x - radius, y - radius, x + radius, y + radius], [torch.nan] * 4]])
     image, boxes = augment_with_boxes(drawn(x, y, radius), box, torch.Generator().manual_seed(seed), EVERY[name])
     kept = boxes[0, 0]
@@ -89,7 +87,7 @@ def test_a_box_around_a_disk_still_encloses_it(name: str, seed: int, x: float, y
     assert kept[1] - spread <= rows.min() and rows.max() + 1 <= kept[3] + spread
 
 
-def test_without_zoom_a_box_grows_at_most_by_the_diagonal_over_the_side() -> None:
+def test_without_zoom_a_box_grows_at_most_by_the_diagonal_over_the_side():
     boxes = torch.tensor([[[40.0, 40, 60, 60]]])
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)

@@ -1,7 +1,5 @@
 """The acceptance list on tiny cohorts: known answers, planted shortcuts, refusals."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,7 +13,7 @@ from cag.networks.training import FitSettings
 from cag.settings import InputError
 from cag.simulator import acceptance
 from cag.simulator.acceptance import Bench, real_angiograms
-from cag.simulator.phantom.cohort import CohortPlan, CohortSettings, plan_cohort
+from cag.simulator.phantom.cohort import CohortSettings, plan_cohort
 from cag.simulator.probes import (
     PATCH,
     Pictures,
@@ -32,15 +30,15 @@ QUICK = FitSettings(epochs=6, batch_size=16, learning_rate=5e-3, schedule="one_c
 
 
 @pytest.fixture(scope="module")
-def plan() -> CohortPlan:
+def plan():
     return plan_cohort(CohortSettings(patients=12, seed=901, size=256))
 
 
-def test_a_seed_gives_the_same_bytes_and_frames_stand_alone(plan: CohortPlan) -> None:
+def test_a_seed_gives_the_same_bytes_and_frames_stand_alone(plan):
     assert acceptance.determinism(plan)["met"].eq("yes").all()
 
 
-def test_erasing_the_vessels_changes_nothing_else(plan: CohortPlan) -> None:
+def test_erasing_the_vessels_changes_nothing_else(plan):
     pictures = Pictures.of(replace(plan, runs=plan.runs[:9:2]))
     darker = pictures.erased.astype(int) - pictures.frames
     share = (np.abs(darker) > 1).mean(axis=(1, 2))
@@ -49,7 +47,7 @@ def test_erasing_the_vessels_changes_nothing_else(plan: CohortPlan) -> None:
     assert darker.max(axis=(1, 2)).min() > 8, "vessels are dark: without them their place is brighter"
 
 
-def test_realism_compares_every_real_statistic_twice() -> None:
+def test_realism_compares_every_real_statistic_twice():
     noise = np.random.default_rng(0).integers(0, 255, (3, 256, 256), dtype=np.uint8)
     found = acceptance.realism(noise)
     assert len(found) == 2 * len(pd.read_csv(acceptance.REAL))
@@ -57,7 +55,7 @@ def test_realism_compares_every_real_statistic_twice() -> None:
     assert sharp["met"] == "no" and sharp["value"] > 10, "white noise is no angiogram"
 
 
-def test_a_network_finds_a_mark_and_nothing_in_noise() -> None:
+def test_a_network_finds_a_mark_and_nothing_in_noise():
     images = torch.from_numpy(np.random.default_rng(1).integers(100, 140, (80, 32, 32), dtype=np.uint8))
     label, marked = np.arange(80) % 2 == 1, images.clone()
     marked[torch.from_numpy(label), 12:20, 12:20] = 0
@@ -66,7 +64,7 @@ def test_a_network_finds_a_mark_and_nothing_in_noise() -> None:
     assert abs(np.corrcoef(blind, label)[0, 1]) < 0.4
 
 
-def test_planted_shortcuts_and_crowded_lesions_are_found(plan: CohortPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planted_shortcuts_and_crowded_lesions_are_found(plan, monkeypatch):
     monkeypatch.setattr(acceptance, "network_probe", lambda images, label, groups: label.astype(float))
     runs = run_labels(plan, [run for run in plan.runs if run.artery == "RCA" and run.view in VIEWS])
     noise = np.random.default_rng(1).integers(100, 140, (len(runs), 128, 128), dtype=np.uint8)
@@ -79,12 +77,12 @@ def test_planted_shortcuts_and_crowded_lesions_are_found(plan: CohortPlan, monke
     assert linear_probe(global_features(noise), runs) < 0.75
 
 
-def test_the_name_of_the_view_is_no_shortcut_within_a_view() -> None:
+def test_the_name_of_the_view_is_no_shortcut_within_a_view():
     runs = pd.DataFrame({"view": ["a", "a", "a", "b", "b", "b"], "diseased": [True, True, False, False, False, True]})
     assert auc_within_views(runs, (runs["view"] == "a").to_numpy(dtype=float)) == 0.5
 
 
-def test_occlusions_count_and_labels_are_those_of_the_view(plan: CohortPlan) -> None:
+def test_occlusions_count_and_labels_are_those_of_the_view(plan):
     labels = run_labels(plan, plan.runs).set_index("run_id")
     run = next(run for run in plan.runs if plan.patient(run.patient_id).severity(run.artery) >= 100)
     patient = plan.patient(run.patient_id)
@@ -92,7 +90,7 @@ def test_occlusions_count_and_labels_are_those_of_the_view(plan: CohortPlan) -> 
     assert labels.loc[run.run_id, "diseased"] == (max(own, default=0) >= 25)
 
 
-def test_covariates_do_not_tell_disease_but_a_planted_one_does(paper: CohortPlan) -> None:
+def test_covariates_do_not_tell_disease_but_a_planted_one_does(paper):
     runs = run_labels(paper, [run for run in paper.runs if run.artery == "RCA" and run.view in VIEWS])
     covariates = run_covariates(paper, runs)
     assert {"branches", "brightness", "catheter", "frames", "injection"} <= set(covariates)
@@ -101,20 +99,20 @@ def test_covariates_do_not_tell_disease_but_a_planted_one_does(paper: CohortPlan
     assert linear_probe(told, runs) > 0.99
 
 
-def test_patches_lie_on_dark_ridges() -> None:
+def test_patches_lie_on_dark_ridges():
     frame = np.where(np.isin(np.arange(200), range(98, 103)), 60, 150).astype(np.uint8) * np.ones((1, 200, 1), np.uint8)
     patches, owners = vessel_patches(frame)
     assert patches.shape[1:] == (PATCH, PATCH) and set(owners) == {0}
     assert (patches.min(axis=(1, 2)) == 60).all()
 
 
-def test_real_against_simulated_reports_frames_and_patches() -> None:
+def test_real_against_simulated_reports_frames_and_patches():
     real = np.random.default_rng(2).integers(100, 140, (8, 160, 160), dtype=np.uint8)
     found = acceptance.real_or_simulated(real, real.copy(), QUICK.model_copy(update={"epochs": 1}))
     assert len(found) == 2 and found["met"].eq("reported").all() and found["value"].between(0, 1).all()
 
 
-def test_difficulty_must_lie_in_its_range_and_rise_with_severity() -> None:
+def test_difficulty_must_lie_in_its_range_and_rise_with_severity():
     quality = {"patient_auc": 0.86, "artery_auc": 0.7, "artery_auc_50": 0.8, "artery_auc_70": 0.75, "lumen_dice": 0.8}
     recall = {"all": 0.5, "25-50": 0.3, "50-70": 0.5, "70-99": 0.7, "100": 0.8}
     bench = Bench(patients=3)
@@ -123,7 +121,7 @@ def test_difficulty_must_lie_in_its_range_and_rise_with_severity() -> None:
     assert met[:4] == ["no", "yes", "yes", "no"] and set(met[4:]) == {"reported"}
 
 
-def test_parts_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_are_chosen_by_name(monkeypatch):
     monkeypatch.delenv("CAG_DATA", raising=False)
     bench = Bench(patients=3, real=real_angiograms())
     assert bench.real is None and bench.measure(["real or simulated"]).empty

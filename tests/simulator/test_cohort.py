@@ -1,9 +1,6 @@
 """The tables of a simulated cohort: planned in any number of processes, kept, and made anew for other code."""
 
-from __future__ import annotations
-
 from dataclasses import fields
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -21,7 +18,7 @@ Planned = tuple[CohortTables, str]
 
 
 @pytest.fixture(scope="module")
-def planned() -> Planned:
+def planned():
     return plan_tables(SETTINGS, workers=1)
 
 
@@ -30,25 +27,23 @@ def assert_same_tables(found: CohortTables, expected: CohortTables) -> None:
         pd.testing.assert_frame_equal(getattr(found, field.name), getattr(expected, field.name), check_exact=True)
 
 
-def test_tables_are_the_same_whatever_the_number_of_processes(planned: Planned) -> None:
+def test_tables_are_the_same_whatever_the_number_of_processes(planned):
     tables, origin = plan_tables(SETTINGS, workers=2)
     assert origin == planned[1]
     assert_same_tables(tables, planned[0])
 
 
-def test_a_cohort_is_planned_once_until_something_else_is_asked(
-    planned: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cohort_is_planned_once_until_something_else_is_asked(planned, tmp_path, monkeypatch):
     asked = []
 
-    def plan(settings: CohortSettings, device: str) -> Planned:
+    def plan(settings, device):
         asked.append(settings.seed)
         return planned
 
-    def ask(*seeds: int) -> None:
+    def ask(*seeds):
         for seed in seeds:
             cohort = simulated_cohort(SETTINGS.model_copy(update={"seed": seed}), cache=tmp_path)
-            assert_same_tables(cohort, planned[0])  # type: ignore[arg-type]
+            assert_same_tables(cohort, planned[0])
 
     monkeypatch.setattr(simulated, "plan_tables", plan)
     first, again = (simulated_cohort(SETTINGS, cache=tmp_path) for _ in range(2))
@@ -75,9 +70,7 @@ def test_a_cohort_is_planned_once_until_something_else_is_asked(
         ("cag.simulator.write", "_RECORDS =", "_OTHER =", False),
     ],
 )
-def test_code_makes_another_simulator_and_comments_do_not(
-    module: str, old: str, new: str, counts: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_code_makes_another_simulator_and_comments_do_not(module, old, new, counts, monkeypatch):
     before, read = simulator_digest(), fingerprint._source
     assert old in read(module)
     monkeypatch.setattr(

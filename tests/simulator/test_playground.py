@@ -1,14 +1,11 @@
 """The simulator by hand: what is chosen is what is shown, and what cannot be is refused."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
 
 from cag.anatomy import ARTERIES, SEGMENTS, artery_of_segment
 from cag.settings import SettingsError
-from cag.simulator.phantom.cohort import CohortPlan
 from cag.simulator.phantom.growth import segment_calibers
 from cag.simulator.phantom.motion import cardiac_phase
 from cag.simulator.phantom.run import RunRenderer
@@ -17,7 +14,7 @@ from cag.simulator.playground import SHOWN, Choice, choose_plans, take_picture
 SMALL = Choice(size=128)
 
 
-def test_keeping_what_did_not_change_changes_no_pixel(demo: CohortPlan) -> None:
+def test_keeping_what_did_not_change_changes_no_pixel(demo):
     take_picture(demo, SMALL)
     moves: list[dict[str, object]] = [
         {"percent_stenosis": 90.0, "position": 0.8}, {"heart_phase": 0.3}, {"contrast_s": 4.0},
@@ -30,14 +27,14 @@ def test_keeping_what_did_not_change_changes_no_pixel(demo: CohortPlan) -> None:
 
 
 @pytest.mark.parametrize(("phase", "seconds"), [(0.02, 8.0), (0.6, 0.0)])
-def test_the_frame_is_of_the_chosen_moment(demo: CohortPlan, phase: float, seconds: float) -> None:
+def test_the_frame_is_of_the_chosen_moment(demo, phase, seconds):
     _, run = choose_plans(demo, SMALL.model_copy(update={"heart_phase": phase, "contrast_s": seconds}))
     assert cardiac_phase(run, np.array([SHOWN / run.fps]))[0] == pytest.approx(phase, abs=0.005)
     assert run.injection_start_s is not None
     assert SHOWN / run.fps - run.injection_start_s == pytest.approx(seconds)
 
 
-def test_the_profile_is_narrowest_at_the_lesion(demo: CohortPlan) -> None:
+def test_the_profile_is_narrowest_at_the_lesion(demo):
     picture = take_picture(demo, SMALL.model_copy(update={"percent_stenosis": 70.0}))
     profile = picture.profile
     distance = np.abs(profile.arc - picture.lesion_arc)
@@ -55,12 +52,12 @@ def test_the_profile_is_narrowest_at_the_lesion(demo: CohortPlan) -> None:
     ("field", "value"),
     [("percent_stenosis", float("nan")), ("segment", 30), ("primary_angle", 91.0), ("contrast_s", 9.0), ("size", 63)],
 )
-def test_impossible_settings_are_refused_by_name(field: str, value: float) -> None:
+def test_impossible_settings_are_refused_by_name(field, value):
     with pytest.raises(SettingsError, match=field):
         Choice.checked({field: value})
 
 
-def test_what_the_cohort_or_the_patient_lacks_is_refused_by_name(demo: CohortPlan) -> None:
+def test_what_the_cohort_or_the_patient_lacks_is_refused_by_name(demo):
     with pytest.raises(SettingsError, match=r"patient_id: there is no 'P0999'.*P0001 to P0024"):
         take_picture(demo, SMALL.model_copy(update={"patient_id": "P0999"}))
     has = {number for artery in ARTERIES for number in segment_calibers(demo.patients[0], artery)}

@@ -1,7 +1,5 @@
 """Pre-training on a drawn population: targets follow the images, it resumes, it writes its record."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import replace
@@ -51,7 +49,7 @@ def _drawn(patients: int = 10, frames: int = 4, size: int = 96) -> Population:
 
 
 @pytest.fixture
-def small(monkeypatch) -> PretrainingSettings:
+def small(monkeypatch):
     monkeypatch.setattr(pretraining, "build_trunk", lambda weights, seed, backbone: TinyTrunk())
     monkeypatch.setattr(pretraining, "render_population", lambda settings, cache, progress: _drawn())
     return PretrainingSettings(
@@ -99,7 +97,7 @@ def test_a_network_that_sees_the_square_measures_perfect():
     held = _drawn()
 
     class Oracle(PretrainingNetwork):
-        def forward(self, images: Tensor):
+        def forward(self, images):
             dense, frame = super().forward(images)
             dark = nn.functional.avg_pool2d(-images, 8)
             fine = torch.cat([dark.clamp(-0.5) * 20 - 2, dark * 20, dark], dim=1)
@@ -162,7 +160,7 @@ class _BrightSpots(nn.Module):
         return DenseOutput(fine, torch.zeros(len(images), 2, 1, 1)), torch.zeros(len(images), FRAME_OUTPUTS)
 
 
-def test_only_the_lesions_that_shine_are_found() -> None:
+def test_only_the_lesions_that_shine_are_found():
     frames = torch.zeros(2, 96, 96, dtype=torch.uint8)
     frames[0, 16:24, 16:24] = 255  # in the 80 % lesion
     frames[1, 40:48, 40:48] = 250  # in the 30 % lesion of the other frame

@@ -1,9 +1,5 @@
 """The simulated cohort as files: same frames as on demand, same bytes again, resumed where it stopped."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,13 +16,13 @@ SETTINGS = CohortSettings.checked(
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(tmp_path_factory):
     """The manifest of a tiny cohort, above its files."""
     root = tmp_path_factory.mktemp("cohort")
     return write_simulated(SETTINGS, root / "data" / "sim", manifest_path=root / "m.csv", progress=False, workers=1)
 
 
-def test_files_and_rendering_on_demand_agree(written: Path) -> None:
+def test_files_and_rendering_on_demand_agree(written):
     files, rendered = open_cohort(written), simulated_cohort(SETTINGS)
     assert verify(written, progress=False) == []
     same = ["run_id", "patient_id", "n_frames", "fps", "view", "contrast_begin", "contrast_end", "end_censored"]
@@ -40,7 +36,7 @@ def test_files_and_rendering_on_demand_agree(written: Path) -> None:
     assert rendered.digest() != simulated_cohort(other).digest()
 
 
-def test_finished_runs_are_kept_and_others_made_again(written: Path) -> None:
+def test_finished_runs_are_kept_and_others_made_again(written):
     folder = written.parent / "data" / "sim"
     manifest, files = written.read_bytes(), sorted(folder.glob("*/*.dcm"))
     before = [file.stat().st_mtime_ns for file in files]
@@ -52,7 +48,7 @@ def test_finished_runs_are_kept_and_others_made_again(written: Path) -> None:
     assert not list(folder.rglob("*.part"))
 
 
-def test_last_bits_leave_the_manifest_alone(written: Path) -> None:
+def test_last_bits_leave_the_manifest_alone(written):
     table = pd.read_csv(written, dtype=str, keep_default_na=False)
     table["sha256"] = "0" * 64
     table.to_csv(written, index=False, lineterminator="\n")
@@ -60,6 +56,6 @@ def test_last_bits_leave_the_manifest_alone(written: Path) -> None:
     assert "0" * 64 in written.read_text()
 
 
-def test_the_manifest_must_lie_above(tmp_path: Path) -> None:
+def test_the_manifest_must_lie_above(tmp_path):
     with pytest.raises(ManifestError, match="would not lie above its runs"):
         write_simulated(SETTINGS, tmp_path / "a", manifest_path=tmp_path / "b" / "m.csv", progress=False)

@@ -4,8 +4,6 @@ Each shows a bright disk that moves over a dark ramp, so that compression, depth
 the pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -6,8 +6,6 @@ of the processor or two minutes of waiting, is found out and the rest goes on. E
 something else than a refusal, or made the process grow by a gigabyte.
 """
 
-from __future__ import annotations
-
 import argparse
 import multiprocessing
 import os

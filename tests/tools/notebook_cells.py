@@ -1,7 +1,5 @@
 """The code of a notebook's cells, run on small tables."""
 
-from __future__ import annotations
-
 import ast
 from types import SimpleNamespace
 from typing import Any

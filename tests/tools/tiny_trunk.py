@@ -1,7 +1,5 @@
 """A trunk of a few channels with the three stages of the real one."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """The explorers compute in the browser what the package computes: the same numbers, offline."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Figures and tables of frame selection, from small tables."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
@@ -12,7 +10,7 @@ def titles(figure: figures.Figure) -> list[str]:
     return [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
 
 
-def test_method_table_lists_methods_in_order_with_intervals() -> None:
+def test_method_table_lists_methods_in_order_with_intervals():
     names = ["prior", "cnn_lstm", "cnn"]
     rows = [(name, metric, 0.5, 0.25, 0.75) for name in names for metric in ("end_error", "acceptance_rate")]
     estimates = pd.DataFrame(rows, columns=["method", "metric", "value", "low", "high"])
@@ -22,12 +20,12 @@ def test_method_table_lists_methods_in_order_with_intervals() -> None:
     assert set(table.end_error) == {"0.50 (0.25 to 0.75)"}
 
 
-def test_an_interval_of_a_row() -> None:
+def test_an_interval_of_a_row():
     rows = pd.DataFrame({"begin_pred": [3, pd.NA], "end_pred": [7, pd.NA]})
     assert [figures.interval_of(row, "pred") for _, row in rows.iterrows()] == [(3, 7), None]
 
 
-def test_a_run_is_shown_with_three_frames_of_what_was_found() -> None:
+def test_a_run_is_shown_with_three_frames_of_what_was_found():
     frames = np.zeros((10, 8, 8), np.uint8)
     found = figures.ShownRun("run", frames, np.linspace(0, 1, 10), (5, 9), (4, 8), np.array([6]))
     too_short = figures.ShownRun("short", frames[:5], np.zeros(0), None, None)

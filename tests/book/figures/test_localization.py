@@ -1,7 +1,5 @@
 """Frames with boxes show what the tables say."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +14,7 @@ FRAME = np.zeros((16, 16), "uint8")
 TRUE, FOUND = np.array([[1, 1, 5, 5], [8, 8, 12, 12]]), np.array([[1, 1, 5, 5]])
 
 
-def test_a_gallery_draws_every_box_and_the_heatmap_over_the_frame() -> None:
+def test_a_gallery_draws_every_box_and_the_heatmap_over_the_frame():
     figure = gallery([Panel(FRAME, "seen", TRUE, FOUND, np.ones((4, 4))), Panel(FRAME, "", TRUE, FOUND)] * 2)
     assert len(figure.axes) == 4
     for ax, images in zip(figure.axes, (2, 1, 2, 1), strict=True):
@@ -31,7 +29,7 @@ def frames(run_id: str, indices: list[int]) -> torch.Tensor:
     return torch.full((len(indices), 32, 32), int(run_id[1:]), dtype=torch.uint8)
 
 
-def test_examples_show_the_boxes_that_count() -> None:
+def test_examples_show_the_boxes_that_count():
     images = pd.DataFrame({"image_id": ["a", "b"], "run_id": ["R1", "R2"], "frame": 3, "width": 32, "patient_id": "P"})
     corners = {"x1": 1.0, "y1": 1.0, "x2": 9.0, "y2": 9.0}
     truth = pd.DataFrame({"image_id": ["a", "b", "b"], **corners})

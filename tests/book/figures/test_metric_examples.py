@@ -1,7 +1,5 @@
 """The drawn examples of notebook 08 say what a hand calculation says."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from notebook_cells import page_of, run_cells

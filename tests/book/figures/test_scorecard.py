@@ -1,7 +1,5 @@
 """The scorecard as it is read: words, whole counts, and every number in one of two tables."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,15 +1,11 @@
 """Fetching a public set from a local server: digest, safe unpacking, and the sentences where it fails."""
 
-from __future__ import annotations
-
 import io
 import json
 import threading
 import zipfile
-from collections.abc import Iterator
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(monkeypatch):
     server = Server(("127.0.0.1", 0), Handler)
     server.content = danilov_zip()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -82,7 +78,7 @@ def knows(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("inner", [False, True])
-def test_a_set_is_fetched_read_and_found_again(server: Server, tmp_path: Path, inner: bool) -> None:
+def test_a_set_is_fetched_read_and_found_again(server, tmp_path, inner):
     server.content = danilov_zip(inner=inner, escape=True)
     folder, found = fetch("danilov", tmp_path, progress=False)
     assert folder == tmp_path / "danilov" and (folder / "image_dir").is_dir()
@@ -94,7 +90,7 @@ def test_a_set_is_fetched_read_and_found_again(server: Server, tmp_path: Path, i
     assert not list(tmp_path.parent.rglob("evil"))
 
 
-def test_a_broken_download_is_begun_again(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_download_is_begun_again(server, tmp_path, monkeypatch):
     knows(monkeypatch, server.content)
     server.stop = 700
     with pytest.raises(InputError, match=r"cannot be downloaded .* Run it again"):
@@ -106,7 +102,7 @@ def test_a_broken_download_is_begun_again(server: Server, tmp_path: Path, monkey
     assert {path.name for path in tmp_path.iterdir()} == {"danilov.zip", "danilov"}
 
 
-def test_another_digest_is_refused(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_digest_is_refused(server, tmp_path, monkeypatch):
     knows(monkeypatch, b"something else")
     with pytest.raises(InputError, match=r"danilov.zip: SHA-256 is \w+ instead of"):
         fetch("danilov", tmp_path, progress=False)
@@ -121,7 +117,7 @@ def test_another_digest_is_refused(server: Server, tmp_path: Path, monkeypatch: 
         fetch("cadica", tmp_path, archive=tmp_path / "absent.zip")
 
 
-def test_what_is_not_the_set_is_refused(server: Server, tmp_path: Path) -> None:
+def test_what_is_not_the_set_is_refused(server, tmp_path):
     for content, expected in (
         (b"<html>Please log in</html>", "cannot be unpacked"),
         (danilov_zip(folder="other"), "known layout"),
@@ -133,7 +129,7 @@ def test_what_is_not_the_set_is_refused(server: Server, tmp_path: Path) -> None:
         assert [path.name for path in out.iterdir()] == ["danilov.zip"] and not (tmp_path / "evil").exists()
 
 
-def test_a_refusing_server_is_one_sentence_with_a_way_out(server: Server, tmp_path: Path) -> None:
+def test_a_refusing_server_is_one_sentence_with_a_way_out(server, tmp_path):
     server.status = 403
     with pytest.raises(InputError, match=r"\(403\)\. .* --archive"):
         fetch("danilov", tmp_path, progress=False)

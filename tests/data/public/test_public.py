@@ -1,7 +1,5 @@
 """Public sets: layouts and quirks, on made-up sets and on the real excerpts."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -52,7 +50,7 @@ def box(number: int, image: int, *bbox: float | None) -> dict[str, Any]:
 
 
 @pytest.fixture
-def made_up(tmp_path: Path, rng: np.random.Generator) -> Path:
+def made_up(tmp_path, rng):
     one, two = picture(rng), picture(rng)
     moved = np.clip(shift(one.astype(float), 1, mode="nearest") + 3, 0, 255).astype(np.uint8)
     boxes = [box(1, 1, 5, 6, 20, 10), box(1, 1, 5, 6, 20, 10), box(2, 2, 120, 100, 20, 20)]
@@ -62,7 +60,7 @@ def made_up(tmp_path: Path, rng: np.random.Generator) -> Path:
     return tmp_path
 
 
-def test_quirks_of_arcade_are_handled_and_counted(made_up: Path) -> None:
+def test_quirks_of_arcade_are_handled_and_counted(made_up):
     cohort = Cohort.from_manifest(made_up)
     assert cohort.counts == {
         "images without annotation left out": 1,
@@ -104,9 +102,7 @@ def test_quirks_of_arcade_are_handled_and_counted(made_up: Path) -> None:
         (box(2, 2, 1, 2, 3, -4), "boxes without area dropped"),
     ],
 )
-def test_unusable_annotations_are_left_out_and_counted(
-    tmp_path: Path, rng: np.random.Generator, odd: dict[str, Any], reason: str
-) -> None:
+def test_unusable_annotations_are_left_out_and_counted(tmp_path, rng, odd, reason):
     arcade_part(tmp_path, "train", [picture(rng), picture(rng)], GOOD, odd)
     found = read_public(tmp_path)
     assert found.counts[reason] == 1 and found.tables.boxes[CORNERS].to_numpy().tolist() == [[4, 5, 10, 12]]
@@ -123,7 +119,7 @@ def test_unusable_annotations_are_left_out_and_counted(
         ([], {"images": 0}, "train.json, images: is no COCO annotation file"),
     ],
 )
-def test_broken_annotations_are_refused_by_place(tmp_path: Path, annotations: list, more: dict, expected: str) -> None:
+def test_broken_annotations_are_refused_by_place(tmp_path, annotations, more, expected):
     path = arcade_part(tmp_path, "train", [], *annotations, **({"images": [{"id": 1, "file_name": "1.png"}]} | more))
     with pytest.raises(ManifestError) as caught:
         read_coco(path)
@@ -133,7 +129,7 @@ def test_broken_annotations_are_refused_by_place(tmp_path: Path, annotations: li
         read_coco(path)
 
 
-def test_groups_join_through_others(rng: np.random.Generator) -> None:
+def test_groups_join_through_others(rng):
     one, two, three = picture(rng), picture(rng), picture(rng)
     between = ((one.astype(int) + two) // 2).astype(np.uint8)
     thumbs = np.stack([cell_means(image, THUMB) for image in (one, two, three, between)])
@@ -142,7 +138,7 @@ def test_groups_join_through_others(rng: np.random.Generator) -> None:
     assert cell_means(np.full((512, 512), 7, np.uint8), 64).tolist() == [[7.0] * 64] * 64
 
 
-def test_the_known_pair_is_one_group(cag_data: Path) -> None:
+def test_the_known_pair_is_one_group(cag_data):
     # train 218 equals val 58; train 219 and val 59 are other pictures.
     folder = cag_data / "arcade" / "stenosis"
     names = ("train/images/218.png", "val/images/58.png", "train/images/219.png", "val/images/59.png")
@@ -150,7 +146,7 @@ def test_the_known_pair_is_one_group(cag_data: Path) -> None:
     assert groups[0] == groups[1] and len(set(groups[1:])) == 3
 
 
-def test_real_quirks_are_counted_and_no_group_is_split(cag_data: Path) -> None:
+def test_real_quirks_are_counted_and_no_group_is_split(cag_data):
     cohort = Cohort.from_manifest(cag_data / "arcade")
     assert cohort.counts["images without annotation left out"] == 3
     assert cohort.counts["images stored in color, read as grey"] == 38
@@ -168,7 +164,7 @@ def test_real_quirks_are_counted_and_no_group_is_split(cag_data: Path) -> None:
         assert (repeated.patient_id.map(folds).eq(fold) == parts[repeated.index].eq("outer")).all()
 
 
-def test_cadica_excerpt(cag_data: Path) -> None:
+def test_cadica_excerpt(cag_data):
     cohort = Cohort.from_manifest(cag_data / "cadica_excerpt")
     manifest, boxes = cohort.manifest, cohort.boxes
     assert (len(boxes), len(manifest), manifest.n_frames.sum(), manifest.patient_id.nunique()) == (46, 13, 43, 4)
@@ -180,7 +176,7 @@ def test_cadica_excerpt(cag_data: Path) -> None:
     assert cohort.frames("cadica_p19_v6", [1]).shape == (1, 512, 512)
 
 
-def test_danilov_excerpt(cag_data: Path) -> None:
+def test_danilov_excerpt(cag_data):
     found = read_public(cag_data / "danilov_excerpt").tables
     assert (len(found.boxes), len(found.manifest), set(found.manifest.patient_id)) == (7, 6, {"D14_002"})
     boxes = found.boxes[found.boxes.run_id == "danilov_14_002_5_0017"]
@@ -197,7 +193,7 @@ def save(path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["1 2 3 p0_20", "1 2 3 4 p5", "a b c d p99"])
-def test_cadica_boxes_of_another_form(tmp_path: Path, line: str) -> None:
+def test_cadica_boxes_of_another_form(tmp_path, line):
     video = tmp_path / "selectedVideos" / "p3" / "v1"
     video.parent.mkdir(parents=True)
     with pytest.raises(ManifestError, match="holds no annotated image or video"):
@@ -214,7 +210,7 @@ def test_cadica_boxes_of_another_form(tmp_path: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["<annotation>", VOC.replace("<xmin>1", "<xmin>one")])
-def test_danilov_files_of_another_form(tmp_path: Path, text: str) -> None:
+def test_danilov_files_of_another_form(tmp_path, text):
     for frame in (1, 2):
         save(tmp_path / "image_dir" / f"14_2_5_000{frame}.bmp")
     (tmp_path / "xml_dir").mkdir()

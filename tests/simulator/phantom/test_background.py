@@ -1,7 +1,5 @@
 """Background: moves as told, belongs to the patient."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch
@@ -23,18 +21,18 @@ def seen(
     return scene.attenuation(*(part.float() for part in moment))[0]
 
 
-def test_fractional_shift_of_a_ramp_is_exact() -> None:
+def test_fractional_shift_of_a_ramp_is_exact():
     ramp = torch.arange(20.0).expand(1, 5, 20)
     moved = shifted(ramp, torch.tensor([1.25]), 5, 2)
     torch.testing.assert_close(moved[0, 0], torch.arange(10.0) + 5 - 1.25)
 
 
-def test_patients_chest_is_the_same_in_every_run_and_another_patients_is_not() -> None:
+def test_patients_chest_is_the_same_in_every_run_and_another_patients_is_not():
     assert torch.equal(seen(), seen(replace(RUN, run_id="R2", seed=99)))
     assert not torch.equal(seen(), seen(patient=PatientPlan("P0002", 6)))
 
 
-def test_the_heart_beats_the_diaphragm_descends_and_panning_carries_everything_along() -> None:
+def test_the_heart_beats_the_diaphragm_descends_and_panning_carries_everything_along():
     still = seen()
     for moved in (seen(beat=1), seen(descent=8)):
         assert (moved - still).abs().max() > 0.1

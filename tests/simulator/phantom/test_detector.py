@@ -1,7 +1,5 @@
 """Detector and display: dark vessels, noise of its own for each frame, blades, filters."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -15,7 +13,7 @@ PATIENT = PatientPlan("P0001", 5)
 
 def plan(seed: int = 1, **changes: object) -> RunPlan:
     values = {"rows": 96, "columns": 128, "n_frames": 9, **changes}
-    return RunPlan("R", "P0001", seed, "LCA", "LCA RAO caudal", -25, -25, **values)  # type: ignore[arg-type]
+    return RunPlan("R", "P0001", seed, "LCA", "LCA RAO caudal", -25, -25, **values)
 
 
 def detector(run: RunPlan) -> Detector:
@@ -24,15 +22,15 @@ def detector(run: RunPlan) -> Detector:
 
 
 @pytest.mark.parametrize("look", list(STYLES))
-def test_filters_keep_the_mean_and_a_constant(look: str) -> None:
-    style = STYLES[look]  # type: ignore[index]
+def test_filters_keep_the_mean_and_a_constant(look):
+    style = STYLES[look]
     taps = filter_taps(style.blur, style.halo)
     assert sum(w if offset == 0 else 2 * w for offset, w in taps) == pytest.approx(1.0)
     flat = blurred(torch.ones(1, 40, 40), taps)
     torch.testing.assert_close(flat[0, 12:28, 12:28], torch.ones(16, 16), atol=1e-5, rtol=0)
 
 
-def test_noise_bank_has_unit_variance_and_the_asked_spectrum() -> None:
+def test_noise_bank_has_unit_variance_and_the_asked_spectrum():
     bank = noise_bank(128, 128, 0.2)
     assert float(bank.std()) == pytest.approx(1.0, abs=1e-4)
     power = torch.fft.rfft2(bank).abs().square().mean(0)
@@ -49,14 +47,14 @@ def test_noise_bank_has_unit_variance_and_the_asked_spectrum() -> None:
     assert (seen / seen[1]).numpy() == pytest.approx((both / both[1]).numpy(), rel=0.3)
 
 
-def test_a_frame_has_its_own_noise_whichever_frames_are_asked_for() -> None:
+def test_a_frame_has_its_own_noise_whichever_frames_are_asked_for():
     device = detector(plan())
     every = device.noise(np.arange(9))
     assert torch.equal(every[[7, 2]], device.noise(np.array([7, 2])))
     assert not torch.equal(every[0], every[1])
 
 
-def test_blades_shade_some_borders_and_wedges_some_corners_never_the_middle() -> None:
+def test_blades_shade_some_borders_and_wedges_some_corners_never_the_middle():
     fields = np.stack([np.asarray(shutter(plan(seed))[0]) for seed in range(60)])
     wedges = np.stack([wedge(plan(seed)) for seed in range(200)])
     assert fields[:, 40:56, 52:76].min() > 0.99 and wedges[:, 48, 64].max() < 0.1
@@ -66,5 +64,5 @@ def test_blades_shade_some_borders_and_wedges_some_corners_never_the_middle() ->
     assert (wedges[present][:, [0, 0, -1, -1], [0, -1, 0, -1]].max(axis=1) > 0.1).all()
 
 
-def test_display_does_not_depend_on_injection() -> None:
+def test_display_does_not_depend_on_injection():
     assert Display.of(PATIENT, plan(4)) == Display.of(PATIENT, plan(4, injection_start_s=None))

@@ -1,8 +1,5 @@
 """Motion: the cycle, the amplitudes of the three arteries, frames that stand alone."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +18,7 @@ def field_of(tree: Tree) -> torch.Tensor:
     return contraction_field(*(torch.tensor(x) for x in (tree.position, tree.base, tree.apex)))
 
 
-def test_phase_advances_at_the_heart_rate() -> None:
+def test_phase_advances_at_the_heart_rate():
     run = replace(RUN, n_frames=600, heart_rate=75.0)
     phase = cardiac_phase(run, frame_times(run))
     beats = (np.diff(phase) < 0).sum()
@@ -30,7 +27,7 @@ def test_phase_advances_at_the_heart_rate() -> None:
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [("RCA", 15, 25), ("LCx", 10, 20), ("LAD", 5, 12)])
-def test_arteries_move_as_far_as_in_life(name: str, low: float, high: float, grown: Callable[..., Tree]) -> None:
+def test_arteries_move_as_far_as_in_life(name, low, high, grown):
     """At the average contractility (book/study/methods), mm."""
     furthest = []
     for seed in range(8):
@@ -40,7 +37,7 @@ def test_arteries_move_as_far_as_in_life(name: str, low: float, high: float, gro
     assert low < np.mean(furthest) < high
 
 
-def test_deform_adds_contraction_and_breathing(grown: Callable[..., Tree]) -> None:
+def test_deform_adds_contraction_and_breathing(grown):
     tree = grown(PatientPlan("P0001", 1), "LCA")
     points, center = torch.tensor(tree.position), 0.5 * torch.tensor(tree.base + tree.apex)
     field = field_of(tree)
@@ -54,7 +51,7 @@ def test_deform_adds_contraction_and_breathing(grown: Callable[..., Tree]) -> No
     assert 4.5 < float(motion.breathing.max()) <= 5.0
 
 
-def test_panning_travels_its_length_once() -> None:
+def test_panning_travels_its_length_once():
     run = replace(RUN, n_frames=200, panning_deg=90.0)
     panning = run_motion(run, frame_times(run)).panning
     assert float(panning[-1, 1] - panning[0, 1]) == pytest.approx(20, abs=2.5)

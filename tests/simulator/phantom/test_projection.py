@@ -1,7 +1,5 @@
 """C-arm geometry by hand-worked angles; chords, crossings and sums of the disk splat."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -14,11 +12,11 @@ CENTER = torch.tensor([4.0, -50.0, 29.0])
 
 
 def carm(primary: float = 0.0, secondary: float = 0.0, **changes: object) -> CArm:
-    plan = RunPlan("R", "P", 0, "RCA", "RCA LAO", primary, secondary, catheter="JR4", **changes)  # type: ignore[arg-type]
+    plan = RunPlan("R", "P", 0, "RCA", "RCA LAO", primary, secondary, catheter="JR4", **changes)
     return CArm.of(plan, CENTER)
 
 
-def test_isocenter_is_the_middle_and_magnifies_by_the_distances() -> None:
+def test_isocenter_is_the_middle_and_magnifies_by_the_distances():
     arm = carm(33.0, -21.0, sid=1000.0, sod=750.0, pixel_mm=0.4)
     x, y, scale = arm.project(CENTER)
     assert (float(x), float(y)) == (256.0, 256.0)
@@ -36,15 +34,13 @@ def test_isocenter_is_the_middle_and_magnifies_by_the_distances() -> None:
         ((0, 30), (0, 0, 20), 0, 1),  # and cranial moves it down
     ],
 )
-def test_directions_of_the_picture_are_those_of_the_patient(
-    angles: tuple[float, float], offset: tuple[float, float, float], x_sign: int, y_sign: int
-) -> None:
+def test_directions_of_the_picture_are_those_of_the_patient(angles, offset, x_sign, y_sign):
     x, y, _ = carm(*angles).project(CENTER + torch.tensor(offset))
     found = torch.stack([x, y]) - 256
     assert torch.where(found.abs() > 1e-3, found.sign(), 0).tolist() == [x_sign, y_sign]
 
 
-def test_a_point_on_a_ray_is_projected_to_that_rays_pixel() -> None:
+def test_a_point_on_a_ray_is_projected_to_that_rays_pixel():
     arm = carm(38.0, 27.0)
     source, rays = arm.rays(512, 512)
     x, y, _ = arm.project(source + 700.0 * rays[100, 37])
@@ -62,7 +58,7 @@ def tube(radius_mm: float, slope_deg: float, direction_deg: float = 27.0, scale:
 
 
 @pytest.mark.parametrize(("radius", "slope"), [(2.0, 90), (1.0, 90), (0.6, 90), (2.0, 45), (1.5, 30)])
-def test_chord_of_a_tube_is_exact(radius: float, slope: float) -> None:
+def test_chord_of_a_tube_is_exact(radius, slope):
     image = tube(radius, slope)
     chord = 2 * radius / math.sin(math.radians(slope))
     assert float(image[250:263, 250:263].max()) == pytest.approx(chord, rel=0.02)
@@ -78,7 +74,7 @@ def random_samples(frames: int = 5, count: int = 300) -> list[torch.Tensor]:
     return [u[0] * 140 - 10, u[1] * 110 - 10, u[2] ** 2 * 30 + 0.2, u[3]]
 
 
-def test_vessels_add_up_in_any_batch_and_order() -> None:
+def test_vessels_add_up_in_any_batch_and_order():
     samples = random_samples()
     together = splat(*samples, (96, 128))
     alone = torch.cat([splat(*(s[k : k + 1] for s in samples), (96, 128)) for k in range(5)])
@@ -89,14 +85,14 @@ def test_vessels_add_up_in_any_batch_and_order() -> None:
     torch.testing.assert_close(together, one + other, atol=1e-3, rtol=1e-4)
 
 
-def test_nothing_to_draw_gives_an_empty_picture() -> None:
+def test_nothing_to_draw_gives_an_empty_picture():
     x, y, radius, weight = random_samples(2, 4)
     assert splat(x, y, radius, torch.zeros_like(weight), (64, 64)).sum() == 0
     assert splat(x + 1000, y, radius, weight, (64, 64)).sum() == 0
     assert splat_mask(x, y, radius, torch.zeros(2, 4, dtype=torch.bool), (64, 64)).sum() == 0
 
 
-def test_a_disk_masks_the_pixels_whose_middles_it_covers() -> None:
+def test_a_disk_masks_the_pixels_whose_middles_it_covers():
     x, y, radius = torch.tensor([[32.5, 10.5]]), torch.tensor([[32.5, 10.5]]), torch.tensor([[4.0, 0.1]])
     mask = splat_mask(x, y, radius, torch.ones(1, 2, dtype=torch.bool), (64, 64))[0]
     assert mask[10, 10] and mask[32, 36] and not mask[32, 37]

@@ -1,7 +1,5 @@
 """A run as a whole: frame by frame equality, determinism, ground truth, refusals."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +19,7 @@ RUN = RunPlan(
 )  # fmt: skip
 
 
-def test_any_frame_alone_equals_that_frame_of_the_whole_run() -> None:
+def test_any_frame_alone_equals_that_frame_of_the_whole_run():
     whole = RunRenderer(PATIENT, RUN).render(batch=7)
     assert whole.shape == (45, 160, 160) and whole.dtype == torch.uint8
     for frames in ([0], [44], [30, 2, 30]):
@@ -31,7 +29,7 @@ def test_any_frame_alone_equals_that_frame_of_the_whole_run() -> None:
     assert torch.equal(panning.render([5, 1]), panning.render()[[5, 1]])
 
 
-def test_runs_drawn_together_are_the_same_bytes() -> None:
+def test_runs_drawn_together_are_the_same_bytes():
     others = [replace(RUN, run_id=f"X{n}", seed=50 + n, primary_angle=-20.0 + n) for n in range(3)]
     requests = [(RunRenderer(PATIENT, run), frames) for run, frames in zip(others, ([4, 9], [], [12]), strict=True)]
     alone = [renderer.render(frames) for renderer, frames in requests]
@@ -43,7 +41,7 @@ def test_runs_drawn_together_are_the_same_bytes() -> None:
         list(render_runs([*requests, (RunRenderer(PATIENT, replace(RUN, rows=64, columns=64)), [0])]))
 
 
-def test_threads_change_nothing() -> None:
+def test_threads_change_nothing():
     one = RunRenderer(PATIENT, RUN).render([3, 20])
     try:
         torch.set_num_threads(3)
@@ -53,14 +51,14 @@ def test_threads_change_nothing() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_on_cuda_frames_are_the_same_bytes_each_time_and_close_to_the_cpus() -> None:
+def test_on_cuda_frames_are_the_same_bytes_each_time_and_close_to_the_cpus():
     first, again = (RunRenderer(PATIENT, RUN, "cuda").render([3, 20]) for _ in range(2))
     assert torch.equal(first, again)
     difference = first.cpu().float() - RunRenderer(PATIENT, RUN).render([3, 20]).float()
     assert float(difference.abs().mean()) < 0.5
 
 
-def test_contrast_darkens_the_vessels_and_washes_out() -> None:
+def test_contrast_darkens_the_vessels_and_washes_out():
     renderer = RunRenderer(PATIENT, RUN)
     truth = renderer.truth
     assert truth.contrast_begin is not None and truth.contrast_end is not None and not truth.end_censored
@@ -78,12 +76,10 @@ def test_contrast_darkens_the_vessels_and_washes_out() -> None:
     [("RCA", 2, "RCA LAO", (40, 0), 30.0), ("RCA", 2, "RCA LAO", (40, 0), 70.0),
      ("LCA", 13, "LCA RAO cranial", (-20, 33), 30.0), ("LCA", 19, "LCA RAO caudal", (-25, -25), 70.0)],
 )  # fmt: skip
-def test_the_mask_shows_the_percent_stenosis(
-    artery: str, segment: int, view: str, angles: tuple[int, int], percent: float
-) -> None:
-    lesion = LesionPlan(artery, segment, 0.3, percent, 16.0, skew=0.0, plateau=0.2)  # type: ignore[arg-type]
+def test_the_mask_shows_the_percent_stenosis(artery, segment, view, angles, percent):
+    lesion = LesionPlan(artery, segment, 0.3, percent, 16.0, skew=0.0, plateau=0.2)
     run = RunPlan(
-        "R", "P0001", 4, artery, view, *angles, n_frames=30, catheter={"LCA": "JL4", "RCA": "JR4"}[artery],  # type: ignore[arg-type]
+        "R", "P0001", 4, artery, view, *angles, n_frames=30, catheter={"LCA": "JL4", "RCA": "JR4"}[artery],
         injection_start_s=0.1, rows=1536, columns=1536, pixel_mm=0.11,
     )  # fmt: skip
     ill, healthy = (RunRenderer(replace(PATIENT, lesions=x), run) for x in ((lesion,), ()))
@@ -108,7 +104,7 @@ def _width(renderer: RunRenderer, frame: int, sample: int) -> float:
     return float(np.mean(widths))
 
 
-def test_no_frames_asked_no_frames_given_and_what_is_not_of_the_run_is_refused() -> None:
+def test_no_frames_asked_no_frames_given_and_what_is_not_of_the_run_is_refused():
     renderer = RunRenderer(PATIENT, RUN)
     for ask in (renderer.render, renderer.boxes, renderer.lumen_mask):
         assert len(ask([])) == 0

@@ -1,7 +1,5 @@
 """Chords and unions against brute force."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -9,7 +7,7 @@ from cag.simulator.phantom.plan import PatientPlan
 from cag.simulator.phantom.thorax import Ellipsoid, Thorax, air_path, length
 
 
-def test_chord_through_the_middle_is_the_axis() -> None:
+def test_chord_through_the_middle_is_the_axis():
     ball = Ellipsoid.of([0, 0, 100], [10, 20, 30])
     rays = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]])
     begin, end = ball.chord(torch.zeros(3), rays)
@@ -17,7 +15,7 @@ def test_chord_through_the_middle_is_the_axis() -> None:
     assert float(length((begin, end))[0, 1]) == 0.0
 
 
-def test_air_is_lung_outside_the_organs() -> None:
+def test_air_is_lung_outside_the_organs():
     thorax = Thorax.of(PatientPlan("P0001", 3))
     source = torch.tensor([-300.0, -50.0, 10.0])
     aim = torch.stack([torch.ones(5, 4), torch.linspace(-0.3, 0.3, 5)[:, None] * torch.ones(5, 4),
@@ -28,7 +26,7 @@ def test_air_is_lung_outside_the_organs() -> None:
     place = (torch.arange(6000) + 0.5) / 6000 * 700
     points = source + rays[..., None, :] * place[:, None]
 
-    def inside(organ: Ellipsoid) -> torch.Tensor:
+    def inside(organ):
         return (((points - organ.center) @ organ.axes.T) ** 2).sum(-1) < 1
 
     lungs = inside(thorax.lungs[0]) | inside(thorax.lungs[1])

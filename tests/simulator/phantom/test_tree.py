@@ -1,7 +1,5 @@
 """The tree's geometry: known landmarks, joints, determinism, TIMI frame counts."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +22,7 @@ def patient(seed: int, **changes: object) -> PatientPlan:
 
 
 @pytest.fixture(scope="module")
-def trees() -> dict[str, Trees]:
+def trees():
     """Trees of two dozen patients by artery."""
     return {artery: [build_tree(patient(seed), artery) for seed in range(24)] for artery in ARTERIES}
 
@@ -35,13 +33,13 @@ def along(tree: Tree, name: str) -> tuple[np.ndarray, np.ndarray]:
     return tree.arc[own], tree.delay[own]
 
 
-def test_landmarks_are_the_published_ones() -> None:
+def test_landmarks_are_the_published_ones():
     points = landmarks()
     assert np.linalg.norm(points["L2 mid"]) == pytest.approx(53)
     assert np.linalg.norm(points["R2 mid"] - points["RCA ostium"]) == pytest.approx(46)
 
 
-def test_spline_passes_its_control_points_and_keeps_a_straight_line_straight() -> None:
+def test_spline_passes_its_control_points_and_keeps_a_straight_line_straight():
     points = np.array([[0.0, 0, 0], [10, 0, 0], [20, 0, 0], [45, 0, 0]])
     curve, knots = spline(points, 0.25)
     np.testing.assert_allclose(knots, [0, 10, 20, 45], atol=1e-9)
@@ -50,7 +48,7 @@ def test_spline_passes_its_control_points_and_keeps_a_straight_line_straight() -
 
 
 @pytest.mark.parametrize("artery", ARTERIES)
-def test_same_seed_same_tree(artery: str) -> None:
+def test_same_seed_same_tree(artery):
     first, second, other = (build_tree(patient(seed), artery) for seed in (3, 3, 4))
     for field in ("position", "radius", "delay", "segment", "step"):
         assert getattr(first, field).tobytes() == getattr(second, field).tobytes()
@@ -59,7 +57,7 @@ def test_same_seed_same_tree(artery: str) -> None:
 
 @pytest.mark.parametrize("artery", ARTERIES)
 @pytest.mark.parametrize("dominance", ["right", "left", "co"])
-def test_branches_are_attached_and_whole(artery: str, dominance: str) -> None:
+def test_branches_are_attached_and_whole(artery, dominance):
     tree = build_tree(patient(11, dominance=dominance, ramus=True), artery)
     for branch, parent in enumerate(tree.parent):
         own = tree.branch == branch
@@ -80,7 +78,7 @@ def test_branches_are_attached_and_whole(artery: str, dominance: str) -> None:
 @pytest.mark.parametrize(
     ("dominance", "right", "left"), [("right", {4, 5, 6}, set()), ("left", set(), {24, 27}), ("co", {4}, {24})]
 )
-def test_dominance_decides_who_feeds_the_inferior_wall(dominance: str, right: set[int], left: set[int]) -> None:
+def test_dominance_decides_who_feeds_the_inferior_wall(dominance, right, left):
     rca, lca = (set(segment_calibers(patient(2, dominance=dominance, ramus=True), name)) for name in ("RCA", "LCA"))
     assert rca & {4, 5, 6} == right and lca & {24, 27} == left
     assert {1, 2, 10} <= rca and {*range(11, 22), 28} <= lca
@@ -90,7 +88,7 @@ def test_dominance_decides_who_feeds_the_inferior_wall(dominance: str, right: se
     ("artery", "name", "share", "count"),
     [("LCA", "LAD", 0.78, 36.2), ("LCA", "OM2", 0.8, 22.2), ("RCA", "PLS", 0.35, 20.4)],
 )
-def test_timi_frame_counts(artery: str, name: str, share: float, count: float, trees: dict[str, Trees]) -> None:
+def test_timi_frame_counts(artery, name, share, count, trees):
     """Frames at 30 a second until contrast reaches a share of a branch (Gibson 1996): LAD, LCx, RCA."""
     courses = [along(tree, name) for tree in trees[artery]]
     found = [30 * np.interp(share * arc[-1], arc, delay) for arc, delay in courses]
@@ -101,9 +99,7 @@ def test_timi_frame_counts(artery: str, name: str, share: float, count: float, t
     ("name", "shortest", "longest", "diameter"),
     [("LM", 8, 13, 4.5), ("LAD", 140, 185, 3.7), ("LCx", 70, 95, 3.4), ("RCA", 100, 130, 3.9)],
 )
-def test_lengths_and_calibers_are_anatomical(
-    name: str, shortest: float, longest: float, diameter: float, trees: dict[str, Trees]
-) -> None:
+def test_lengths_and_calibers_are_anatomical(name, shortest, longest, diameter, trees):
     own = trees["RCA" if name == "RCA" else "LCA"]
     assert shortest < np.mean([along(tree, name)[0][-1] for tree in own]) < longest
     origins = [2 * tree.radius[tree.branch == tree.branch_names.index(name)][:20].mean() for tree in own]

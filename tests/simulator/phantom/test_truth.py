@@ -1,7 +1,5 @@
 """Boxes of lesions by the visibility rules."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import replace
 
@@ -21,14 +19,14 @@ RUN = RunPlan(
 
 
 def renderer(*lesions: LesionPlan, **changes: object) -> RunRenderer:
-    return RunRenderer(PatientPlan("P0001", 8, lesions=lesions), replace(RUN, **changes))  # type: ignore[arg-type]
+    return RunRenderer(PatientPlan("P0001", 8, lesions=lesions), replace(RUN, **changes))
 
 
 def lesion(percent: float, segment: int = 2, length: float = 14.0) -> LesionPlan:
     return LesionPlan("RCA", segment, 0.4, percent, length)
 
 
-def test_a_box_surrounds_the_throat_in_the_contrast_frames() -> None:
+def test_a_box_surrounds_the_throat_in_the_contrast_frames():
     run = renderer(lesion(70))
     boxes = run.boxes()
     assert list(boxes.columns) == COLUMNS
@@ -46,7 +44,7 @@ def test_a_box_surrounds_the_throat_in_the_contrast_frames() -> None:
     assert 20 < sides.median() < 120
 
 
-def test_boxes_of_some_frames_are_those_of_the_whole_run() -> None:
+def test_boxes_of_some_frames_are_those_of_the_whole_run():
     run = renderer(lesion(60), lesion(30, 1))
     every = run.boxes(batch=8)
     some = run.boxes([20, 22])
@@ -55,7 +53,7 @@ def test_boxes_of_some_frames_are_those_of_the_whole_run() -> None:
     pd.testing.assert_frame_equal(some, expected, check_exact=True)
 
 
-def test_an_occlusions_box_sits_at_the_stump() -> None:
+def test_an_occlusions_box_sits_at_the_stump():
     run = renderer(lesion(100))
     (box,) = run.boxes([22]).itertuples()
     placed, where = run.scene.tree.lesions[0], run.scene.vessels(torch.tensor([22]))
@@ -64,14 +62,14 @@ def test_an_occlusions_box_sits_at_the_stump() -> None:
     assert box.minimal_mm == 0
 
 
-def test_foreshortened_lesions_have_no_box() -> None:
+def test_foreshortened_lesions_have_no_box():
     plan, views = lesion(60, 2, 10.0), itertools.product(range(-80, 81, 20), (-40, 0, 40))
     runs = [renderer(plan, primary_angle=primary, secondary_angle=secondary) for primary, secondary in views]
     boxes = pd.concat([run.boxes([22]) for run in runs])
     assert 5 < len(boxes) < len(runs) == 27 and (boxes["foreshortening"] < MOST_FORESHORTENING).all()
 
 
-def test_healthy_runs_thin_lesions_and_lesions_outside_the_field_have_no_box() -> None:
+def test_healthy_runs_thin_lesions_and_lesions_outside_the_field_have_no_box():
     for run in (renderer(), renderer(lesion(0.5)), renderer(lesion(60), rows=96, columns=96)):
         boxes = run.boxes([20])
         assert list(boxes.columns) == COLUMNS and len(boxes) == 0 and boxes["frame"].dtype == np.int64
