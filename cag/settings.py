@@ -32,7 +32,17 @@ class InputError(ValueError):
         self.problem, self.file, self.field, self.remedy = problem, file, field, remedy
         place = ", ".join(str(part) for part in (file, field) if part is not None)
         sentence = f"{place}: {problem}" if place else problem
-        super().__init__(f"{sentence}. {remedy}" if remedy else sentence)
+        super().__init__(printable(f"{sentence}. {remedy}" if remedy else sentence))
+
+    @property
+    def reason(self) -> str:
+        """The sentence without the file's name, for a list of files."""
+        return str(InputError(self.problem, field=self.field, remedy=self.remedy))
+
+
+def printable(name: str) -> str:
+    """A name with its bytes that are not UTF-8 escaped, as a text that any file or screen takes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 class DicomError(InputError):
@@ -102,7 +112,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"]) or cls.__name__
-            problem = f"{first['input']!r} is not accepted ({first['msg'].lower()})"
+            problem = f"{first['input']!r} is not accepted ({first['msg'][:1].lower()}{first['msg'][1:]})"
             raise SettingsError(problem, field=name, remedy="Correct this parameter and run again") from None
 
 

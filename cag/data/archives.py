@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from cag.settings import InputError
+from cag.settings import InputError, printable
 
 #: Files are taken for archives by their names; other compressions may ask for gigabytes to open one byte.
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -34,7 +34,8 @@ _STUDY = "Give the folder, or the zip or tar archive, that holds a patient's DIC
 class FoundFile(NamedTuple):
     """A file of a folder or an archive: its name below the study, and where to read it or why it must not be read.
 
-    The name is as the archive has it, never to be used as a path by itself; the path holds until the next is asked for.
+    The name is as the archive has it, made printable, and never to be used as a path; the path holds until the next is
+    asked for.
     """
 
     name: str
@@ -53,7 +54,7 @@ def tree_entries(source: Path) -> list[FoundFile]:
     Raises `InputError` if it is neither a folder nor an archive, holds no file, or more than `MAX_FILES`.
     """
     if source.is_file() and is_archive(source):
-        return [FoundFile(source.name, source)]
+        return [FoundFile(printable(source.name), source)]
     if not source.is_dir():
         raise InputError("is neither a folder nor an archive", field="study", remedy=_STUDY)
     paths: list[Path] = []
@@ -66,7 +67,9 @@ def tree_entries(source: Path) -> list[FoundFile]:
         raise InputError("holds no file", field="study", remedy=_STUDY)
     problems = [_LINK if path.is_symlink() else "" if path.is_file() else _NO_FILE for path in paths]
     found = zip(paths, problems, strict=True)
-    return sorted(FoundFile(path.relative_to(source).as_posix(), None if why else path, why) for path, why in found)
+    return sorted(
+        FoundFile(printable(path.relative_to(source).as_posix()), None if why else path, why) for path, why in found
+    )
 
 
 def opened(entries: Iterable[FoundFile]) -> Iterator[FoundFile]:
@@ -104,11 +107,11 @@ def members(archive: Path, scratch: Path) -> Iterator[FoundFile]:
                 raise InputError(problem, file=archive.name, remedy=_AGAIN)
             problem = problem or ("its name leads out of the archive" if leads_out(name) else "")
             if problem:
-                yield FoundFile(name, None, problem)
+                yield FoundFile(printable(name), None, problem)
                 continue
             with content() as source, copy.open("wb") as file:  # type: ignore[union-attr]  # plain files have content
                 shutil.copyfileobj(source, file)
-            yield FoundFile(name, copy)
+            yield FoundFile(printable(name), copy)
     except InputError:
         raise
     except Exception as error:  # both libraries raise nearly every built-in exception, and may quote a name

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, UInt8
@@ -16,10 +17,10 @@ from torch import Tensor
 
 from cag.anatomy import VIEWS
 from cag.data.dicom import read_frames
-from cag.data.fingerprint import known_digest
+from cag.data.fingerprint import joint_digest, known_digest
 from cag.data.images import read_images
 from cag.data.public import is_public, read_public
-from cag.data.tables import SOURCES, CohortTables, inside
+from cag.data.tables import SOURCES, CohortTables, run_files
 from cag.settings import LabelError, ManifestError
 
 Label = Literal["contrast", "lesions", "boxes", "view", "artery"]
@@ -57,15 +58,18 @@ class FileFrames(FrameSource):
 
     def frames(self, run: pd.Series, indices: Sequence[int] | None) -> UInt8[Tensor, "t h w"]:
         """Decode the frames asked for; a real file whose bytes are not the manifest's is a `ManifestError`."""
-        file = inside(self.folder / "data_manifest.csv", run.path)
-        if not file.exists():
+        files = run_files(self.folder / "data_manifest.csv", run.path)
+        if not all(file.exists() for file in files):
             remedy = "Put it back, or make the simulated files again with: python -m cag simulate"
             raise ManifestError("this file is missing", file=run.path, remedy=remedy)
-        if run.source != "simulated" and known_digest(file) != run.sha256:
+        if run.source != "simulated" and joint_digest([known_digest(file) for file in files]) != run.sha256:
             problem, remedy = "its bytes are not those of the manifest", "Put it back, or build the manifest anew"
             raise ManifestError(problem, file=run.path, field="sha256", remedy=remedy)
+        if len(files) > 1:  # a frame each
+            chosen = files if indices is None else [files[index] for index in indices]
+            return torch.from_numpy(np.concatenate([read_frames(file) for file in chosen]))
         read = read_frames if run.source in ("simulated", "dicom") else read_images
-        return torch.from_numpy(read(file, indices))
+        return torch.from_numpy(read(files[0], indices))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from cag.data.dicom_header import angles, frame_count, frame_rate, guarded, number, read_dataset, unusable
+from cag.data.dicom_header import angles, frame_count, frame_rate, guarded, number, open_dicom, unusable
 from cag.data.dicom_pixels import decode
 from cag.data.pseudonyms import Kind, pseudonym
 
@@ -29,10 +29,11 @@ class Cine:
     patient_id: str | None  #: Of Patient ID; where a file has none, its study stands for the patient.
     study_id: str | None
     run_id: str | None  #: Of SOP Instance UID.
-    series_id: str | None  #: None for a file without a series.
+    series_id: str | None  #: Of its series, acquisition number and time; None for a file without a series.
     instance_number: int | None  #: Place within the series.
     plane: str  #: ``A`` or ``B`` of a biplane run, else empty; the planes are files, and runs, of their own.
     says_burned_in: bool  #: Whether the file says that text is burned in; many that have some do not.
+    notes: tuple[str, ...]  #: What a reader of the run must know, such as values of the header that cannot be.
     frames: UInt8[np.ndarray, "t h w"] = field(repr=False)  #: Grey levels 0-255: dark is radiopaque.
 
 
@@ -41,8 +42,8 @@ def read_cine(path: Path, *, key: bytes | None = None, frames: Sequence[int] | N
 
     ``key`` is the secret of the pseudonyms, at least 16 bytes. ``frames`` are those to decode, 0-based (-1 is the last)
     and in this order; all by default. Raises `DicomError` if the file is unreadable, truncated, not DICOM, not XA,
-    without pixels, in color, too large, or lacks a mandatory tag; if a frame's own size differs from the header's; if a
-    frame asked for does not exist. The sentence names the file and never an identifier.
+    without pixels, in color, too large, or lacks a mandatory tag; if a frame's own size differs from the header's, or
+    fewer frames are there than it says; if a frame asked for does not exist. The sentence names no identifier.
     """
     return _read(path, key, frames, allow_non_xa=False)
 
@@ -57,13 +58,16 @@ def _read(path: Path, key: bytes | None, frames: Sequence[int] | None, *, allow_
         return None if key is None else pseudonym(identifier, kind, key)
 
     with guarded(path), path.open("rb") as file:
-        dataset = read_dataset(path, file, allow_non_xa=allow_non_xa)
+        opened = open_dicom(path, file, allow_non_xa=allow_non_xa)
+        dataset = opened.dataset
         count, instance, (primary, secondary) = frame_count(dataset), number(dataset, "InstanceNumber"), angles(dataset)
         study, series = str(dataset.StudyInstanceUID), str(dataset.get("SeriesInstanceUID") or "")
+        acquisition = f"{number(dataset, 'AcquisitionNumber')}\0{dataset.get('AcquisitionTime')}"
         indices = list(range(count)) if frames is None else [int(index) for index in frames]
         for index in indices:
             if not -count <= index < count:
                 raise unusable(path, "frames", f"frame {index} does not exist", f"It has frames 0 to {count - 1}")
+        pixels = decode(path, opened, [index % count for index in indices])
         return Cine(
             n_frames=count,
             rows=int(dataset.Rows),
@@ -74,15 +78,17 @@ def _read(path: Path, key: bytes | None, frames: Sequence[int] | None, *, allow_
             patient_id=named(str(dataset.get("PatientID") or "").strip() or f"study\0{study}", "patient"),
             study_id=named(study, "study"),
             run_id=named(str(dataset.SOPInstanceUID), "run"),
-            series_id=named(f"series\0{series}", "run") if series else None,
+            series_id=named(f"series\0{series}\0{acquisition}", "run") if series else None,
             instance_number=None if instance is None else int(instance),
             plane=_plane(dataset),
             says_burned_in=dataset.get("BurnedInAnnotation") == "YES",
-            frames=decode(path, file, dataset, [index % count for index in indices]),
+            notes=tuple(dict.fromkeys(opened.notes)),
+            frames=pixels,
         )
 
 
 def _plane(dataset: Dataset) -> str:
-    """Plane of a biplane run, by the third value of Image Type (PS3.3 C.8.7.1.1.1)."""
-    kind = dataset.get("ImageType")
-    return {"BIPLANE A": "A", "BIPLANE B": "B"}.get(kind[2] if isinstance(kind, MultiValue) and kind[2:] else "", "")
+    """Plane of a biplane run, by a value of Image Type (PS3.3 C.8.7.1.1.1)."""
+    kinds = dataset.get("ImageType")
+    kinds = kinds if isinstance(kinds, MultiValue) else []
+    return next((kind[-1] for kind in kinds if kind in ("BIPLANE A", "BIPLANE B")), "")

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
+import re
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from struct import unpack
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
+import numpy as np
 import pydicom
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
+from pydicom.datadict import dictionary_description
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filereader import read_dataset, read_preamble
 from pydicom.multival import MultiValue
-from pydicom.uid import UID
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
 from cag.settings import DicomError, InputError
 
@@ -36,18 +40,37 @@ DECODERS = {
 #: A run of more pixels (frames x rows x columns) is refused before anything is allocated: half a gigabyte of uint8.
 MAX_PIXELS = 2**29
 MAX_FRAMES = 4096
+#: Pieces of compressed frames that are looked for.
+MAX_PIECES = 2**16
 
-_CLASS = ["StudyInstanceUID", "SOPInstanceUID", "SOPClassUID"]
+_CLASS = ["SOPClassUID", "StudyInstanceUID", "SOPInstanceUID"]
 _IMAGE = ["SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored"]
 _GREY = ["HighBit", "PixelRepresentation", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"]
+_GREY += ["RescaleSlope", "RescaleIntercept"]
 _RUN = ["PatientID", "SeriesInstanceUID", "InstanceNumber", "ImageType", "BurnedInAnnotation", "NumberOfFrames"]
+_RUN += ["AcquisitionNumber", "AcquisitionTime"]
 _TIMING = ["CineRate", "FrameTime", "FrameTimeVector", "RecommendedDisplayFrameRate"]
-_GEOMETRY = ["PositionerMotion", "PositionerPrimaryAngle", "PositionerSecondaryAngle"]
+_ANGLES = ("PositionerPrimaryAngle", "PositionerSecondaryAngle")
+_GEOMETRY = ["PositionerMotion", *_ANGLES, *(f"{angle}Increment" for angle in _ANGLES)]
 _SHUTTER = [f"Shutter{edge}Edge" for edge in ("LeftVertical", "RightVertical", "UpperHorizontal", "LowerHorizontal")]
 _SHUTTER += ["CenterOfCircularShutter", "RadiusOfCircularShutter", "VerticesOfThePolygonalShutter", "ShutterShape"]
 _GROUPS = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
 #: Nothing else is parsed: names, dates and institutions never reach memory as text.
 _TAGS: list[str] = [*_CLASS, *_IMAGE, *_GREY, *_RUN, *_TIMING, *_GEOMETRY, *_SHUTTER, *_GROUPS]
+
+#: Optional numbers, and the limits within which each means something.
+_LIMITS = {
+    **dict.fromkeys(("CineRate", "FrameTime", "FrameTimeVector", "RecommendedDisplayFrameRate"), (0.0, 1e6)),
+    **dict.fromkeys(_ANGLES, (-180.0, 180.0)),
+    **dict.fromkeys(("WindowCenter", "RescaleIntercept", "InstanceNumber", "AcquisitionNumber"), (-1e9, 1e9)),
+    **dict.fromkeys(("WindowWidth", "RescaleSlope"), (1e-9, 1e9)),
+    "NumberOfFrames": (0.0, 1e9),
+}
+#: What may be quoted of a number: a person may have written anything else in its place.
+_NUMERIC = re.compile(r"[\d.,;+\- ]{0,12}")
+#: What a JPEG, JPEG 2000 (bare or in its box) frame begins with; other pieces go on with the frame before them.
+_STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
+_ITEM, _UNDEFINED = 0xE000FFFE, 0xFFFFFFFF
 
 #: Degrees by which angles may differ within a run that counts as one view.
 _STEADY = 2.0
@@ -73,8 +96,6 @@ def guarded(path: Path) -> Iterator[None]:
             yield
     except InputError:
         raise
-    except InvalidDicomError:
-        raise unusable(path, None, "is not a DICOM file", "Give XA cine runs as DICOM files") from None
     except Exception as error:  # the library raises nearly every built-in exception on broken files
         if isinstance(error, OSError) and error.strerror:  # raised by the system
             problem, remedy = f"cannot be opened ({error.strerror})", "Check that it exists and that you may read it"
@@ -84,28 +105,54 @@ def guarded(path: Path) -> Iterator[None]:
         logging.disable(disabled)
 
 
-def read_dataset(path: Path, file: BinaryIO, *, allow_non_xa: bool) -> Dataset:
-    """Read the tags this study needs, up to the pixels, and refuse what it cannot use (`DicomError`).
+class Opened(NamedTuple):
+    """A file's header, where its frames lie, and what a reader of the run must know of both."""
 
-    Afterwards ``file`` stands at the first byte of the pixel data's value.
-    """
-    syntax = UID(read_file_meta_info(path).get("TransferSyntaxUID", ""))
+    dataset: Dataset  #: Number of Frames is that of the frames that are there.
+    file: BinaryIO
+    start: int  #: Of the first byte of the pixel data's value.
+    pieces: list[list[tuple[int, int]]]  #: Place and length of what makes up each compressed frame; empty without.
+    pixel_vr: str
+    notes: list[str]
+
+
+def open_dicom(path: Path, file: BinaryIO, *, allow_non_xa: bool) -> Opened:
+    """Read the tags this study needs, find the frames, and refuse what it cannot use (`DicomError`)."""
+    dataset, file = _parsed(path, file)
+    syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ""))
+    for keyword in ("TransferSyntaxUID", *_CLASS, *_IMAGE):
+        if (dataset.file_meta if keyword == "TransferSyntaxUID" else dataset).get(keyword) in (None, ""):
+            raise unusable(path, dictionary_description(keyword), "mandatory tag is missing")
     if syntax not in DECODERS:
         shown = f"{syntax.name!r}" if syntax.is_transfer_syntax and not syntax.is_private else "this transfer syntax"
         remedy = "Convert it to JPEG lossless or an uncompressed syntax"
         raise unusable(path, "Transfer Syntax UID", f"{shown} is not read", remedy)
-    dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
-    uid = UID(str(dataset.get("SOPClassUID", "")))
+    uid = UID(str(dataset.SOPClassUID))
     if uid not in XA_CLASSES and not allow_non_xa:
-        shown = f"{uid.name} is" if uid.type == "SOP Class" else "this class of object is"
-        raise unusable(path, "SOP Class UID", f"{shown} not X-ray angiography", "Leave it out")
-    for keyword in (*_CLASS, *_IMAGE):
-        if dataset.get(keyword) in (None, ""):
-            raise unusable(path, keyword, "mandatory tag is missing")
+        shown = uid.name if uid.type == "SOP Class" else "this class of object"
+        problem = f"{shown} is not read, only X-Ray Angiographic and Enhanced XA Image Storage"
+        raise unusable(path, "SOP Class UID", problem, "Export the run as one of these, or leave it out")
     _bring_up(dataset)
     _check_image(path, dataset)
-    _check_pixel_element(path, file, dataset)
-    return dataset
+    return _with_frames(path, file, dataset)
+
+
+def _parsed(path: Path, file: BinaryIO) -> tuple[FileDataset, BinaryIO]:
+    """The header, with ``file`` before the pixels: of what is unpacked, if the syntax is the deflated one."""
+    head = file.read(132)
+    file.seek(0)
+    if head[128:] != b"DICM" and head[:2] not in (b"\x02\0", b"\x08\0"):  # not even without its preamble
+        raise unusable(path, None, "is not a DICOM file", "Give XA cine runs as DICOM files")
+    read_preamble(file, force=True)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        file = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), MAX_PIXELS))
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    else:
+        file.seek(0)
+    dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+    dataset.file_meta = FileMetaDataset(meta)
+    return dataset, file
 
 
 def _bring_up(dataset: Dataset) -> None:
@@ -145,51 +192,104 @@ def _check_image(path: Path, dataset: Dataset) -> None:
             raise unusable(path, field, problem, remedy)
 
 
-def _check_pixel_element(path: Path, file: BinaryIO, dataset: Dataset) -> None:
-    """Refuse a file without pixels, or with fewer than it declares; leave ``file`` at their first byte."""
-    syntax = UID(dataset.file_meta.TransferSyntaxUID)
-    order = "<" if syntax.is_little_endian else ">"
-    head = file.read(8 if syntax.is_implicit_VR else 12)
+def _with_frames(path: Path, file: BinaryIO, dataset: Dataset) -> Opened:
+    """Count the frames that are there, and compare their number with the header's."""
+    syntax, bits = UID(dataset.file_meta.TransferSyntaxUID), int(dataset.BitsAllocated)
+    order, head = "<" if syntax.is_little_endian else ">", file.read(8)
     if len(head) < 8 or unpack(f"{order}HH", head[:4]) != (0x7FE0, 0x0010):
         raise unusable(path, "Pixel Data", "has no pixel data")
-    if syntax.is_encapsulated:
-        return
-    start = file.tell()
-    available = min(file.seek(0, 2) - start, unpack(f"{order}L", head[-4:])[0])
-    file.seek(start)
-    needed = dataset.Rows * dataset.Columns * frame_count(dataset) * dataset.BitsAllocated // 8
-    if available < needed:
-        problem = f"{available} bytes instead of the {needed} its size declares; the file is truncated"
+    explicit = head[4:6] in (b"OB", b"OW", b"UN")  # as found: files may declare the other encoding than they have
+    length, start = unpack(f"{order}L", file.read(4) if explicit else head[4:])[0], file.tell()
+    if syntax.is_encapsulated != (length == _UNDEFINED):
+        kinds = ("compressed", "uncompressed") if syntax.is_encapsulated else ("uncompressed", "compressed")
+        problem = f"says {syntax.name!r}, {kinds[0]}, but holds {kinds[1]} frames"
+        raise unusable(path, "Transfer Syntax UID", problem)
+    pieces = _compressed_frames(path, file, syntax == RLELossless) if syntax.is_encapsulated else []
+    available = min(file.seek(0, 2) - start, length)
+    found = len(pieces) or available // (dataset.Rows * dataset.Columns * bits // 8)
+    declared, notes = int(number(dataset, "NumberOfFrames") or 0), odd_values(dataset)
+    if found < max(declared, 1):
+        problem = f"holds pixels of {found} frames, Number of Frames says {declared or 'nothing'}; it is truncated"
         raise unusable(path, "Pixel Data", problem)
+    if found > max(declared, 1):
+        said = f"says {declared}" if declared else "is missing"
+        notes.append(f"Number of Frames {said}; the file holds pixels of {found} frames, and all are read.")
+    dataset.NumberOfFrames = found
+    _check_image(path, dataset)
+    return Opened(dataset, file, start, pieces, head[4:6].decode() if explicit else "OW", notes)
+
+
+def _compressed_frames(path: Path, file: BinaryIO, one_each: bool) -> list[list[tuple[int, int]]]:
+    """Place and length of the pieces of each compressed frame (PS3.5 A.4); the table of offsets is not asked."""
+    frames: list[list[tuple[int, int]]] = []
+    place, end = file.tell(), file.seek(0, 2)
+    for count in range(MAX_PIECES):
+        file.seek(place)
+        kind, length = unpack("<LL", file.read(8).ljust(8, b"\0"))
+        place += 8
+        if kind != _ITEM:
+            break
+        if place + length > end:
+            raise unusable(path, "Pixel Data", f"frame {len(frames)} is cut off")
+        if count and (one_each or not frames or file.read(8).startswith(_STARTS)):
+            frames.append([])
+        if count:
+            frames[-1].append((place, length))
+        place += length
+    return frames
 
 
 def frame_count(dataset: Dataset) -> int:
-    """Number of frames; one where the tag is absent (PS3.3 C.7.6.6)."""
-    value = dataset.get("NumberOfFrames")
-    return 1 if value in (None, "") else int(value)
+    """Number of frames; one where the tag is absent (PS3.3 C.7.6.6) or 0."""
+    return int(number(dataset, "NumberOfFrames") or 1)
+
+
+def _texts(dataset: Dataset, keyword: str) -> list[str]:
+    """Values of a tag as they stand in the file: one odd number makes pydicom refuse them all."""
+    try:
+        value = dataset.get(keyword)
+    except (ValueError, TypeError):
+        value = bytes(dataset.get_item(keyword).value).decode("ascii", "replace").split("\\")
+    values = value if isinstance(value, MultiValue | list) else [value]
+    return [] if value in (None, "") else [str(one).strip(" \0") for one in values]
 
 
 def numbers(dataset: Dataset, keyword: str) -> list[float]:
-    """Values of an optional tag; empty where there are none, or what is there are no numbers."""
-    try:
-        value = dataset.get(keyword)
-        return [float(one) for one in (value if isinstance(value, MultiValue) else [value])]
-    except (ValueError, TypeError):
-        return []
+    """Values of an optional tag, with point or comma; NaN for each that is no number or beyond its limits."""
+    found, (low, high) = [], _LIMITS.get(keyword, (-math.inf, math.inf))
+    for text in _texts(dataset, keyword):
+        try:
+            value = float(text.replace(",", "."))
+        except ValueError:
+            value = math.nan
+        found.append(value if math.isfinite(value) and low <= value <= high else math.nan)
+    return found
 
 
 def number(dataset: Dataset, keyword: str) -> float | None:
-    """First value of an optional tag; None where there is no finite one."""
-    return next(filter(math.isfinite, numbers(dataset, keyword)[:1]), None)
+    """First value of an optional tag; None where there is none that means something."""
+    return next((value for value in numbers(dataset, keyword)[:1] if not math.isnan(value)), None)
+
+
+def odd_values(dataset: Dataset) -> list[str]:
+    """A sentence for each optional number that is none, or is beyond its limits."""
+    odd = {
+        keyword: text
+        for keyword in _LIMITS
+        for text, value in zip(_texts(dataset, keyword), numbers(dataset, keyword), strict=True)
+        if math.isnan(value)
+    }
+    shown = {keyword: repr(text) if _NUMERIC.fullmatch(text) else "what stands there" for keyword, text in odd.items()}
+    return [f"{dictionary_description(name)}: {text} counts as not given." for name, text in shown.items()]
 
 
 def frame_rate(dataset: Dataset) -> float | None:
     """Frames a second at acquisition, or None where the file does not tell.
 
-    First of: Cine Rate; 1000 / Frame Time; 1000 / mean of Frame Time Vector (whose first entry is 0);
+    First of: Cine Rate; 1000 / Frame Time; 1000 / mean of what is known of Frame Time Vector (its first entry is 0);
     Recommended Display Frame Rate (PS3.3 C.7.6.5). Zero or less means unknown and passes to the next.
     """
-    steps = numbers(dataset, "FrameTimeVector")[1:]
+    steps = [step for step in numbers(dataset, "FrameTimeVector")[1:] if not math.isnan(step)]
     times = (number(dataset, "FrameTime"), sum(steps) / len(steps) if steps else None)
     rates = [1000 / time if time is not None and time > 0 else None for time in times]
     rates = [number(dataset, "CineRate"), *rates, number(dataset, "RecommendedDisplayFrameRate")]
@@ -204,14 +304,13 @@ def angles(dataset: Dataset) -> tuple[float | None, float | None]:
     """
     if str(dataset.SOPClassUID) not in XA_CLASSES or dataset.get("PositionerMotion") == "DYNAMIC" or _turns(dataset):
         return None, None
-    found = (number(dataset, f"Positioner{name}Angle") for name in ("Primary", "Secondary"))
-    primary, secondary = (None if angle is None or abs(angle) > 180 else angle for angle in found)
+    primary, secondary = (number(dataset, name) for name in _ANGLES)
     return primary, secondary
 
 
 def _turns(dataset: Dataset) -> bool:
-    """Whether the functional groups of an Enhanced XA object hold the C-arm at other angles at the end."""
-    frames = dataset.get("PerFrameFunctionalGroupsSequence") or [Dataset()]
-    ends = [_in_group(frames[place], "PositionerPrimaryAngle") or Dataset() for place in (0, -1)]
-    turned = ([number(end, f"Positioner{name}Angle") or 0 for end in ends] for name in ("Primary", "Secondary"))
-    return all(ends) and any(abs(first - last) > _STEADY for first, last in turned)
+    """Whether the frames have other angles: by increments, or by the functional groups of Enhanced XA."""
+    items = [_in_group(frame, _ANGLES[0]) for frame in dataset.get("PerFrameFunctionalGroupsSequence") or []]
+    paths = [numbers(dataset, f"{name}Increment") for name in _ANGLES]
+    paths += [[number(item, name) or 0.0 for item in items if item] for name in _ANGLES]
+    return any(len(path) > 1 and np.nanmax(path) - np.nanmin(path) > _STEADY for path in paths)

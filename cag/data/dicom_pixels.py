@@ -2,64 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from struct import unpack
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
-from pydicom.pixels import iter_pixels
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import Decoder
+from pydicom.uid import RLELossless
 from skimage.draw import polygon2mask
 
-from cag.data.dicom_header import DECODERS, frame_count, number, unusable
+from cag.data.dicom_header import DECODERS, Opened, frame_count, number, unusable
 
-_JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81)}
+_JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70)}
 _JPEG_2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
-#: Every stream of these ends with this marker, then padding; decoders take a cut one for grey, or work on it for long.
-_END, _PADDING = b"\xff\xd9", 1024
+_START, _END = b"\xff\x4f\xff\x51", b"\xff\xd9"
+#: A scan of one component, as in every grey image, that says to hold coefficients 0 to 0; it holds all 64.
+_SCAN = re.compile(rb"(\xff\xda\0\x08\x01..)\0\0", re.DOTALL)
 #: Start-of-frame markers of JPEG (ITU-T T.81, table B.1) and of JPEG-LS (T.87).
 _START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+#: A picture of fewer grey levels, or with a larger share of black and white, is said to be one.
+_FEW_LEVELS, _SATURATED = 32, 0.95
 
 
-def grey_table(dataset: Dataset) -> UInt8[np.ndarray, " n"]:
-    """Grey level of every stored value, by its bit pattern.
+def _grey_table(path: Path, opened: Opened, bits: int) -> UInt8[np.ndarray, " n"]:
+    """Grey level of every value of ``bits`` bits, by its bit pattern.
 
-    VOI LUT where there is one, else the first window (linear, linear exact or sigmoid; PS3.3
-    C.11.2), else the whole range of Bits Stored; one that is impossible counts as not there. Then MONOCHROME1 is
-    inverted. A modality transform is not applied: in XA it leads back to beam intensity, not to display
-    (PS3.3 C.8.7.1.1.2).
+    VOI LUT where there is one, else the first window (linear, linear exact or sigmoid; PS3.3 C.11.2), else the range
+    of Bits Stored, or of the run's own values where they do not fit it; one that is impossible counts as not there.
+    Then MONOCHROME1 is inverted. A modality transform is not applied: in XA it leads back to beam intensity, not to
+    display (PS3.3 C.8.7.1.1.2); but a window that fits the rescaled range better is taken in those units.
     """
-    bits = int(dataset.BitsStored)
-    stored = np.arange(2**bits)
-    if dataset.get("PixelRepresentation", 0) == 1:
+    dataset, stored = opened.dataset, np.arange(2**bits)
+    if signed := _is_signed(dataset):
         stored = np.where(stored >= 2 ** (bits - 1), stored - 2**bits, stored)
     grey = _looked_up(dataset, stored)
     if grey is None:
         grey = _windowed(dataset, stored)
     if grey is None:
-        grey = (stored - stored.min()) / max(np.ptp(stored), 1)
+        used = _used_bits(path, opened, bits)
+        grey = np.clip((stored + (2 ** (used - 1) if signed else 0)) / (2**used - 1), 0, 1)
     return np.rint(255 * (1 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey)).astype(np.uint8)
+
+
+def _is_signed(dataset: Dataset) -> bool:
+    return bool(dataset.get("PixelRepresentation", 0) == 1)
+
+
+def _used_bits(path: Path, opened: Opened, bits: int) -> int:
+    """Bits that the run's values use; a lossy decoder's overshoot does not count."""
+    stored, signed, peak = int(opened.dataset.BitsStored), _is_signed(opened.dataset), 0
+    reach = 2 ** (stored - signed)
+    for values in _stored_frames(path, opened, range(frame_count(opened.dataset)), bits) if bits > 8 else ():
+        peak = max(peak, int(values.max()), int(~values.min()))
+        if peak >= reach // 4 and bits == stored:
+            return stored  # the usual case is known from the first frame
+    used = fitting_bits((min(peak, reach - 1) if peak < 1.25 * reach else peak).bit_length() + signed, stored)
+    if bits > 8 and used != stored:
+        opened.notes.append(f"Values use {used} bits, Bits Stored says {stored}, and no window is given: {used} count.")
+    return used if bits > 8 else stored
 
 
 def _looked_up(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, " n"] | None:
     """A VOI LUT (PS3.3 C.11.2.1.1), as 0..1; values before its first and after its last entry take those.
 
-    Not pydicom's, which counts the entries of an 8-bit table modulo 256.
+    Its range is that of its entries where they do not fit the bits it declares. Not pydicom's, which counts the
+    entries of an 8-bit table modulo 256.
     """
     for item in list(dataset.get("VOILUTSequence") or [])[:1]:
+        if "LUTDescriptor" not in item or "LUTData" not in item:
+            continue
         count, first, depth = (int(value) for value in item.LUTDescriptor)
         count, data = count or 2**16, item.LUTData
-        first -= 2**16 if dataset.get("PixelRepresentation", 0) == 1 and first >= 2**15 else 0
+        first -= 2**16 if _is_signed(dataset) and first >= 2**15 else 0
         if isinstance(data, bytes):
             order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
             data = np.frombuffer(data, np.uint8 if len(data) in (count, count + count % 2) else f"{order}u2")
         entries = np.atleast_1d(np.asarray(data, dtype=float))[:count]
         if len(entries) == count and 8 <= depth <= 16:
+            depth = fitting_bits(int(entries.max()).bit_length(), depth)
             return np.clip(entries[np.clip(stored - first, 0, count - 1)] / (2**depth - 1), 0, 1)
     return None
+
+
+def fitting_bits(needed: int, declared: int) -> int:
+    """The bits whose range values have that need so many: those declared, if they use a quarter of it or more."""
+    return declared if declared - 2 < needed <= declared else max(needed, 8)
 
 
 def _windowed(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, " n"] | None:
@@ -67,13 +100,17 @@ def _windowed(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, " n"] |
     center, width = number(dataset, "WindowCenter"), number(dataset, "WindowWidth")
     function = dataset.get("VOILUTFunction")
     exact = function in ("SIGMOID", "LINEAR_EXACT")
-    if center is None or width is None or width <= 0 or (width < 1 and not exact):
+    if center is None or width is None or (width < 1 and not exact):
         return None
+    slope, shift = number(dataset, "RescaleSlope") or 1, number(dataset, "RescaleIntercept") or 0
+    windows = ((center, width), ((center - shift) / slope, width / slope))
+    low, high = stored.min(), stored.min() + 2 ** int(dataset.BitsStored)
+    center, width = min(windows, key=lambda own: abs(own[0] - own[1] / 2 - low) + abs(own[0] + own[1] / 2 - high))
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (stored - center) / width, -50, 50)))
     if not exact:
         center, width = center - 0.5, width - 1
-    return np.clip((stored - center) / width + 0.5, 0, 1) if width else (stored > center).astype(float)
+    return np.clip((stored - center) / width + 0.5, 0, 1) if width > 0 else (stored > center).astype(float)
 
 
 def shutter(dataset: Dataset) -> Bool[np.ndarray, "h w"]:
@@ -109,7 +146,7 @@ def _inside(name: str, dataset: Dataset) -> Bool[np.ndarray, ...]:
 def declared(codestream: bytes, syntax: str) -> tuple[int, int, int, int] | None:
     """Rows, columns, components and bits that a compressed frame declares in its own header; None where it does not."""
     if syntax in _JPEG_2000:
-        if codestream[:4] != b"\xff\x4f\xff\x51" or len(codestream) < 43:
+        if codestream[:4] != _START or len(codestream) < 43:
             return None
         width, height, left, top = unpack(">4L", codestream[8:24])
         components, depth = unpack(">HB", codestream[40:43])
@@ -125,46 +162,90 @@ def declared(codestream: bytes, syntax: str) -> tuple[int, int, int, int] | None
     return None
 
 
-def _check_codestreams(path: Path, file: BinaryIO, dataset: Dataset, indices: Sequence[int]) -> None:
-    """Refuse frames that are cut off, or declare another form than the header, before a decoder sees them."""
-    syntax = str(dataset.file_meta.TransferSyntaxUID)
-    if syntax not in _JPEG | _JPEG_2000 or not indices:
-        return
-    expected = (int(dataset.Rows), int(dataset.Columns), 1, int(dataset.BitsAllocated))
-    for index, codestream in enumerate(generate_frames(file, number_of_frames=frame_count(dataset))):
-        if index not in indices:
-            continue
-        found = declared(codestream, syntax)
-        if found is None or found[:3] != expected[:3] or found[3] > expected[3]:
-            texts = ["{} x {} x {} of {} bits".format(*form) if form else "no size" for form in (found, expected)]
-            problem = f"frame {index} holds {texts[0]} where the header declares {texts[1]}"
-            raise unusable(path, "Pixel Data", problem)
-        if _END not in codestream[-_PADDING:]:
-            raise unusable(path, "Pixel Data", f"frame {index} is cut off")
+def _codestream(path: Path, opened: Opened, index: int) -> bytes:
+    """A compressed frame as decoders want it: no box, no padding, an end marker, scans of all coefficients.
 
-
-def decode(path: Path, file: BinaryIO, dataset: Dataset, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w"]:
-    """Decode frames to grey levels, one at a time and no other.
-
-    ``file`` stands at the first byte of the pixel data's value. Overlays are not drawn, and bits above Bits Stored,
-    where old machines kept them, are dropped. Frames that are damaged, missing or of another size are refused
-    (`DicomError`).
+    Refused is one that declares another form than the header, before a decoder sees it.
     """
-    _check_codestreams(path, file, dataset, indices)
-    rows, columns, bits = int(dataset.Rows), int(dataset.Columns), int(dataset.BitsStored)
-    table, hidden = grey_table(dataset), ~shutter(dataset)
-    frames = np.empty((len(indices), rows, columns), dtype=np.uint8)
-    if not indices:
-        return frames  # the library takes an empty list for all frames
-    decoder = DECODERS[str(dataset.file_meta.TransferSyntaxUID)]
-    options: dict[str, Any] = {"decoding_plugin": decoder} if decoder else {}
-    chosen = None if list(indices) == list(range(frame_count(dataset))) else list(indices)
-    done = 0
-    for done, stored in enumerate(iter_pixels(path, indices=chosen, raw=True, **options), start=1):
-        patterns = stored.astype(np.uint8 if stored.dtype.itemsize == 1 else np.uint16, copy=False)
-        frames[done - 1] = table[patterns & (2**bits - 1)]
-        frames[done - 1][hidden] = 0
-    if done < len(indices):
-        problem = f"{done} frames found where {len(indices)} were expected; the file is truncated"
+    dataset, syntax = opened.dataset, str(opened.dataset.file_meta.TransferSyntaxUID)
+    data = b"".join(_bytes_at(opened, place, length) for place, length in opened.pieces[index])
+    if syntax == RLELossless:
+        return data
+    data = data[max(data.find(_START), 0) if syntax in _JPEG_2000 else 0 :]
+    end = data.rfind(_END)
+    if end < 0 or data[end + 2 :].strip(b"\0\xff"):
+        opened.notes.append("Compressed frames have no end marker: look whether they are whole.")
+        end = len(data)
+    data = data[:end] + _END
+    stored, found = int(dataset.BitsStored), declared(data, syntax)
+    expected = (int(dataset.Rows), int(dataset.Columns), 1, stored)
+    if found is None or found[:3] != expected[:3] or found[3] > dataset.BitsAllocated or found[3] <= 8 < stored:
+        texts = ["{} x {} x {} of {} bits".format(*form) if form else "no size" for form in (found, expected)]
+        problem = f"frame {index} holds {texts[0]} where the header declares {texts[1]}"
         raise unusable(path, "Pixel Data", problem)
+    return _SCAN.sub(lambda scan: scan[1] + b"\0\x3f", data, count=1) if syntax in _JPEG else data
+
+
+def _bytes_at(opened: Opened, place: int, length: int) -> bytes:
+    opened.file.seek(place)
+    return opened.file.read(length)
+
+
+def _stored_frames(path: Path, opened: Opened, indices: Iterable[int], bits: int) -> Iterator[Int[np.ndarray, "h w"]]:
+    """Values of frames, of ``bits`` bits.
+
+    Native words are masked, since old machines kept overlays above Bits Stored; what lossy decoders add is clipped.
+    """
+    dataset, syntax = opened.dataset, str(opened.dataset.file_meta.TransferSyntaxUID)
+    decoder, signed = get_decoder(syntax), _is_signed(dataset)
+    native = syntax == RLELossless or not opened.pieces
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    options: dict[str, Any] = {
+        **{"rows": int(dataset.Rows), "columns": int(dataset.Columns), "samples_per_pixel": 1, "raw": True},
+        **{"photometric_interpretation": "MONOCHROME2", "pixel_representation": int(signed), "bits_stored": bits},
+        **{"bits_allocated": int(dataset.BitsAllocated) if native or bits > 8 else 8, "correct_unused_bits": False},
+        **{"number_of_frames": 1 if opened.pieces else frame_count(dataset)},
+        **{"pixel_keyword": "PixelData", "pixel_vr": opened.pixel_vr, "decoding_plugin": DECODERS[syntax]},
+    }
+    for index in indices:
+        if opened.pieces:
+            values = _decompressed(_codestream(path, opened, index), decoder, options)
+        else:
+            opened.file.seek(opened.start)
+            values = decoder.as_array(opened.file, index=index, **options)[0]
+        values = values.astype(np.int32)
+        if native or (signed and syntax in _JPEG):
+            values = ((values - low) & (2**bits - 1)) + low
+        yield np.clip(values, low, high)
+
+
+def _decompressed(codestream: bytes, decoder: Decoder, options: dict[str, Any]) -> np.ndarray:
+    """Decode one frame; JPEG-LS also with a zero byte before its end marker, as some encoders leave."""
+    try:
+        return decoder.as_array(encapsulate([codestream]), index=0, **options)[0]
+    except RuntimeError:
+        if not codestream.endswith(b"\0" + _END):
+            raise
+    return decoder.as_array(encapsulate([codestream[:-3] + _END]), index=0, **options)[0]
+
+
+def decode(path: Path, opened: Opened, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w"]:
+    """Decode frames to grey levels, one at a time and no other; what is odd about them is added to the notes.
+
+    Overlays are not drawn. Frames that are damaged or of another size are refused (`DicomError`).
+    """
+    dataset, syntax = opened.dataset, str(opened.dataset.file_meta.TransferSyntaxUID)
+    frames = np.empty((len(indices), int(dataset.Rows), int(dataset.Columns)), dtype=np.uint8)
+    if not indices:
+        return frames
+    bits, visible, counts = int(dataset.BitsStored), shutter(dataset), np.zeros(256)
+    if opened.pieces and syntax != RLELossless:
+        bits = max(bits, (declared(_codestream(path, opened, 0), syntax) or [0])[-1])
+    table = _grey_table(path, opened, bits)
+    for place, values in enumerate(_stored_frames(path, opened, indices, bits)):
+        frames[place] = np.where(visible, table[values & (2**bits - 1)], 0)
+        counts += np.bincount(frames[place][visible], minlength=256)
+    levels, extreme = int((counts > 0).sum()), (counts[0] + counts[255]) / counts.sum()
+    if levels < _FEW_LEVELS or extreme > _SATURATED:
+        opened.notes.append(f"The picture has {levels} grey levels, and {extreme:.0%} of it is black or white.")
     return frames

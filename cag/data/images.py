@@ -17,7 +17,8 @@ SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff")
 def image_files(path: Path) -> list[Path]:
     """The image itself, or the images of a folder, sorted by name: the run's frames in order."""
     if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.is_symlink())
+        files = (file for file in path.iterdir() if not file.name.startswith("."))  # ._x.png of Apple is no image
+        return sorted(file for file in files if file.suffix.lower() in SUFFIXES and not file.is_symlink())
     return [path]
 
 
@@ -31,15 +32,18 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """Read an 8-bit grey image; one stored in color is read if its channels are equal.
+    """Read a grey image, one of 16 bits brought to 8; one stored in color is read if its channels are equal.
 
     Raises `ManifestError` if it cannot be read, is absurdly large, or is really in color.
     """
     try:
         with Image.open(path) as image:
-            pixels = np.atleast_3d(np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB")))
+            deep = image.mode.startswith("I")
+            pixels = np.atleast_3d(np.asarray(image if deep or image.mode in ("L", "RGB") else image.convert("RGB")))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None
+    if deep:
+        pixels = np.rint(pixels.astype(float).clip(0, 65535) / 257).astype(np.uint8)
     if (pixels != pixels[..., :1]).any():
         raise ManifestError("is a color image", file=path.name, remedy="Give angiograms as grey images")
     return np.ascontiguousarray(pixels[..., 0])

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Collection
+from pathlib import Path, PureWindowsPath
+from typing import NamedTuple
 
 import pandas as pd
 from tqdm import tqdm
 
 from cag.anatomy import ARTERIES, view_from_angles
-from cag.data.archives import is_archive, tree_entries
-from cag.data.dicom import read_cine, read_frames
-from cag.data.fingerprint import file_digest, fingerprint, fingerprint_frames, path_digest, same_picture
+from cag.data.archives import FoundFile, is_archive, leads_out, tree_entries
+from cag.data.dicom import Cine, read_frames
+from cag.data.fingerprint import fingerprint, fingerprint_frames, joint_digest, path_digest, same_picture
 from cag.data.pseudonyms import study_key
 from cag.data.qca import read_qca
-from cag.data.tables import COLUMNS, CohortTables, Row, check_intervals, checked_table, inside, read_rows, save_table
-from cag.settings import DicomError, InputError, ManifestError
+from cag.data.study import found_runs
+from cag.data.tables import (
+    BETWEEN,
+    COLUMNS,
+    CohortTables,
+    Row,
+    checked_table,
+    read_rows,
+    run_files,
+    save_table,
+    whole_number,
+)
+from cag.settings import InputError, ManifestError, printable
 
 #: File beside a manifest that holds the secret of its pseudonyms.
 KEY_FILE = ".pseudonym_key"
@@ -26,7 +37,7 @@ _HEADER = ("run_id", "patient_id", "n_frames", "rows", "columns", "fps", "primar
 
 
 class BuildReport(NamedTuple):
-    """What became of a folder: the runs that were taken, why other files were not, what the labels lack."""
+    """What became of a folder: runs taken, why other files were not, what is odd about runs and what labels lack."""
 
     manifest: pd.DataFrame
     refused: dict[str, str]
@@ -38,9 +49,10 @@ def build_manifest(
 ) -> BuildReport:
     """Find the cine runs below a folder, write their manifest, and list what was refused.
 
-    Of each run the header, its first and its last frame are read: a truncated file is found here. What the header does
-    not know stands in ``runs.csv`` in the folder: ``file`` (below the folder), ``artery``, and ``contrast_begin,
-    contrast_end`` (frames from 0) where known. Without it these and the view stay empty.
+    Runs are those that `cag.data.study.study_files` finds in the same files. Of each the header, its first and its last
+    frame are read: a truncated file is found here. What the header does not know stands in ``runs.csv`` in the folder:
+    ``file`` (below the folder; any one of a run of single frames), ``artery``, and ``contrast_begin, contrast_end``
+    (frames from 0) where known. Without it these and the view stay empty.
 
     ``out`` is the manifest; it must lie in ``folder`` or above it. The ``key`` of the pseudonyms is by default that of
     ``.pseudonym_key`` beside it, made at first use. ``qca`` is a sheet of measured stenoses (`cag.data.qca.read_qca`),
@@ -52,66 +64,86 @@ def build_manifest(
     if not folder.resolve().is_relative_to(out.parent.resolve()):
         remedy = f"Write it in {folder.name} or a folder above"
         raise ManifestError("would not lie above its runs", file=out.name, remedy=remedy)
-    known = _run_labels(folder)
-    key = study_key(out.parent / KEY_FILE) if key is None else key
-    rows: dict[str, dict[str, object]] = {}
-    refused: dict[str, str] = {}
     own = {out.name, KEY_FILE, LABEL_FILE, *(f"{name}.csv" for name in COLUMNS)}
-    entries = [entry for entry in tree_entries(folder) if Path(entry.name).name not in own]
-    for entry in tqdm(entries, desc="Reading headers", unit="file", disable=not progress):
-        file = folder / entry.name
-        try:
-            if entry.path is None or is_archive(file):
-                raise DicomError(entry.problem or "is an archive: unpack it, so that its files can be found")
-            row = _row(file, key, known.get(entry.name, {}))
-        except DicomError as error:
-            refused[entry.name] = f"{error.field}: {error.problem}" if error.field else error.problem
+    entries = [_unpacked(entry) for entry in tree_entries(folder) if Path(entry.name).name not in own]
+    labels = _run_labels(folder, {entry.name for entry in entries})
+    key = study_key(out.parent / KEY_FILE) if key is None else key
+    rows: list[dict[str, object]] = []
+    refused: dict[str, str] = {}
+    notes: list[str] = []
+    for run in found_runs(tqdm(entries, desc="Reading headers", unit="file", disable=not progress), key, [0, -1]):
+        if run.cine is None:
+            refused[run.name] = run.reason
             continue
-        row["path"] = file.resolve().relative_to(out.parent.resolve()).as_posix()
-        first = rows.setdefault(str(row["run_id"]), row)
-        if first is not row:
-            refused[entry.name] = f"the same object as {first['path']}"
+        names = [printable(path.relative_to(folder).as_posix()) for path in run.paths]
+        label = _label([labels.pop(name) for name in names if name in labels], run.cine)
+        above = folder.resolve().relative_to(out.parent.resolve())
+        path = BETWEEN.join((above / name).as_posix() for name in names)
+        rows.append({**label, "path": path, "sha256": run.sha256, "source": "dicom", "end_censored": False})
+        notes += [f"{run.name}: {note}" for note in run.notes]
+    notes += [f"{LABEL_FILE}, line {row.line}: its file is no run, so this row is not used." for row in labels.values()]
     if not rows:
         first_of = "".join(f"; {name}: {reason}" for name, reason in list(refused.items())[:1])
         problem = f"{len(refused)} files and no angiogram among them{first_of}"
         raise ManifestError(problem, file=folder.name, remedy="Give the folder that holds the XA cine runs")
-    manifest = checked_table(pd.DataFrame(list(rows.values())), "data_manifest")
+    manifest = checked_table(pd.DataFrame(rows), "data_manifest")
     manifest = manifest.sort_values(["patient_id", "run_id"], ignore_index=True)
-    check_intervals(manifest)
-    notes: list[str] = []
     if qca:
-        lesions, notes = read_qca(qca, set(manifest.patient_id), key)
+        lesions, lacking = read_qca(qca, set(manifest.patient_id), key)
+        notes += lacking
         save_table(checked_table(lesions, "lesions"), out.parent / "lesions.csv")
     save_table(manifest, out)
     return BuildReport(manifest, refused, notes)
 
 
-def _row(file: Path, key: bytes, label: Mapping[str, Any]) -> dict[str, object]:
-    run = read_cine(file, key=key, frames=[0, -1])
-    taken = {name: getattr(run, name) for name in _HEADER}
-    if artery := label.get("artery"):
-        taken["view"] = view_from_angles(run.primary_angle, run.secondary_angle, artery)
-    return {**taken, **label, "sha256": file_digest(file), "source": "dicom", "end_censored": False}
+def _unpacked(entry: FoundFile) -> FoundFile:
+    """The entry, refused if it is an archive."""
+    why = "is an archive. Unpack it, so that its files can be found"
+    return entry._replace(path=None, problem=why) if entry.path and is_archive(entry.path) else entry
 
 
-def _run_labels(folder: Path) -> dict[str, dict[str, str | int | None]]:
+def _run_labels(folder: Path, files: Collection[str]) -> dict[str, Row]:
     """What is known of each file, by its path below the folder."""
-    place = folder / LABEL_FILE
-    rows = read_rows(place, ("file", "artery")) if place.is_file() else []
-    return {Path(row.cells["file"]).as_posix(): _label(folder, row) for row in rows}
+    place, labels = folder / LABEL_FILE, dict[str, Row]()
+    optional = ("contrast_begin", "contrast_end")
+    for row in read_rows(place, ("file", "artery"), optional) if place.is_file() else []:
+        name = PureWindowsPath(row.cells["file"]).as_posix()
+        if leads_out(name):
+            raise row.refusal("file", f"{row.cells['file']!r} lies outside {folder.name}", "Name it below the folder")
+        if name not in files:
+            raise row.refusal("file", f"{row.cells['file']!r} is no file below {folder.name}")
+        if labels.setdefault(name, row) is not row:
+            raise row.refusal("file", f"{name!r} is listed twice", "Keep one of its rows")
+    return labels
 
 
-def _label(folder: Path, row: Row) -> dict[str, str | int | None]:
-    if not (folder / row.cells["file"]).is_file():
-        raise row.refusal("file", f"{row.cells['file']!r} is no file below {folder.name}")
-    artery, frames = row.cells["artery"], {name: row.cells.get(name, "") for name in ("contrast_begin", "contrast_end")}
-    if artery not in ARTERIES:
-        raise row.refusal("artery", f"{artery!r} is neither {' nor '.join(ARTERIES)}")
-    for name, text in frames.items():
-        if text and not text.isdigit():
-            remedy = "Count frames from 0, or leave the cell empty"
-            raise row.refusal(name, f"{text!r} is no frame number", remedy)
-    return {"artery": artery, **{name: int(text) if text else None for name, text in frames.items()}}
+def _label(rows: list[Row], run: Cine) -> dict[str, object]:
+    """The manifest's columns of a run: of its header, and of the rows that name its files, which must agree."""
+    columns, found = {name: getattr(run, name) for name in _HEADER}, []
+    for row in rows:
+        artery = row.cells["artery"].upper()
+        if artery not in ARTERIES:
+            raise row.refusal("artery", f"{row.cells['artery']!r} is neither {' nor '.join(ARTERIES)}")
+        begin, end = (_frame(row, name, run.n_frames) for name in ("contrast_begin", "contrast_end"))
+        if (begin is None) != (end is None):
+            raise row.refusal("contrast_end", "has only one end of its contrast interval")
+        if begin is not None and end is not None and end < begin:
+            raise row.refusal("contrast_end", f"frame {end} is before contrast_begin, frame {begin}")
+        found.append({"artery": artery, "contrast_begin": begin, "contrast_end": end})
+        if found[0] != found[-1]:
+            raise row.refusal("file", "another row says something else of the same run", "Keep one of them")
+        columns |= {**found[0], "view": view_from_angles(run.primary_angle, run.secondary_angle, artery)}
+    return columns
+
+
+def _frame(row: Row, column: str, count: int) -> int | None:
+    """A frame's number, from 0; None for an empty cell."""
+    if not (text := row.cells.get(column, "")):
+        return None
+    if (number := whole_number(text)) is None or number >= count:
+        problem = f"{text!r} is no frame number" + (f" from 0 to {count - 1}" if number is not None else "")
+        raise row.refusal(column, problem, "Count frames from 0, or leave the cell empty")
+    return number
 
 
 class VerifyFinding(NamedTuple):
@@ -135,19 +167,19 @@ def verify(manifest_path: Path, *, progress: bool = True) -> list[VerifyFinding]
     """
     manifest = CohortTables.load(manifest_path).manifest
     bar = tqdm(manifest.iterrows(), total=len(manifest), desc="Verifying", unit="run", disable=not progress)
-    findings = (_verify_run(inside(manifest_path, run.path), run) for _, run in bar)
+    findings = (_verify_run(run_files(manifest_path, run.path), run) for _, run in bar)
     return [finding for finding in findings if finding]
 
 
-def _verify_run(file: Path, run: pd.Series) -> VerifyFinding | None:
-    if not file.exists():
+def _verify_run(files: list[Path], run: pd.Series) -> VerifyFinding | None:
+    if not all(file.exists() for file in files):
         return VerifyFinding(run.path, "is missing")
     try:
-        if path_digest(file) == run.sha256:
+        if joint_digest([path_digest(file) for file in files]) == run.sha256:
             return None
         if run.source != "simulated" or pd.isna(run.fingerprint):
             return VerifyFinding(run.path, "bytes differ from those of the manifest (SHA-256)")
-        if same_picture(fingerprint(read_frames(file, fingerprint_frames(int(run.n_frames)))), run.fingerprint):
+        if same_picture(fingerprint(read_frames(files[0], fingerprint_frames(int(run.n_frames)))), run.fingerprint):
             return VerifyFinding(run.path, "bytes differ, the picture does not (another processor)", is_error=False)
     except InputError as error:
         return VerifyFinding(run.path, error.problem)

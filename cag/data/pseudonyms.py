@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import unicodedata
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +24,9 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 def pseudonym(identifier: str, kind: Kind, key: bytes) -> str:
-    """Replace an identifier by its keyed hash (HMAC-SHA256), such as ``P3fa09c44d1be``; outer blanks do not count.
+    """Replace an identifier by its keyed hash (HMAC-SHA256), such as ``P3fa09c44d1be``.
+
+    Neither outer blanks count nor whether an accent is a letter's own or a sign behind it.
 
     Raises `InputError` if the key has fewer than 16 bytes: nobody must be able to tell which identifier gave which
     pseudonym.
@@ -31,7 +34,7 @@ def pseudonym(identifier: str, kind: Kind, key: bytes) -> str:
     if len(key) < _MINIMUM_KEY_BYTES:
         problem = f"{len(key)} bytes are too few to keep pseudonyms secret"
         raise InputError(problem, field="key", remedy=f"Give at least {_MINIMUM_KEY_BYTES} random bytes")
-    message = f"{kind}\0{identifier.strip()}".encode()
+    message = f"{kind}\0{unicodedata.normalize('NFC', identifier.strip())}".encode("utf-8", "surrogatepass")
     return _PREFIX[kind] + hmac.new(key, message, hashlib.sha256).hexdigest()[:_DIGITS]
 
 

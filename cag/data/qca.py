@@ -10,7 +10,7 @@ import pandas as pd
 
 from cag.anatomy import ARTERIES, SEGMENTS, Artery, artery_of_segment
 from cag.data.pseudonyms import pseudonym
-from cag.data.tables import Row, read_rows
+from cag.data.tables import Row, read_rows, whole_number
 from cag.settings import ManifestError
 
 #: Names of arteries that sheets use -> the injected artery. They may stand beside the segment, to check it.
@@ -25,13 +25,13 @@ def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.Data
 
     ``patient`` is the Patient ID of the DICOM files (0010,0020), ``segment`` a number of the 29-segment model,
     ``percent_stenosis`` 0 to 100; an artery without stenosis has one row with 0. Semicolons between the columns
-    with commas in the numbers, as European spreadsheets write, are understood.
+    with commas in the numbers, as European spreadsheets write, and Excel workbooks are understood.
 
     ``patients`` are the pseudonyms of those who have runs. Returned are the lesions (``patient_id, artery, segment,
     percent_stenosis``), and what is missing although nothing is wrong. Raises `ManifestError`, by line and without an
     identifier, for another form, an unknown patient, a value out of range or a repeated row.
     """
-    rows = read_rows(path, ("patient", "segment", "percent_stenosis"))
+    rows = read_rows(path, ("patient", "segment", "percent_stenosis"), ("artery",))
     if not rows:
         remedy = "Add a row for each lesion, and one with 0 for each artery without any"
         raise ManifestError("holds no lesion", file=path.name, remedy=remedy)
@@ -39,20 +39,17 @@ def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.Data
     lesions = pd.DataFrame(found, columns=["patient_id", "artery", "segment", "percent_stenosis"])
     if (repeated := lesions.duplicated()).any():
         raise rows[repeated.argmax()].refusal("segment", "repeats a row above it", "Remove it, or correct its segment")
-    if 0 < lesions.percent_stenosis.max() <= 1:
-        problem = "no value is larger than 1, so these are fractions"
-        raise ManifestError(problem, file=path.name, field="percent_stenosis", remedy="Write percent: 70, not 0.7")
     return lesions, _notes(lesions, patients)
 
 
 def _lesion(row: Row, patients: Collection[str], key: bytes) -> tuple[str, Artery, int, float]:
     """Pseudonym, artery, segment and percent stenosis of one line, each checked."""
     patient = _patient(row, patients, key)
-    number, percent = row.cells["segment"].removesuffix(".0"), row.cells["percent_stenosis"]
-    if not number.isdigit() or int(number) not in SEGMENTS:
+    number, percent = whole_number(row.cells["segment"]), row.cells["percent_stenosis"]
+    if number is None or number not in SEGMENTS:
         problem = f"{_quoted(row, 'segment')} is no segment from {min(SEGMENTS)} to {max(SEGMENTS)}"
         raise row.refusal("segment", problem, "Use the numbers of the 29-segment model, which the glossary lists")
-    artery, named = artery_of_segment(int(number)), row.cells.get("artery", "").upper()
+    artery, named = artery_of_segment(number), row.cells.get("artery", "").upper()
     if named and _ARTERY_NAMES.get(named) != artery:
         known = named if named in _ARTERY_NAMES else "an unknown artery"
         raise row.refusal("artery", f"segment {number} belongs to the {artery}, and the row says {known}")
@@ -61,16 +58,21 @@ def _lesion(row: Row, patients: Collection[str], key: bytes) -> tuple[str, Arter
         problem = f"{_quoted(row, 'percent_stenosis')} is no percentage from 0 to 100"
         remedy = "Write one number, such as 70; for a range or a sign take the measured value"
         raise row.refusal("percent_stenosis", problem, remedy)
-    return patient, artery, int(number), float(value)
+    if 0 < value <= 1:
+        problem = f"{_quoted(row, 'percent_stenosis')} is a fraction, no percentage"
+        raise row.refusal("percent_stenosis", problem, "Write percent: 70, not 0.7")
+    return patient, artery, number, float(value)
 
 
 def _patient(row: Row, patients: Collection[str], key: bytes) -> str:
     name = row.cells["patient"]
     if not name:
         raise row.refusal("patient", "is empty")
-    if (found := pseudonym(name, "patient", key)) in patients:
-        return found
-    padded = (name.zfill(size) for size in range(len(name), _MAX_ID)) if name.isdigit() else ()
+    for text in (name, name.removesuffix(".0")):
+        if (found := pseudonym(text, "patient", key)) in patients:
+            return found
+    name = name.removesuffix(".0")
+    padded = (name.zfill(size) for size in range(len(name), _MAX_ID)) if name.isdecimal() else ()
     remedy = "Write it as in Patient ID (0010,0020) of the files, or remove the row"
     if any(pseudonym(text, "patient", key) in patients for text in padded):
         remedy = "Its leading zeros are lost: format the column as text before you save the sheet"

@@ -6,7 +6,7 @@ Such text is found because it stands still and is as bright as can be.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tqdm import tqdm
 from cag.data.archives import FoundFile, opened, tree_entries
 from cag.data.dicom import Cine, read_cine
 from cag.data.dicom_header import MAX_FRAMES, MAX_PIXELS
-from cag.data.fingerprint import file_digest
+from cag.data.fingerprint import file_digest, joint_digest
 from cag.data.pseudonyms import pseudonym
 from cag.settings import DicomError
 
@@ -32,11 +32,13 @@ _BRIGHT, _STILL = 235, 12
 #: border of an over-exposed lung against a shutter or a wire does so on one side only.
 _STROKE, _CONTRAST = 1 / 64, 50
 _LEAST_PIXELS = 30
+_SAME_UID = "Another file has the same SOP Instance UID and shows another picture; both are read."
+_STUDIES = "Several studies have its Patient ID: look whether they are of one patient."
 
 
 @dataclass(frozen=True)
 class StudyFile:
-    """A file of a study, or the files of one series of single frames."""
+    """A file of a study, or the files of one run of single frames."""
 
     label: str  #: Pseudonym of its name: archives name files by UIDs, people by patients.
     name: str  #: The name itself; it belongs in no output that is shared.
@@ -44,60 +46,80 @@ class StudyFile:
     sha256: str  #: Digest of a run's bytes.
     reason: str  #: Why the file was refused; empty for a run.
     notes: tuple[str, ...] = ()  #: What a reader of the run must know besides.
+    paths: tuple[Path, ...] = ()  #: Where it lies, or its frames one by one; in an archive only while it is read.
 
 
 def study_files(source: Path, key: bytes, *, progress: bool = True) -> Iterator[StudyFile]:
     """Every file of a study's folder or archive, sorted by name: decoded as a run, or refused with the reason.
 
     Links are refused and no folder is entered through one, so nothing outside the study is read; zip and tar
-    archives are opened, one file at a time. One run is decoded at a time. Single frames of one series come last,
-    put together as a run in the order of their instance numbers.
+    archives are opened, one file at a time. One run is decoded at a time, and text burned into it is filled.
     Raises `InputError` if it is neither, or holds no file.
     """
-    seen: set[str] = set()
+    entries = opened(tqdm(tree_entries(source), desc="Reading the study", unit="file", disable=not progress))
+    return (file if file.cine is None else _cleaned(file, file.cine) for file in found_runs(entries, key))
+
+
+def found_runs(entries: Iterable[FoundFile], key: bytes, frames: Sequence[int] | None = None) -> Iterator[StudyFile]:
+    """Runs of the files, with chosen frames (all by default), or the reasons why a file is none.
+
+    Single frames of one acquisition and plane of a series come last, put together as a run in the order of their
+    instance numbers. The same object in two files is one run; another picture under its UID is a run of its own.
+    """
+    pictures: dict[str | None, set[bytes]] = {}
+    studies: dict[str | None, str | None] = {}
     singles: dict[tuple[object, ...], list[tuple[StudyFile, Cine]]] = {}
     pixels = 0
-    for found in opened(tqdm(tree_entries(source), desc="Reading the study", unit="file", disable=not progress)):
-        file = _open(found, key)
-        cine = file.cine
-        if cine is None:
+    for file in (_open(found, key, frames) for found in entries):
+        if (cine := file.cine) is None:
             yield file
-        elif str(cine.run_id) in seen:
+            continue
+        known, shown = pictures.setdefault(cine.run_id, set()), hashlib.sha256(cine.frames[[0, -1]].tobytes()).digest()
+        if shown in known:
             yield replace(file, cine=None, sha256="", reason="the same object as a file before it")
+            continue
+        other = studies.setdefault(cine.patient_id, cine.study_id) != cine.study_id
+        run_id = pseudonym(f"{cine.run_id}\0{file.sha256}", "run", key) if known else cine.run_id
+        notes = (*file.notes, *[_SAME_UID] * bool(known), *[_STUDIES] * other)
+        known.add(shown)
+        cine = replace(cine, run_id=run_id)
+        file = replace(file, cine=cine, notes=notes)
+        single = cine.n_frames == 1 and cine.series_id is not None and cine.instance_number is not None
+        pixels += cine.rows * cine.columns if single else 0
+        if single and pixels <= MAX_PIXELS:
+            place = (cine.rows, cine.columns, cine.primary_angle, cine.secondary_angle, cine.plane)
+            singles.setdefault((cine.patient_id, cine.series_id, *place), []).append((file, cine))
         else:
-            seen.add(str(cine.run_id))
-            place = (cine.rows, cine.columns, cine.primary_angle, cine.secondary_angle)
-            single = cine.n_frames == 1 and cine.series_id is not None and cine.instance_number is not None
-            pixels += cine.frames.size if single else 0
-            if single and pixels <= MAX_PIXELS:
-                singles.setdefault((cine.patient_id, cine.series_id, *place), []).append((file, cine))
-            else:
-                yield _cleaned(file, cine)
+            yield file
     for files in singles.values():
-        yield _joined(sorted(files, key=lambda pair: pair[1].instance_number or 0)[:MAX_FRAMES])
+        yield from _joined(sorted(files, key=lambda pair: pair[1].instance_number or 0)[:MAX_FRAMES])
 
 
-def _open(found: FoundFile, key: bytes) -> StudyFile:
+def _open(found: FoundFile, key: bytes, frames: Sequence[int] | None) -> StudyFile:
     label = "F" + pseudonym(found.name, "run", key)[1:]
     if found.path is None:
         return StudyFile(label, found.name, None, "", found.problem)
     try:
-        return StudyFile(label, found.name, read_cine(found.path, key=key), file_digest(found.path), "")
+        cine = read_cine(found.path, key=key, frames=frames)
+        return StudyFile(label, found.name, cine, file_digest(found.path), "", cine.notes, (found.path,))
     except DicomError as error:
-        reason = f"{error.field}: {error.problem}" if error.field else error.problem
-        return StudyFile(label, found.name, None, "", reason)
+        return StudyFile(label, found.name, None, "", error.reason)
 
 
-def _joined(files: list[tuple[StudyFile, Cine]]) -> StudyFile:
-    """One run from single frames in their order; a frame that stands alone stays as it is."""
+def _joined(files: list[tuple[StudyFile, Cine]]) -> Iterator[StudyFile]:
+    """One run from single frames in their order; a frame that stands alone stays as it is, as do two of one number."""
     (first, cine), count = files[0], len(files)
-    if count == 1:
-        return _cleaned(first, cine)
+    if count == 1 or len({single.instance_number for _, single in files}) < count:
+        why = "Its series has several frames of one instance number, so they were not put together."
+        yield from (replace(file, notes=file.notes + ((why,) if count > 1 else ())) for file, _ in files)
+        return
     frames = np.concatenate([single.frames for _, single in files])
-    digest = hashlib.sha256("".join(file.sha256 for file, _ in files).encode()).hexdigest()
     note = f"Put together from {count} files of one frame each, in the order of their instance numbers."
-    whole = replace(first, name=f"{first.name} and {count - 1} more of its series", sha256=digest, notes=(note,))
-    return _cleaned(whole, replace(cine, n_frames=count, run_id=cine.series_id, frames=frames))
+    notes = dict.fromkeys([note, *(text for file, _ in files for text in file.notes)])
+    name, paths = f"{first.name} and {count - 1} more of its series", tuple(file.paths[0] for file, _ in files)
+    digest = joint_digest([file.sha256 for file, _ in files])
+    whole = replace(cine, n_frames=count, frames=frames)
+    yield replace(first, name=name, cine=whole, sha256=digest, notes=tuple(notes), paths=paths)
 
 
 def _cleaned(file: StudyFile, cine: Cine) -> StudyFile:

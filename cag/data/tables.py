@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import csv
+import difflib
+import io
+import re
+import unicodedata
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
+from openpyxl import load_workbook
 
 from cag.anatomy import ARTERIES, NO_STANDARD_VIEW, SEGMENTS, VIEWS, artery_of_segment
 from cag.metrics.boxes import CORNERS as CORNERS
@@ -31,7 +37,9 @@ SIDECARS: tuple[TableName, ...] = ("patients", "lesions", "boxes")
 
 _TRUTH = {"True": True, "False": False, "true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
 _CORRECT = "Correct this row and run again"
-_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+_SPREADSHEETS = (".xls", ".xlsb", ".ods", ".numbers")
+#: What stands between the files of a run of single frames in a manifest's column ``path``.
+BETWEEN = "|"
 
 #: Columns that each row must fill, and columns that may be empty or absent.
 _filled = partial(pa.Column, coerce=True, report_duplicates="exclude_first")
@@ -97,27 +105,89 @@ _PROBLEMS = {
 }
 
 
-def read_text(path: Path, needed: Iterable[str]) -> pd.DataFrame:
-    """Any table that a person wrote, all cells text: column names in lower case, comma or semicolon between them.
+def read_text(path: Path, needed: Iterable[str], optional: Iterable[str] = ()) -> pd.DataFrame:
+    """Any table that a person wrote, all cells text without outer blanks: CSV of any separator and encoding, or Excel.
 
-    Raises `ManifestError` if it is no such file, or lacks a column that is needed.
+    Column names are in lower case with underscores; the index counts lines, from the one below the first. Raises
+    `ManifestError` if it is no such file, lacks or misspells a column, or a row has more cells than there are columns.
     """
     if path.suffix.lower() in _SPREADSHEETS:
-        remedy = "Save it as CSV in your spreadsheet program and give that file"
-        raise ManifestError("is a spreadsheet, not a CSV file", file=path.name, remedy=remedy)
+        remedy = "Save it as Excel workbook (.xlsx) or as CSV and give that file"
+        raise ManifestError("is a spreadsheet of a kind that is not read", file=path.name, remedy=remedy)
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            separator = ";" if ";" in file.readline() else ","
-        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        lines = _sheet_lines(path) if path.suffix.lower() in (".xlsx", ".xlsm") else _text_lines(path)
     except FileNotFoundError:
         raise ManifestError("no such table", file=path.name, remedy="Check the path, or build it first") from None
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the libraries raise nearly every built-in exception on broken files
         problem = f"is not a readable table ({type(error).__name__})"
         remedy = f"Save it as CSV (UTF-8) with the columns {', '.join(needed)}"
         raise ManifestError(problem, file=path.name, remedy=remedy) from None
-    table.columns = table.columns.str.strip().str.lower()
-    _require(table, needed, path.name)
-    return table
+    rows = {line: [unicodedata.normalize("NFC", cell.strip()) for cell in cells] for line, cells in lines}
+    rows = {line: cells for line, cells in rows.items() if any(cells)}
+    names = [re.sub(r"[\s-]+", "_", name.lower()) for name in rows.pop(min(rows, default=0), [])]
+    width = max((place for place, name in enumerate(names, start=1) if name), default=0)
+    for line, cells in rows.items():
+        if any(cells[width:]):
+            remedy = "Put a number with a decimal comma in quotes, or save with semicolons or as Excel workbook"
+            raise Row(path.name, line, {}).refusal(None, f"has {len(cells)} cells for {width} columns", remedy)
+    _check_names(names[:width], needed, optional, path.name)
+    cells = [[*cells[:width], *[""] * (width - len(cells))] for cells in rows.values()]
+    return pd.DataFrame(cells, columns=names[:width], index=[line - 2 for line in rows], dtype=str)
+
+
+def _text_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Line number and cells of a text file; ``sep=;`` in the first line says the separator, else its most frequent."""
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = raw.decode("cp1252")  # what Excel writes in western Europe
+    if "\0" in text:
+        raise ValueError("a binary file")
+    said = re.match(r'"?sep=(.)"?\r?\n', text, re.IGNORECASE)
+    separator = said[1] if said else max(",;\t|", key=text.lstrip().partition("\n")[0].count)
+    csv.field_size_limit(2**24)  # a run of single frames names each
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    return [(reader.line_num, cells) for cells in reader][1 if said else 0 :]
+
+
+def _sheet_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Line number and cells of an Excel workbook's only sheet that is not empty; merged cells each have the value."""
+    sheets = [sheet for sheet in load_workbook(path, data_only=True) if any(map(any, sheet.values))]
+    if len(sheets) != 1:
+        remedy = "Give a workbook with one sheet"
+        raise ManifestError(f"holds {len(sheets)} sheets that are not empty", file=path.name, remedy=remedy)
+    texts = {(cell.row, cell.column): _cell_text(cell) for row in sheets[0].iter_rows() for cell in row}
+    for area in sheets[0].merged_cells.ranges:
+        texts |= dict.fromkeys(area.cells, texts[area.min_row, area.min_col])
+    rows, columns = sheets[0].max_row, sheets[0].max_column
+    return [(row, [texts[row, column] for column in range(1, columns + 1)]) for row in range(1, rows + 1)]
+
+
+def _cell_text(cell: Any) -> str:
+    """What a cell of Excel shows, with all its digits."""
+    if isinstance(cell.value, float) or ("%" in str(cell.number_format) and isinstance(cell.value, int)):
+        percent = "%" in cell.number_format
+        return f"{cell.value * (100 if percent else 1):.12g}" + "%" * percent
+    return "" if cell.value is None else str(cell.value)
+
+
+def _check_names(names: list[str], needed: Iterable[str], optional: Iterable[str], file: str) -> None:
+    """Refuse columns that are there twice, misspelled, or missing."""
+    absent = [name for name in (*needed, *optional) if name not in names]
+    for name in names:
+        if names.count(name) > 1 and name:
+            raise ManifestError("two columns have this name", file=file, field=name, remedy="Rename or remove one")
+        close = difflib.get_close_matches(name, absent, n=1) if name not in (*needed, *optional) else []
+        if close:
+            remedy = f"Write {close[0]!r}, or rename it if it is something else"
+            raise ManifestError("no such column", file=file, field=name, remedy=remedy)
+    _require(names, needed, file)
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number that a cell holds, as spreadsheets may write it (3.0); None where it is none."""
+    return int(found[1]) if (found := re.fullmatch(r"([0-9]+)([.,]0+)?", text)) else None
 
 
 class Row(NamedTuple):
@@ -127,27 +197,33 @@ class Row(NamedTuple):
     line: int
     cells: dict[str, str]
 
-    def refusal(self, column: str, problem: str, remedy: str = _CORRECT) -> ManifestError:
+    def refusal(self, column: str | None, problem: str, remedy: str = _CORRECT) -> ManifestError:
         """The error that names this line."""
         return ManifestError(f"line {self.line}: {problem}", file=self.file, field=column, remedy=remedy)
 
 
-def read_rows(path: Path, needed: Iterable[str]) -> list[Row]:
+def read_rows(path: Path, needed: Iterable[str], optional: Iterable[str] = ()) -> list[Row]:
     """The lines of a table that a person wrote; see `read_text`."""
-    cells = read_text(path, needed).apply(lambda column: column.str.strip()).to_dict("records")
-    return [Row(path.name, line, dict(row)) for line, row in enumerate(cells, start=2)]
+    table = read_text(path, needed, optional)
+    return [
+        Row(path.name, line + 2, dict(row)) for line, row in zip(table.index, table.to_dict("records"), strict=True)
+    ]
 
 
-def _require(table: pd.DataFrame, needed: Iterable[str], file: str) -> None:
+def _require(columns: Collection[str], needed: Iterable[str], file: str) -> None:
     for column in needed:
-        if column not in table:
+        if column not in columns:
             remedy = f"Name the columns {', '.join(needed)} in the first line"
             raise ManifestError("this column is missing", file=file, field=column, remedy=remedy)
 
 
 def load_table(path: Path, name: TableName) -> pd.DataFrame:
     """Read and check a table; the first thing wrong is one `ManifestError` with line and value."""
-    text = read_text(path, ())
+    text = read_text(path, (), COLUMNS[name])
+    for column in text.columns.intersection(
+        [column for column, spec in COLUMNS[name].items() if "float" in str(spec.dtype)]
+    ):
+        text[column] = text[column].str.replace(",", ".")
     return checked_table(text.mask(text == ""), name, file=path.name)
 
 
@@ -166,9 +242,10 @@ def checked_table(table: pd.DataFrame, name: TableName, *, file: str | None = No
 
     Optional columns that are missing come out empty; further columns are kept behind the known ones.
     """
-    file, columns = file or f"{name}.csv", COLUMNS[name]
+    columns, table = COLUMNS[name], table if file else table.reset_index(drop=True)
+    file = file or f"{name}.csv"
     _require(table, [column for column, spec in columns.items() if not spec.nullable], file)
-    table = table.reindex(columns=list(dict.fromkeys([*columns, *table]))).reset_index(drop=True)
+    table = table.reindex(columns=list(dict.fromkeys([*columns, *table])))
     for flag in (column for column, spec in columns.items() if str(spec.dtype) == "boolean"):
         table[flag] = table[flag].map(lambda value: _TRUTH.get(str(value), value)).astype(object)
     try:
@@ -178,6 +255,7 @@ def checked_table(table: pd.DataFrame, name: TableName, *, file: str | None = No
         problem = _PROBLEMS.get(first["check"], f"breaks {first['check']}")
         _refuse(pd.Series(table.index == first["index"]), table[first["column"]], problem, file, first["column"])
     whole = {column: "int64" for column, spec in columns.items() if not spec.nullable and _whole in spec.checks}
+    typed = typed.reset_index(drop=True)
     return typed.astype(whole | {column: "bool" for column, spec in columns.items() if spec.default is not None})
 
 
@@ -186,7 +264,7 @@ def _refuse(wrong: pd.Series, values: pd.Series, problem: str, file: str, field:
     if wrong.any():
         row = int(np.argmax(wrong))
         shown = "the cell" if pd.isna(value := values.iloc[row]) else repr(getattr(value, "item", lambda: value)())
-        raise Row(file, row + 2, {}).refusal(field, f"{shown} {problem}")
+        raise Row(file, int(values.index[row]) + 2, {}).refusal(field, f"{shown} {problem}")
 
 
 @dataclass(frozen=True)
@@ -211,7 +289,7 @@ class CohortTables:
         interval, lesion or box cannot be.
         """
         manifest = checked_table(manifest, "data_manifest")
-        check_intervals(manifest)
+        _check_intervals(manifest)
         patients, lesions, boxes = (
             checked_table(pd.DataFrame(columns=list(COLUMNS[name])) if table is None else table, name)
             for name, table in zip(SIDECARS, (patients, lesions, boxes), strict=True)
@@ -236,7 +314,7 @@ class CohortTables:
         """
         manifest, top = load_table(manifest_path, "data_manifest"), manifest_path.parent
         for path in manifest.path:
-            inside(manifest_path, path)
+            run_files(manifest_path, path)
         folders = [top, *(top / folder for path in manifest.path[:1] for folder in Path(path).parents)]
         places = {name: [folder / f"{name}.csv" for folder in folders] for name in SIDECARS}
         found = {name: next(filter(Path.is_file, files), None) for name, files in places.items()}
@@ -249,9 +327,15 @@ class CohortTables:
         return save_table(self.manifest, manifest_path)
 
 
+def run_files(manifest_path: Path, path: str) -> list[Path]:
+    """The files of a manifest's row, most often one; see `inside`."""
+    return [inside(manifest_path, one) for one in path.split(BETWEEN)]
+
+
 def inside(manifest_path: Path, path: str) -> Path:
     """The file a manifest's row names; a `ManifestError` when it lies outside its folder, links included."""
     folder = manifest_path.parent.resolve()
+    path = re.sub(r"\\u(dc[89a-f][0-9a-f])", lambda byte: chr(int(byte[1], 16)), path)  # as `printable` escapes it
     resolved = (folder / path).resolve()
     if Path(path).is_absolute() or not resolved.is_relative_to(folder):
         remedy = "Keep the manifest in a folder above its runs, and the runs in that folder"
@@ -260,7 +344,7 @@ def inside(manifest_path: Path, path: str) -> Path:
     return resolved
 
 
-def check_intervals(manifest: pd.DataFrame) -> None:
+def _check_intervals(manifest: pd.DataFrame) -> None:
     """Refuse contrast intervals that are half given, reversed or longer than their run, by `ManifestError`."""
     begin, end, place = manifest.contrast_begin, manifest.contrast_end, ("data_manifest.csv", "contrast_end")
     _refuse(begin.isna() != end.isna(), manifest.run_id, "has only one end of its contrast interval", *place)

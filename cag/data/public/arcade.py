@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Annotated, Any
+from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from PIL import Image
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from scipy.ndimage import binary_erosion, gaussian_filter
 from scipy.sparse.csgraph import connected_components
 
@@ -47,7 +47,7 @@ _SMOOTHING = 4.0
 
 class _Image(BaseModel):
     id: int
-    file_name: str = Field(pattern=r"^[^/\\]+$")
+    file_name: str
 
 
 class _Category(BaseModel):
@@ -58,7 +58,7 @@ class _Category(BaseModel):
 class _Annotation(BaseModel):
     id: int
     image_id: int
-    bbox: Annotated[list[float | None], Field(min_length=4, max_length=4)]
+    bbox: Any
     category_id: int | None = None
     segmentation: Any = "a plain box"
 
@@ -107,7 +107,7 @@ def read(folder: Path) -> PublicCohort:
         thumbs = list(pool.map(lambda path: cell_means(read_image(path), THUMB), files.values()))
     for path in files.values():
         with Image.open(path) as image:
-            counts["images stored in color, read as grey"] += image.mode != "L"
+            counts["images stored in color, read as grey"] += image.mode != "L" and not image.mode.startswith("I")
     groups = near_duplicate_groups(np.stack(thumbs)) if thumbs else np.empty(0, int)
     table = pd.DataFrame({"group": groups, "part": [run_id.split("_")[1] for run_id in files]})
     sizes = table.groupby("group").part.agg(["size", "nunique"])
@@ -127,11 +127,11 @@ def read(folder: Path) -> PublicCohort:
 def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float]]], Counter[str]]:
     """File name of each image number; image number and box (x, y, width, height) of each usable annotation; counts.
 
-    Left out and counted: annotations of another category than stenosis, with a missing or infinite number in
-    their box, and those whose outline has no points. Kept and counted: annotations that repeat a number,
+    A file's name counts without its folder. Left out and counted: annotations of another category than stenosis, whose
+    box is not four finite numbers, and those whose outline has no points. Kept and counted: annotations that repeat a number,
     since the number is not used. An annotation without the field ``segmentation`` is a plain box.
-    Raises `ManifestError` for no JSON, a missing field, an image name with a folder, an image number given twice, or
-    an annotation of an image that the file does not list.
+    Raises `ManifestError` for no JSON, a missing field, an image number given twice, or an annotation of an image that
+    the file does not list.
     """
     try:
         coco = _Coco.model_validate_json(path.read_bytes())
@@ -141,26 +141,34 @@ def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float]]]
         first = error.errors(include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or None
         raise unreadable(path, f"is no COCO annotation file ({first['msg']})", field=where) from None
-    images = {image.id: image.file_name for image in coco.images}
+    images = {image.id: PureWindowsPath(image.file_name).name for image in coco.images}
     if len(images) < len(coco.images):
         raise unreadable(path, f"{len(coco.images) - len(images)} image numbers are given twice", field="id")
-    others = {known.id for known in coco.categories if known.name != _STENOSIS}
+    others = {known.id for known in coco.categories if known.name.casefold() != _STENOSIS}
     counts = Counter({"annotation numbers used twice": len(coco.annotations) - len({a.id for a in coco.annotations})})
     kept = []
     for annotation in coco.annotations:
         if annotation.image_id not in images:
             problem = f"annotation {annotation.id} is of image {annotation.image_id}, which the file does not list"
             raise unreadable(path, problem, field="image_id")
-        numbers = np.array(annotation.bbox, dtype=float)
+        numbers = _numbers(annotation.bbox)
         if annotation.category_id in others:
             counts["annotations of another category left out"] += 1
         elif not any(annotation.segmentation or []):
             counts["annotations whose outline has no points left out"] += 1
-        elif not np.isfinite(numbers).all():
+        elif len(numbers) != 4 or not np.isfinite(numbers).all():
             counts["boxes with a missing or infinite number left out"] += 1
         else:
             kept.append((annotation.image_id, numbers.tolist()))
     return images, kept, counts
+
+
+def _numbers(values: object) -> Float[np.ndarray, " n"]:
+    """A box's numbers; none where it holds anything else."""
+    try:
+        return np.array(values, dtype=float).reshape(-1)
+    except (TypeError, ValueError):
+        return np.empty(0)
 
 
 def near_duplicate_groups(thumbs: Float[np.ndarray, "n s s"], similarity: float = SIMILARITY) -> Int[np.ndarray, " n"]:

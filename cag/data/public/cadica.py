@@ -42,9 +42,10 @@ def read(folder: Path) -> PublicCohort:
         rows.append({**row, "has_lesion": verdict})
         counts["videos in neither list"] += verdict is None
         frames = {file.stem: frame for frame, file in enumerate(files)}
-        for truth in sorted((video / "groundtruth").glob("*.txt")):
-            lines = enumerate(truth.read_text().splitlines(), start=1)
-            found = [_box(truth, line, text, run_id, frames.get(truth.stem, -1)) for line, text in lines]
+        for truth in sorted((video / "groundtruth").glob("[!.]*.txt")):
+            lines = enumerate(truth.read_text(encoding="utf-8", errors="replace").splitlines(), start=1)
+            frame = frames.get(truth.stem, -1)
+            found = [_box(truth, line, text, run_id, frame) for line, text in lines if text.strip()]
             if truth.stem in frames:
                 boxes += found
             else:

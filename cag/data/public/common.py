@@ -33,7 +33,8 @@ def public_cohort(
     Raises `ManifestError` if there is no run, or a table breaks its limits.
     """
     if not rows:
-        raise unreadable(folder, "holds no annotated image or video")
+        found = "".join(f"; {count} {quirk}" for quirk, count in counts.items() if count)
+        raise unreadable(folder, f"holds no annotated image or video{found}")
     manifest = pd.DataFrame(rows)
     if not boxes:
         return PublicCohort(CohortTables.checked(manifest), counts)
