@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -38,6 +39,11 @@ class InputError(ValueError):
     def reason(self) -> str:
         """The sentence without the file's name, for a list of files."""
         return str(InputError(self.problem, field=self.field, remedy=self.remedy))
+
+
+def quotable(text: str) -> str:
+    """A text in quotes where it looks like a number; where anything else stands in its place, that may be a name."""
+    return repr(text) if re.fullmatch(r"[\d.,;%<>+\- ]{0,12}", text) else "what stands there"
 
 
 def printable(name: str) -> str:

@@ -28,7 +28,7 @@ from myst_nb import glue
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
-from cag.book.figures.style import apply_style
+from cag.book.figures.style import apply_style, words
 from cag.chapters.store import Store
 from cag.data.cohort import Cohort
 from cag.metrics.intervals import Estimate, interval_text
@@ -43,25 +43,11 @@ INTERVAL = r"^(?P<value>-?\d+\.?\d*) \((?P<low>-?\d+\.?\d*) to (?P<high>-?\d+\.?
 #: MyST roles as JupyterLab's readers see them: ``{numref}`fig-roc``` is "fig-roc".
 _ROLE = re.compile(r"\{[\w:]+\}`(?:([^`<]+?)\s*<[^`>]*>|([^`]+))`")
 #: Column of a result table -> its head where people read it; other columns get a capital letter.
-HEADS = {
-    "auc": "AUC", "brier": "Brier score", "assigned": "Labels assigned", "called": "Called diseased",
-    "drawn": "Drawn anew", "ece": "Calibration error (ECE)", "f1_weighted": "F1 (weighted)", "how": "Combined by",
-    "interval_iou": "Interval IoU", "lesion": "Lesion box", "mild": "Mild counts as", "n_categories": "Categories",
-    "n_rows": "Frames", "npv": "NPV", "p_stenosis": "P(stenosis)", "paper": "Published",
-    "ppv": "PPV", "redundancy": "Redundancy training", "redundant": "Called redundant",
-    "run_id": "Run", "scaling": "Temperature scaling", "trained": "Trained on labels", "visible": "Labels visible",
-}  # fmt: skip
+HEADS = words("head")
 #: Names of image statistics as they are read.
-STATISTICS = {
-    "gray_mean": "grey, mean", "gray_sd": "grey, SD", "p1": "grey, 1st percentile", "p50": "grey, median",
-    "p99": "grey, 99th percentile", "border_mean": "grey of the border", "noise_immerkaer": "noise (Immerkaer)",
-    "slope_lo": "spectral slope, low", "slope_mid": "spectral slope, middle", "slope_hi": "spectral slope, high",
-    "residual_sd": "noise in flat tiles", "ac1": "noise correlation, 1 px", "ac2": "noise correlation, 2 px",
-    "ac3": "noise correlation, 3 px", "grad999": "steepest edges", "vessel_fwhm_px": "vessel width",
-    "vessel_depth": "vessel depth", "edge_10_90_over_fwhm": "edge over width",
-}  # fmt: skip
+STATISTICS = words("statistic")
 #: Names that begin a cell, or are all of it -> what people read there.
-WORDS = {"half": "one half", "youden": "Youden", "rule_out": "rule out", "noisy_or": "noisy-or"} | STATISTICS
+WORDS = words("cell") | STATISTICS
 #: Truth values, by column; elsewhere yes and no.
 TRUTH_VALUES = {"redundancy": {True: "with", False: "without"}}
 #: What a line may not break inside of: ``(0.79 to 0.88)`` and ``0.84 ± 0.02``.
@@ -180,8 +166,10 @@ def readable_table(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     for name in shown.select_dtypes(["object", "string"]):
         shown[name] = shown[name].map(_in_words)
     for name in shown.select_dtypes("number"):
-        whole = (shown[name].dropna() % 1 == 0).all()
-        shown[name] = shown[name].map(lambda x, whole=whole: _cell(x, 0 if whole else digits))
+        places = 0 if (shown[name].dropna() % 1 == 0).all() else digits
+        # Adding zero takes the sign from a zero that was rounded to.
+        texts = ["–" if pd.isna(x) else f"{round(x, places) + 0.0:.{places}f}" for x in shown[name]]
+        shown[name] = pd.Series(texts, shown.index)
     shown = shown.rename(columns=lambda name: HEADS.get(name, str(name)[:1].upper() + str(name)[1:].replace("_", " ")))
     return shown.astype(object).where(shown.notna(), "–")
 
@@ -201,11 +189,6 @@ def with_interval_columns(table: pd.DataFrame) -> pd.DataFrame:
         numbers = table[name].astype(str).str.extract(INTERVAL).astype(float).add_prefix(f"{name}, ")
         parts += [table[[name]], numbers.dropna(axis=1, how="all")]
     return pd.concat(parts, axis=1) if parts else table
-
-
-def _cell(value: float, digits: int) -> str:
-    # Adding zero takes the sign from a zero that was rounded to.
-    return "–" if pd.isna(value) else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def _show(markdown: str, shown: str) -> None:

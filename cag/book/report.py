@@ -20,17 +20,9 @@ from tqdm import tqdm
 from cag.anatomy import Artery
 from cag.book.figures.cine_player import picture, player_values, shown_run, template
 from cag.chapters.mapped import map_tasks, open_scheduler
+from cag.chapters.reading import words
 from cag.chapters.reading.models import ReadingModels, load_models
 from cag.chapters.reading.study import RunReading, StudyReading, read_study
-from cag.chapters.reading.words import (
-    NOT_A_DEVICE,
-    no_better_than_chance,
-    refused_table,
-    result_text,
-    results_table,
-    runs_table,
-    statements,
-)
 from cag.data.archives import is_archive
 from cag.data.manifest import KEY_FILE
 from cag.data.pseudonyms import pseudonym, study_key
@@ -99,16 +91,16 @@ def save_report(reading: StudyReading, out: Path) -> Path:
 
 def report_page(reading: StudyReading) -> str:
     """The whole page, as text; files, too, are named by pseudonyms."""
-    runs, said, chance = runs_table(reading), statements(reading), no_better_than_chance(reading.models)
+    runs, said, chance = words.runs_table(reading), words.statements(reading), words.no_better_than_chance(reading.models)
     runs.insert(1, "File", [run.file for run in reading.runs])
     return template("report.html.j2").render(
         title="Reading of a coronary angiography study",
         warnings=[text for text in (chance, said[0]) if text],
         statements=[text for text in said[1:] if text != chance],
-        results=results_table(reading),
+        results=words.results_table(reading),
         runs=runs,
         sections=[_section(run) for run in reading.runs],
-        refused=refused_table(reading),
+        refused=words.refused_table(reading),
     )
 
 
@@ -147,9 +139,9 @@ def report_json(reading: StudyReading) -> dict[str, Any]:
     """The report's numbers: statements, results, runs, refusals; missing ones are null."""
     operating, part = reading.models.operating, reading.models.parts["classification"]
     patients = reading.patients
-    results = [result_text(*row) for row in zip(patients.score, patients.called, patients.missing, strict=True)]
+    results = [words.result_text(*row) for row in zip(patients.score, patients.called, patients.missing, strict=True)]
     return {
-        "statements": statements(reading),
+        "statements": words.statements(reading),
         "decision": {"rule": operating.rule, "threshold": operating.threshold, "origin": operating.origin},
         "thresholds": {patient: reading.threshold(patient) for patient in reading.known},
         "trained_on": {name: getattr(part, name) for name in ("profile", "cohort", "cohort_digest", "settings")},
@@ -265,5 +257,5 @@ def _write_index(labels: list[str], out: Path) -> Path:
         whole = pd.concat(tables, ignore_index=True)
         write_atomically(out / "predictions.parquet", lambda path: whole.to_parquet(path, index=False))
     title = f"{len(labels)} angiography studies"
-    page = template("report.html.j2").render(title=title, warnings=[NOT_A_DEVICE], studies=table)
+    page = template("report.html.j2").render(title=title, warnings=[words.NOT_A_DEVICE], studies=table)
     return write_atomically(out / "index.html", lambda path: path.write_text(page, encoding="utf-8"))

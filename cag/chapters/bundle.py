@@ -28,6 +28,8 @@ from cag.chapters.store import RunFolder, Store, move_into_place, trunk_digest
 from cag.data.cohort import Cohort
 from cag.settings import InputError, Settings
 
+Weights = Mapping[str, Mapping[str, Tensor]]
+
 #: Part -> what it holds, and the notebook that exports it.
 PARTS = {
     "frames": ("frame selector", "02"),
@@ -54,13 +56,7 @@ class Part:
 
 
 def export_part(
-    store: Store,
-    name: str,
-    *,
-    settings: Settings,
-    cohort: Cohort,
-    weights: Mapping[str, Mapping[str, Tensor]],
-    facts: Mapping[str, Any],
+    store: Store, name: str, *, settings: Settings, cohort: Cohort, weights: Weights, facts: Mapping[str, Any]
 ) -> None:
     """Write a part of the profile's bundle, in place of an earlier one; ``weights`` by file name."""
     draft = RunFolder(store.working / f"bundle-{name}", store)
@@ -71,15 +67,10 @@ def export_part(
     draft.save_table("runs", runs)
     values = settings.model_dump(mode="json")
     record = {
-        "settings": values,
-        "facts": dict(facts),
-        "cohort": cohort.simulated_or_real,
-        "cohort_digest": cohort.digest(),
-        "patients": runs["patient_id"].nunique(),
-        "runs": len(runs),
-        "profile": store.root.name,
-        "version": version("cag"),
-        "trunk": _frozen_trunk(values),
+        **{"settings": values, "facts": dict(facts), "trunk": _frozen_trunk(values)},
+        **{"cohort": cohort.simulated_or_real, "cohort_digest": cohort.digest()},
+        **{"patients": runs["patient_id"].nunique(), "runs": len(runs)},
+        **{"profile": store.root.name, "version": version("cag")},
     }
     draft.save_json("part", record)
     move_into_place(draft, store.root / "bundle" / name)

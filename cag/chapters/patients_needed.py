@@ -34,14 +34,9 @@ class PatientsNeededSettings(StudySettings):
     @property
     def population(self) -> PopulationSettings:
         """The patients that all trainings draw from."""
-        return PopulationSettings(
-            patients=max(self.patients),
-            seed=self.population_seed,
-            image_size=self.image_size,
-            artery=self.artery,
-            contrast_frames=self.frames_per_run,
-            background_frames=max(1, self.frames_per_run // 2),
-        )
+        who = {"patients": max(self.patients), "seed": self.population_seed, "artery": self.artery}
+        frames = {"contrast_frames": self.frames_per_run, "background_frames": max(1, self.frames_per_run // 2)}
+        return PopulationSettings.checked({**who, **frames, "image_size": self.image_size})
 
     @property
     def views(self) -> list[int]:

@@ -7,7 +7,6 @@ are brought to the same keys. Values are those of the as-published arm.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from cag.metrics.intervals import Estimate, Metrics, paired_difference, wilson
 Key = tuple[str, str, str, str]
 KEYS = ["source", "subset", "condition", "metric"]
 
-CLAIMS = Path(__file__).with_name("paper_claims.csv")
+CLAIMS, STATEMENTS = (Path(__file__).with_name(f"paper_{name}.csv") for name in ("claims", "statements"))
 FRAMES, IMAGES, BOXES = "Results: frame selection", "Table 3", "Table 4"
 LEVELS = "Results: artery and patient level"
 
@@ -172,32 +171,10 @@ def judge(card: pd.DataFrame) -> pd.DataFrame:
     return card.assign(verdict=verdict, reason=np.select(conditions, reasons, default=why))
 
 
-def _statements() -> Iterator[tuple[str, Key, Key]]:
-    """What the paper says of two of its own numbers: ``(statement, first, second)``, the first is the better one."""
-    paper = claims().set_index(KEYS)["value"]
-    words = {"auc": "AUC", "f1_weighted": "weighted F1", "kappa": "kappa", "accuracy": "accuracy"}
-    arteries = ("LCA", "RCA")
-    for metric, artery, k in ((m, a, k) for m in words for a in arteries for k in ("2-CAT", "3-CAT")):
-        with_it, without = ((IMAGES, f"image:{artery}", f"{k}, {r}", metric) for r in ("redundancy", "no redundancy"))
-        if paper[with_it] > paper[without]:  # where it falls in the paper's own table, it is no statement of the paper
-            yield f"Redundancy training raises the {words[metric]} of {k} for the {artery}", with_it, without
-    for artery in arteries:
-        two, three = ((IMAGES, f"image:{artery}", f"{k}-CAT, redundancy", "accuracy") for k in (2, 3))
-        yield f"Two categories give a higher accuracy than three for the {artery}, with redundancy training", two, three
-    left, right = ((IMAGES, f"image:{artery}", "2-CAT, redundancy", "auc") for artery in arteries)
-    yield "The RCA is graded better than the LCA (AUC of 2-CAT, with redundancy training)", right, left
-    for artery in arteries:
-        fpn, cam = ((BOXES, artery, condition, "sens_s") for condition in ("FPN, IoU>0.5", "CAM, IoU>0.2"))
-        yield f"The FPN finds more lesions than the CAM in the {artery} (Sens_s)", fpn, cam
-    for artery in arteries:
-        fpn, cam = ((BOXES, artery, method, "mse") for method in ("FPN", "CAM"))
-        yield f"The FPN is nearer to the lesion than the CAM in the {artery}", fpn, cam
-    begin, end = (key for key in paper.index if key[0] == FRAMES and key[3].startswith("mean_error"))
-    yield "The beginning of contrast is found more exactly than its end", begin, end
-
-
-#: The statements of the paper that compare two of its own numbers, each once.
-DIRECTIONS = {statement: (first, second) for statement, first, second in _statements()}
+#: The statements of the paper that compare two of its own numbers, each once: the better number's key, and the other's.
+DIRECTIONS: dict[str, tuple[Key, Key]] = {
+    own[0]: (own[1:5], own[5:9]) for own in pd.read_csv(STATEMENTS).itertuples(index=False, name=None)
+}
 #: Place in the paper -> the published tables that hold its predictions.
 _PREDICTIONS = {
     FRAMES: ("frame_selection_runs",),

@@ -32,10 +32,7 @@ Work = Callable[[Cohort, Any, "RunFolder"], None]
 
 #: Modules whose code decides what a task computes; readers, the simulator, figures and pages do not. The cohort's own
 #: digest stands for what was read or simulated.
-COUNTED = (
-    *("cag.anatomy", "cag.metrics", "cag.networks", "cag.chapters"),
-    *("cag.data.splits", "cag.data.frames"),
-)
+COUNTED = ("cag.anatomy", "cag.metrics", "cag.networks", "cag.chapters", "cag.data.splits", "cag.data.frames")
 #: Of these, what only keeps and sends work.
 NOT_COUNTED = ("cag.chapters.store", "cag.chapters.mapped", "cag.chapters.bundle")
 

@@ -65,11 +65,11 @@ def tree_entries(source: Path) -> list[FoundFile]:
             raise InputError(f"holds more than {MAX_FILES} files", field="study", remedy=_STUDY)
     if not paths:
         raise InputError("holds no file", field="study", remedy=_STUDY)
-    problems = [_LINK if path.is_symlink() else "" if path.is_file() else _NO_FILE for path in paths]
-    found = zip(paths, problems, strict=True)
-    return sorted(
-        FoundFile(printable(path.relative_to(source).as_posix()), None if why else path, why) for path, why in found
-    )
+    entries = []
+    for path in sorted(paths, key=os.fsencode):
+        why = _LINK if path.is_symlink() else "" if path.is_file() else _NO_FILE
+        entries.append(FoundFile(printable(path.relative_to(source).as_posix()), None if why else path, why))
+    return entries
 
 
 def opened(entries: Iterable[FoundFile]) -> Iterator[FoundFile]:
@@ -128,13 +128,11 @@ def leads_out(name: str) -> bool:
 def _zip_entries(path: Path) -> _Entries:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            problem = ""
+            foreign = info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+            problem = "is compressed in a way that is not read" if foreign else ""
+            problem = "is encrypted" if info.flag_bits & 1 else problem
             if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
                 problem = _NO_FILE
-            elif info.flag_bits & 1:
-                problem = "is encrypted"
-            elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                problem = "is compressed in a way that is not read"
             if not info.is_dir():
                 yield info.filename, info.file_size, problem, partial(archive.open, info)
 

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 
-from cag.data.dicom_header import angles, frame_count, frame_rate, guarded, number, open_dicom, unusable
+from cag.data.dicom_header import angles, frame_rate, guarded, number, open_dicom, unusable
 from cag.data.dicom_pixels import decode
 from cag.data.pseudonyms import Kind, pseudonym
 
@@ -59,14 +57,16 @@ def _read(path: Path, key: bytes | None, frames: Sequence[int] | None, *, allow_
 
     with guarded(path), path.open("rb") as file:
         opened = open_dicom(path, file, allow_non_xa=allow_non_xa)
-        dataset = opened.dataset
-        count, instance, (primary, secondary) = frame_count(dataset), number(dataset, "InstanceNumber"), angles(dataset)
+        dataset, count = opened.dataset, int(opened.dataset.NumberOfFrames)
+        instance, (primary, secondary) = number(dataset, "InstanceNumber"), angles(dataset)
         study, series = str(dataset.StudyInstanceUID), str(dataset.get("SeriesInstanceUID") or "")
         acquisition = f"{number(dataset, 'AcquisitionNumber')}\0{dataset.get('AcquisitionTime')}"
         indices = list(range(count)) if frames is None else [int(index) for index in frames]
         for index in indices:
             if not -count <= index < count:
                 raise unusable(path, "frames", f"frame {index} does not exist", f"It has frames 0 to {count - 1}")
+        # of a biplane run (PS3.3 C.8.7.1.1.1)
+        planes = [kind for kind in dataset.get("ImageType") or () if kind in ("BIPLANE A", "BIPLANE B")]
         pixels = decode(path, opened, [index % count for index in indices])
         return Cine(
             n_frames=count,
@@ -80,15 +80,9 @@ def _read(path: Path, key: bytes | None, frames: Sequence[int] | None, *, allow_
             run_id=named(str(dataset.SOPInstanceUID), "run"),
             series_id=named(f"series\0{series}\0{acquisition}", "run") if series else None,
             instance_number=None if instance is None else int(instance),
-            plane=_plane(dataset),
+            plane=planes[0][-1] if planes else "",
             says_burned_in=dataset.get("BurnedInAnnotation") == "YES",
             notes=tuple(dict.fromkeys(opened.notes)),
             frames=pixels,
         )
 
-
-def _plane(dataset: Dataset) -> str:
-    """Plane of a biplane run, by a value of Image Type (PS3.3 C.8.7.1.1.1)."""
-    kinds = dataset.get("ImageType")
-    kinds = kinds if isinstance(kinds, MultiValue) else []
-    return next((kind[-1] for kind in kinds if kind in ("BIPLANE A", "BIPLANE B")), "")

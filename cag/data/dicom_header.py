@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import math
-import re
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from pydicom.filereader import read_dataset, read_preamble
 from pydicom.multival import MultiValue
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
-from cag.settings import DicomError, InputError
+from cag.settings import DicomError, InputError, quotable
 
 #: X-Ray Angiographic and Enhanced XA Image Storage.
 XA_CLASSES = ("1.2.840.10008.5.1.4.1.1.12.1", "1.2.840.10008.5.1.4.1.1.12.1.1")
@@ -66,8 +65,6 @@ _LIMITS = {
     **dict.fromkeys(("WindowWidth", "RescaleSlope"), (1e-9, 1e9)),
     "NumberOfFrames": (0.0, 1e9),
 }
-#: What may be quoted of a number: a person may have written anything else in its place.
-_NUMERIC = re.compile(r"[\d.,;+\- ]{0,12}")
 #: What a JPEG, JPEG 2000 (bare or in its box) frame begins with; other pieces go on with the frame before them.
 _STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
 _ITEM, _UNDEFINED = 0xE000FFFE, 0xFFFFFFFF
@@ -132,7 +129,11 @@ def open_dicom(path: Path, file: BinaryIO, *, allow_non_xa: bool) -> Opened:
         shown = uid.name if uid.type == "SOP Class" else "this class of object"
         problem = f"{shown} is not read, only X-Ray Angiographic and Enhanced XA Image Storage"
         raise unusable(path, "SOP Class UID", problem, "Export the run as one of these, or leave it out")
-    _bring_up(dataset)
+    # what Enhanced XA keeps in functional groups (shared, else of the first frame) goes where XA has it
+    groups = [items[0] for name in _GROUPS if len(items := dataset.get(name) or [])]
+    for group, keyword in product(groups, (*_GREY, *_TIMING, *_GEOMETRY, *_SHUTTER)):
+        if keyword not in dataset and (item := _in_group(group, keyword)) is not None:
+            dataset[keyword] = item[keyword]
     _check_image(path, dataset)
     return _with_frames(path, file, dataset)
 
@@ -155,14 +156,6 @@ def _parsed(path: Path, file: BinaryIO) -> tuple[FileDataset, BinaryIO]:
     return dataset, file
 
 
-def _bring_up(dataset: Dataset) -> None:
-    """Put tags that Enhanced XA keeps in functional groups (shared, else of the first frame) where XA has them."""
-    groups = [items[0] for name in _GROUPS if len(items := dataset.get(name) or [])]
-    for group, keyword in product(groups, (*_GREY, *_TIMING, *_GEOMETRY, *_SHUTTER)):
-        if keyword not in dataset and (item := _in_group(group, keyword)) is not None:
-            dataset[keyword] = item[keyword]
-
-
 def _in_group(group: Dataset, keyword: str) -> Dataset | None:
     """The item of a functional group that holds a tag."""
     items = (element.value[0] for element in group if element.VR == "SQ" and len(element.value))
@@ -173,7 +166,7 @@ def _check_image(path: Path, dataset: Dataset) -> None:
     """Refuse images that are not grey, or declare impossible or absurd sizes."""
     samples, allocated, stored = int(dataset.SamplesPerPixel), int(dataset.BitsAllocated), int(dataset.BitsStored)
     high, sign = int(dataset.get("HighBit", stored - 1)), int(dataset.get("PixelRepresentation", 0))
-    rows, columns, frames = int(dataset.Rows), int(dataset.Columns), frame_count(dataset)
+    rows, columns, frames = int(dataset.Rows), int(dataset.Columns), int(number(dataset, "NumberOfFrames") or 1)
     grey = dataset.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
     size, place = f"{rows} x {columns} x {frames}", "Rows, Columns, Number of Frames"
     small = frames <= MAX_FRAMES and rows * columns * frames <= MAX_PIXELS
@@ -182,7 +175,7 @@ def _check_image(path: Path, dataset: Dataset) -> None:
     for fine, field, problem, remedy in (
         (samples == 1, "Samples per Pixel", f"{samples} instead of 1 (a color image)", _ORIGINAL),
         (grey, "Photometric Interpretation", "neither MONOCHROME1 nor MONOCHROME2", _ORIGINAL),
-        (min(rows, columns, frames) > 0, place, f"{size} declares no image", _AGAIN),
+        (min(rows, columns) > 0, place, f"{size} declares no image", _AGAIN),
         (small, place, most, "Split the run, or check that the header is right"),
         (bits, depth, f"{allocated} and {stored} instead of 8 or 16 and at most that", _AGAIN),
         (high == stored - 1, "High Bit", f"{high} instead of {stored - 1} for {stored} bits stored", _AGAIN),
@@ -214,7 +207,7 @@ def _with_frames(path: Path, file: BinaryIO, dataset: Dataset) -> Opened:
     if found > max(declared, 1):
         said = f"says {declared}" if declared else "is missing"
         notes.append(f"Number of Frames {said}; the file holds pixels of {found} frames, and all are read.")
-    dataset.NumberOfFrames = found
+    dataset.NumberOfFrames, dataset.PixelRepresentation = found, dataset.get("PixelRepresentation") or 0
     _check_image(path, dataset)
     return Opened(dataset, file, start, pieces, head[4:6].decode() if explicit else "OW", notes)
 
@@ -237,11 +230,6 @@ def _compressed_frames(path: Path, file: BinaryIO, one_each: bool) -> list[list[
             frames[-1].append((place, length))
         place += length
     return frames
-
-
-def frame_count(dataset: Dataset) -> int:
-    """Number of frames; one where the tag is absent (PS3.3 C.7.6.6) or 0."""
-    return int(number(dataset, "NumberOfFrames") or 1)
 
 
 def _texts(dataset: Dataset, keyword: str) -> list[str]:
@@ -273,14 +261,12 @@ def number(dataset: Dataset, keyword: str) -> float | None:
 
 def odd_values(dataset: Dataset) -> list[str]:
     """A sentence for each optional number that is none, or is beyond its limits."""
-    odd = {
-        keyword: text
+    return [
+        f"{dictionary_description(keyword)}: {quotable(text)} counts as not given."
         for keyword in _LIMITS
         for text, value in zip(_texts(dataset, keyword), numbers(dataset, keyword), strict=True)
         if math.isnan(value)
-    }
-    shown = {keyword: repr(text) if _NUMERIC.fullmatch(text) else "what stands there" for keyword, text in odd.items()}
-    return [f"{dictionary_description(name)}: {text} counts as not given." for name, text in shown.items()]
+    ]
 
 
 def frame_rate(dataset: Dataset) -> float | None:
@@ -299,18 +285,14 @@ def frame_rate(dataset: Dataset) -> float | None:
 def angles(dataset: Dataset) -> tuple[float | None, float | None]:
     """Positioner primary and secondary angle in degrees, LAO+ and CRA+ (PS3.3 C.8.7.5).
 
-    None where the file gives none up to 180 degrees, or where the positioner moves during the run (one pair then
-    describes no view).
+    None where the file gives none up to 180 degrees, or where the positioner moves during the run, by its motion, its
+    increments or the frames' functional groups (one pair then describes no view).
     """
-    if str(dataset.SOPClassUID) not in XA_CLASSES or dataset.get("PositionerMotion") == "DYNAMIC" or _turns(dataset):
-        return None, None
-    primary, secondary = (number(dataset, name) for name in _ANGLES)
-    return primary, secondary
-
-
-def _turns(dataset: Dataset) -> bool:
-    """Whether the frames have other angles: by increments, or by the functional groups of Enhanced XA."""
     items = [_in_group(frame, _ANGLES[0]) for frame in dataset.get("PerFrameFunctionalGroupsSequence") or []]
     paths = [numbers(dataset, f"{name}Increment") for name in _ANGLES]
     paths += [[number(item, name) or 0.0 for item in items if item] for name in _ANGLES]
-    return any(len(path) > 1 and np.nanmax(path) - np.nanmin(path) > _STEADY for path in paths)
+    turns = any(len(path) > 1 and np.nanmax(path) - np.nanmin(path) > _STEADY for path in paths)
+    if str(dataset.SOPClassUID) not in XA_CLASSES or dataset.get("PositionerMotion") == "DYNAMIC" or turns:
+        return None, None
+    primary, secondary = (number(dataset, name) for name in _ANGLES)
+    return primary, secondary

@@ -17,7 +17,7 @@ from pydicom.pixels.decoders.base import Decoder
 from pydicom.uid import RLELossless
 from skimage.draw import polygon2mask
 
-from cag.data.dicom_header import DECODERS, Opened, frame_count, number, unusable
+from cag.data.dicom_header import DECODERS, Opened, number, unusable
 
 _JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70)}
 _JPEG_2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
@@ -39,7 +39,7 @@ def _grey_table(path: Path, opened: Opened, bits: int) -> UInt8[np.ndarray, " n"
     display (PS3.3 C.8.7.1.1.2); but a window that fits the rescaled range better is taken in those units.
     """
     dataset, stored = opened.dataset, np.arange(2**bits)
-    if signed := _is_signed(dataset):
+    if signed := dataset.PixelRepresentation == 1:
         stored = np.where(stored >= 2 ** (bits - 1), stored - 2**bits, stored)
     grey = _looked_up(dataset, stored)
     if grey is None:
@@ -50,15 +50,11 @@ def _grey_table(path: Path, opened: Opened, bits: int) -> UInt8[np.ndarray, " n"
     return np.rint(255 * (1 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey)).astype(np.uint8)
 
 
-def _is_signed(dataset: Dataset) -> bool:
-    return bool(dataset.get("PixelRepresentation", 0) == 1)
-
-
 def _used_bits(path: Path, opened: Opened, bits: int) -> int:
     """Bits that the run's values use; a lossy decoder's overshoot does not count."""
-    stored, signed, peak = int(opened.dataset.BitsStored), _is_signed(opened.dataset), 0
+    stored, signed, peak = int(opened.dataset.BitsStored), opened.dataset.PixelRepresentation == 1, 0
     reach = 2 ** (stored - signed)
-    for values in _stored_frames(path, opened, range(frame_count(opened.dataset)), bits) if bits > 8 else ():
+    for values in _stored_frames(path, opened, range(opened.dataset.NumberOfFrames), bits) if bits > 8 else ():
         peak = max(peak, int(values.max()), int(~values.min()))
         if peak >= reach // 4 and bits == stored:
             return stored  # the usual case is known from the first frame
@@ -79,7 +75,7 @@ def _looked_up(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, " n"] 
             continue
         count, first, depth = (int(value) for value in item.LUTDescriptor)
         count, data = count or 2**16, item.LUTData
-        first -= 2**16 if _is_signed(dataset) and first >= 2**15 else 0
+        first -= 2**16 if dataset.PixelRepresentation == 1 and first >= 2**15 else 0
         if isinstance(data, bytes):
             order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
             data = np.frombuffer(data, np.uint8 if len(data) in (count, count + count % 2) else f"{order}u2")
@@ -168,7 +164,10 @@ def _codestream(path: Path, opened: Opened, index: int) -> bytes:
     Refused is one that declares another form than the header, before a decoder sees it.
     """
     dataset, syntax = opened.dataset, str(opened.dataset.file_meta.TransferSyntaxUID)
-    data = b"".join(_bytes_at(opened, place, length) for place, length in opened.pieces[index])
+    data = b""
+    for place, length in opened.pieces[index]:
+        opened.file.seek(place)
+        data += opened.file.read(length)
     if syntax == RLELossless:
         return data
     data = data[max(data.find(_START), 0) if syntax in _JPEG_2000 else 0 :]
@@ -186,25 +185,20 @@ def _codestream(path: Path, opened: Opened, index: int) -> bytes:
     return _SCAN.sub(lambda scan: scan[1] + b"\0\x3f", data, count=1) if syntax in _JPEG else data
 
 
-def _bytes_at(opened: Opened, place: int, length: int) -> bytes:
-    opened.file.seek(place)
-    return opened.file.read(length)
-
-
 def _stored_frames(path: Path, opened: Opened, indices: Iterable[int], bits: int) -> Iterator[Int[np.ndarray, "h w"]]:
     """Values of frames, of ``bits`` bits.
 
     Native words are masked, since old machines kept overlays above Bits Stored; what lossy decoders add is clipped.
     """
     dataset, syntax = opened.dataset, str(opened.dataset.file_meta.TransferSyntaxUID)
-    decoder, signed = get_decoder(syntax), _is_signed(dataset)
+    decoder, signed = get_decoder(syntax), dataset.PixelRepresentation == 1
     native = syntax == RLELossless or not opened.pieces
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     options: dict[str, Any] = {
         **{"rows": int(dataset.Rows), "columns": int(dataset.Columns), "samples_per_pixel": 1, "raw": True},
         **{"photometric_interpretation": "MONOCHROME2", "pixel_representation": int(signed), "bits_stored": bits},
         **{"bits_allocated": int(dataset.BitsAllocated) if native or bits > 8 else 8, "correct_unused_bits": False},
-        **{"number_of_frames": 1 if opened.pieces else frame_count(dataset)},
+        **{"number_of_frames": 1 if opened.pieces else int(dataset.NumberOfFrames)},
         **{"pixel_keyword": "PixelData", "pixel_vr": opened.pixel_vr, "decoding_plugin": DECODERS[syntax]},
     }
     for index in indices:

@@ -23,26 +23,13 @@ _EMPTY = (
 )
 _FIXED = {
     "SOPClassUID": XA_IMAGE_STORAGE,
-    "ImageType": ["ORIGINAL", "PRIMARY", "SINGLE PLANE"],
-    "Modality": "XA",
-    "Manufacturer": "cag",
-    "BodyPartExamined": "HEART",
-    "BurnedInAnnotation": "NO",
-    "LossyImageCompression": "00",
-    "RadiationSetting": "GR",
-    "PositionerMotion": "STATIC",
-    "PixelIntensityRelationship": "DISP",
-    "SeriesNumber": 1,
-    "InstanceNumber": 1,
-    "SamplesPerPixel": 1,
-    "PhotometricInterpretation": "MONOCHROME2",
-    "PixelRepresentation": 0,
-    "BitsAllocated": 8,
-    "BitsStored": 8,
-    "HighBit": 7,
+    **{"ImageType": ["ORIGINAL", "PRIMARY", "SINGLE PLANE"], "Modality": "XA", "Manufacturer": "cag"},
+    **{"BodyPartExamined": "HEART", "BurnedInAnnotation": "NO", "LossyImageCompression": "00"},
+    **{"RadiationSetting": "GR", "PositionerMotion": "STATIC", "PixelIntensityRelationship": "DISP"},
+    **{"SeriesNumber": 1, "InstanceNumber": 1, "PhotometricInterpretation": "MONOCHROME2"},
+    **{"SamplesPerPixel": 1, "PixelRepresentation": 0, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7},
     "FrameIncrementPointer": 0x00181063,  # Frame Time
-    "WindowCenter": 128,  # grey levels as they are
-    "WindowWidth": 256,
+    **{"WindowCenter": 128, "WindowWidth": 256},  # grey levels as they are
 }
 
 
@@ -79,11 +66,8 @@ def write_cine(
         "SOPInstanceUID": derived_uid("run", patient_id, patient_id, run_id),
         "StudyInstanceUID": derived_uid("study", patient_id, patient_id),
         "SeriesInstanceUID": derived_uid("series", patient_id, patient_id, run_id),
-        "PatientID": patient_id,
-        "PatientName": patient_id,
-        "StudyID": patient_id[:16],
-        "SeriesDescription": run_id,
-        "ImageComments": SIMULATED,
+        **{"PatientID": patient_id, "PatientName": patient_id, "StudyID": patient_id[:16]},
+        **{"SeriesDescription": run_id, "ImageComments": SIMULATED},
         "FrameTime": format_number_as_ds(1000 / fps),
         "RecommendedDisplayFrameRate": max(round(fps), 1),
         **({"CineRate": int(fps)} if float(fps).is_integer() else {}),

@@ -10,29 +10,19 @@ import pandas as pd
 from tqdm import tqdm
 
 from cag.anatomy import ARTERIES, view_from_angles
-from cag.data.archives import FoundFile, is_archive, leads_out, tree_entries
+from cag.data.archives import is_archive, leads_out, tree_entries
 from cag.data.dicom import Cine, read_frames
 from cag.data.fingerprint import fingerprint, fingerprint_frames, joint_digest, path_digest, same_picture
 from cag.data.pseudonyms import study_key
 from cag.data.qca import read_qca
 from cag.data.study import found_runs
-from cag.data.tables import (
-    BETWEEN,
-    COLUMNS,
-    CohortTables,
-    Row,
-    checked_table,
-    read_rows,
-    run_files,
-    save_table,
-    whole_number,
-)
+from cag.data.tables import BETWEEN, COLUMNS, CohortTables, Row, checked_table, read_rows, run_files, save_table
 from cag.settings import InputError, ManifestError, printable
 
 #: File beside a manifest that holds the secret of its pseudonyms.
 KEY_FILE = ".pseudonym_key"
-#: Table of what a cohort's owner knows of each file.
-LABEL_FILE = "runs.csv"
+#: Table of what a cohort's owner knows of each file: the first of these that is there.
+LABEL_FILES = ("runs.csv", "runs.xlsx")
 _HEADER = ("run_id", "patient_id", "n_frames", "rows", "columns", "fps", "primary_angle", "secondary_angle")
 
 
@@ -50,9 +40,9 @@ def build_manifest(
     """Find the cine runs below a folder, write their manifest, and list what was refused.
 
     Runs are those that `cag.data.study.study_files` finds in the same files. Of each the header, its first and its last
-    frame are read: a truncated file is found here. What the header does not know stands in ``runs.csv`` in the folder:
-    ``file`` (below the folder; any one of a run of single frames), ``artery``, and ``contrast_begin, contrast_end``
-    (frames from 0) where known. Without it these and the view stay empty.
+    frame are read: a truncated file is found here. What the header does not know stands in the folder's ``runs.csv``, or
+    ``runs.xlsx``: ``file`` (below the folder; any one of a run of single frames), ``artery``, and ``contrast_begin,
+    contrast_end`` (frames from 0) where known. Without it these and the view stay empty.
 
     ``out`` is the manifest; it must lie in ``folder`` or above it. The ``key`` of the pseudonyms is by default that of
     ``.pseudonym_key`` beside it, made at first use. ``qca`` is a sheet of measured stenoses (`cag.data.qca.read_qca`),
@@ -64,9 +54,11 @@ def build_manifest(
     if not folder.resolve().is_relative_to(out.parent.resolve()):
         remedy = f"Write it in {folder.name} or a folder above"
         raise ManifestError("would not lie above its runs", file=out.name, remedy=remedy)
-    own = {out.name, KEY_FILE, LABEL_FILE, *(f"{name}.csv" for name in COLUMNS)}
-    entries = [_unpacked(entry) for entry in tree_entries(folder) if Path(entry.name).name not in own]
-    labels = _run_labels(folder, {entry.name for entry in entries})
+    labeled = next((name for name in LABEL_FILES if (folder / name).is_file()), "")
+    own, packed = {out.name, KEY_FILE, *(f"{name}.csv" for name in COLUMNS)}, "is an archive. Unpack it first"
+    entries = [entry for entry in tree_entries(folder) if entry.name != labeled and Path(entry.name).name not in own]
+    entries = [one._replace(path=None, problem=packed) if one.path and is_archive(one.path) else one for one in entries]
+    labels = _run_labels(folder / labeled, {entry.name for entry in entries}) if labeled else {}
     key = study_key(out.parent / KEY_FILE) if key is None else key
     rows: list[dict[str, object]] = []
     refused: dict[str, str] = {}
@@ -81,7 +73,7 @@ def build_manifest(
         path = BETWEEN.join((above / name).as_posix() for name in names)
         rows.append({**label, "path": path, "sha256": run.sha256, "source": "dicom", "end_censored": False})
         notes += [f"{run.name}: {note}" for note in run.notes]
-    notes += [f"{LABEL_FILE}, line {row.line}: its file is no run, so this row is not used." for row in labels.values()]
+    notes += [f"{row.file}, line {row.line}: its file is no run, so this row is not used." for row in labels.values()]
     if not rows:
         first_of = "".join(f"; {name}: {reason}" for name, reason in list(refused.items())[:1])
         problem = f"{len(refused)} files and no angiogram among them{first_of}"
@@ -96,22 +88,15 @@ def build_manifest(
     return BuildReport(manifest, refused, notes)
 
 
-def _unpacked(entry: FoundFile) -> FoundFile:
-    """The entry, refused if it is an archive."""
-    why = "is an archive. Unpack it, so that its files can be found"
-    return entry._replace(path=None, problem=why) if entry.path and is_archive(entry.path) else entry
-
-
-def _run_labels(folder: Path, files: Collection[str]) -> dict[str, Row]:
-    """What is known of each file, by its path below the folder."""
-    place, labels = folder / LABEL_FILE, dict[str, Row]()
-    optional = ("contrast_begin", "contrast_end")
-    for row in read_rows(place, ("file", "artery"), optional) if place.is_file() else []:
+def _run_labels(table: Path, files: Collection[str]) -> dict[str, Row]:
+    """What is known of each file, by its path below the table's folder."""
+    labels, folder = dict[str, Row](), table.parent.name
+    for row in read_rows(table, ("file", "artery"), ("contrast_begin", "contrast_end")):
         name = PureWindowsPath(row.cells["file"]).as_posix()
         if leads_out(name):
-            raise row.refusal("file", f"{row.cells['file']!r} lies outside {folder.name}", "Name it below the folder")
+            raise row.refusal("file", f"{row.cells['file']!r} lies outside {folder}", "Name it below the folder")
         if name not in files:
-            raise row.refusal("file", f"{row.cells['file']!r} is no file below {folder.name}")
+            raise row.refusal("file", f"{row.cells['file']!r} is no file below {folder}")
         if labels.setdefault(name, row) is not row:
             raise row.refusal("file", f"{name!r} is listed twice", "Keep one of its rows")
     return labels
@@ -126,7 +111,7 @@ def _label(rows: list[Row], run: Cine) -> dict[str, object]:
             raise row.refusal("artery", f"{row.cells['artery']!r} is neither {' nor '.join(ARTERIES)}")
         begin, end = (_frame(row, name, run.n_frames) for name in ("contrast_begin", "contrast_end"))
         if (begin is None) != (end is None):
-            raise row.refusal("contrast_end", "has only one end of its contrast interval")
+            raise row.refusal("contrast_end", "only one end of the contrast interval is given")
         if begin is not None and end is not None and end < begin:
             raise row.refusal("contrast_end", f"frame {end} is before contrast_begin, frame {begin}")
         found.append({"artery": artery, "contrast_begin": begin, "contrast_end": end})
@@ -138,10 +123,9 @@ def _label(rows: list[Row], run: Cine) -> dict[str, object]:
 
 def _frame(row: Row, column: str, count: int) -> int | None:
     """A frame's number, from 0; None for an empty cell."""
-    if not (text := row.cells.get(column, "")):
-        return None
-    if (number := whole_number(text)) is None or number >= count:
-        problem = f"{text!r} is no frame number" + (f" from 0 to {count - 1}" if number is not None else "")
+    number = row.number(column)
+    if row.cells.get(column) and (number is None or number >= count):
+        problem = f"{row.cells[column]!r} is no frame number from 0 to {count - 1}"
         raise row.refusal(column, problem, "Count frames from 0, or leave the cell empty")
     return number
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,14 +9,13 @@ import pandas as pd
 
 from cag.anatomy import ARTERIES, SEGMENTS, Artery, artery_of_segment
 from cag.data.pseudonyms import pseudonym
-from cag.data.tables import Row, read_rows, whole_number
-from cag.settings import ManifestError
+from cag.data.tables import Row, read_rows
+from cag.settings import ManifestError, quotable
 
 #: Names of arteries that sheets use -> the injected artery. They may stand beside the segment, to check it.
 _ARTERY_NAMES: dict[str, Artery] = {"LCA": "LCA", "LM": "LCA", "LAD": "LCA", "LCX": "LCA", "CX": "LCA", "RCA": "RCA"}
-#: What may be quoted from a cell: in a sheet whose columns slipped, anything else may be a name.
-_HARMLESS = re.compile(r"[\d.,%<>+\- ]{0,8}")
 _MAX_ID = 16
+_ADD = "add rows with 0 for arteries without stenosis"
 
 
 def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.DataFrame, list[str]]:
@@ -39,15 +37,20 @@ def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.Data
     lesions = pd.DataFrame(found, columns=["patient_id", "artery", "segment", "percent_stenosis"])
     if (repeated := lesions.duplicated()).any():
         raise rows[repeated.argmax()].refusal("segment", "repeats a row above it", "Remove it, or correct its segment")
-    return lesions, _notes(lesions, patients)
+    silent = len(set(patients) - set(lesions.patient_id))
+    half = int((lesions.groupby("patient_id").artery.nunique() < len(ARTERIES)).sum())
+    return lesions, [
+        *[f"{silent} patients with runs have no row, so nothing is known of them; {_ADD}"] * bool(silent),
+        *[f"{half} patients have rows for one artery only; the other counts as without stenosis"] * bool(half),
+    ]
 
 
 def _lesion(row: Row, patients: Collection[str], key: bytes) -> tuple[str, Artery, int, float]:
     """Pseudonym, artery, segment and percent stenosis of one line, each checked."""
     patient = _patient(row, patients, key)
-    number, percent = whole_number(row.cells["segment"]), row.cells["percent_stenosis"]
+    number, percent = row.number("segment"), row.cells["percent_stenosis"]
     if number is None or number not in SEGMENTS:
-        problem = f"{_quoted(row, 'segment')} is no segment from {min(SEGMENTS)} to {max(SEGMENTS)}"
+        problem = f"{quotable(row.cells['segment'])} is no segment from {min(SEGMENTS)} to {max(SEGMENTS)}"
         raise row.refusal("segment", problem, "Use the numbers of the 29-segment model, which the glossary lists")
     artery, named = artery_of_segment(number), row.cells.get("artery", "").upper()
     if named and _ARTERY_NAMES.get(named) != artery:
@@ -55,11 +58,11 @@ def _lesion(row: Row, patients: Collection[str], key: bytes) -> tuple[str, Arter
         raise row.refusal("artery", f"segment {number} belongs to the {artery}, and the row says {known}")
     value = pd.to_numeric(percent.removesuffix("%").strip().replace(",", "."), errors="coerce")
     if not 0 <= value <= 100:
-        problem = f"{_quoted(row, 'percent_stenosis')} is no percentage from 0 to 100"
+        problem = f"{quotable(percent)} is no percentage from 0 to 100"
         remedy = "Write one number, such as 70; for a range or a sign take the measured value"
         raise row.refusal("percent_stenosis", problem, remedy)
     if 0 < value <= 1:
-        problem = f"{_quoted(row, 'percent_stenosis')} is a fraction, no percentage"
+        problem = f"{quotable(percent)} is a fraction, no percentage"
         raise row.refusal("percent_stenosis", problem, "Write percent: 70, not 0.7")
     return patient, artery, number, float(value)
 
@@ -79,18 +82,3 @@ def _patient(row: Row, patients: Collection[str], key: bytes) -> str:
     raise row.refusal("patient", "no run in the folder is of this patient", remedy)
 
 
-def _quoted(row: Row, column: str) -> str:
-    text = row.cells[column]
-    return repr(text) if _HARMLESS.fullmatch(text) else "this cell"
-
-
-def _notes(lesions: pd.DataFrame, patients: Collection[str]) -> list[str]:
-    silent = (
-        "patients with runs have no row, so nothing is known of them; add rows with 0 for arteries without stenosis"
-    )
-    half = "patients have rows for one artery only; the other counts as without stenosis"
-    counts = {
-        silent: len(set(patients) - set(lesions.patient_id)),
-        half: int((lesions.groupby("patient_id").artery.nunique() < len(ARTERIES)).sum()),
-    }
-    return [f"{count} {text}" for text, count in counts.items() if count]

@@ -5,7 +5,6 @@ Such text is found because it stands still and is as bright as can be.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from cag.data.archives import FoundFile, opened, tree_entries
 from cag.data.dicom import Cine, read_cine
-from cag.data.dicom_header import MAX_FRAMES, MAX_PIXELS
+from cag.data.dicom_header import MAX_PIXELS
 from cag.data.fingerprint import file_digest, joint_digest
 from cag.data.pseudonyms import pseudonym
 from cag.settings import DicomError
@@ -32,7 +31,7 @@ _BRIGHT, _STILL = 235, 12
 #: border of an over-exposed lung against a shutter or a wire does so on one side only.
 _STROKE, _CONTRAST = 1 / 64, 50
 _LEAST_PIXELS = 30
-_SAME_UID = "Another file has the same SOP Instance UID and shows another picture; both are read."
+_SAME_UID = "Another file has the same SOP Instance UID, but not the same bytes; both are read."
 _STUDIES = "Several studies have its Patient ID: look whether they are of one patient."
 
 
@@ -64,9 +63,9 @@ def found_runs(entries: Iterable[FoundFile], key: bytes, frames: Sequence[int] |
     """Runs of the files, with chosen frames (all by default), or the reasons why a file is none.
 
     Single frames of one acquisition and plane of a series come last, put together as a run in the order of their
-    instance numbers. The same object in two files is one run; another picture under its UID is a run of its own.
+    instance numbers. The same bytes in two files are one run; other bytes under its UID are a run of its own.
     """
-    pictures: dict[str | None, set[bytes]] = {}
+    seen: dict[str | None, set[str]] = {}
     studies: dict[str | None, str | None] = {}
     singles: dict[tuple[object, ...], list[tuple[StudyFile, Cine]]] = {}
     pixels = 0
@@ -74,16 +73,15 @@ def found_runs(entries: Iterable[FoundFile], key: bytes, frames: Sequence[int] |
         if (cine := file.cine) is None:
             yield file
             continue
-        known, shown = pictures.setdefault(cine.run_id, set()), hashlib.sha256(cine.frames[[0, -1]].tobytes()).digest()
-        if shown in known:
-            yield replace(file, cine=None, sha256="", reason="the same object as a file before it")
+        known = seen.setdefault(cine.run_id, set())
+        if file.sha256 in known:
+            yield replace(file, cine=None, sha256="", reason="the same bytes as a file before it")
             continue
         other = studies.setdefault(cine.patient_id, cine.study_id) != cine.study_id
         run_id = pseudonym(f"{cine.run_id}\0{file.sha256}", "run", key) if known else cine.run_id
-        notes = (*file.notes, *[_SAME_UID] * bool(known), *[_STUDIES] * other)
-        known.add(shown)
         cine = replace(cine, run_id=run_id)
-        file = replace(file, cine=cine, notes=notes)
+        file = replace(file, cine=cine, notes=(*file.notes, *[_SAME_UID] * bool(known), *[_STUDIES] * other))
+        known.add(file.sha256)
         single = cine.n_frames == 1 and cine.series_id is not None and cine.instance_number is not None
         pixels += cine.rows * cine.columns if single else 0
         if single and pixels <= MAX_PIXELS:
@@ -92,7 +90,7 @@ def found_runs(entries: Iterable[FoundFile], key: bytes, frames: Sequence[int] |
         else:
             yield file
     for files in singles.values():
-        yield from _joined(sorted(files, key=lambda pair: pair[1].instance_number or 0)[:MAX_FRAMES])
+        yield from _joined(sorted(files, key=lambda pair: pair[1].instance_number or 0))
 
 
 def _open(found: FoundFile, key: bytes, frames: Sequence[int] | None) -> StudyFile:

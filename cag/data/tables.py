@@ -37,7 +37,6 @@ SIDECARS: tuple[TableName, ...] = ("patients", "lesions", "boxes")
 
 _TRUTH = {"True": True, "False": False, "true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
 _CORRECT = "Correct this row and run again"
-_SPREADSHEETS = (".xls", ".xlsb", ".ods", ".numbers")
 #: What stands between the files of a run of single frames in a manifest's column ``path``.
 BETWEEN = "|"
 
@@ -111,16 +110,16 @@ def read_text(path: Path, needed: Iterable[str], optional: Iterable[str] = ()) -
     Column names are in lower case with underscores; the index counts lines, from the one below the first. Raises
     `ManifestError` if it is no such file, lacks or misspells a column, or a row has more cells than there are columns.
     """
-    if path.suffix.lower() in _SPREADSHEETS:
-        remedy = "Save it as Excel workbook (.xlsx) or as CSV and give that file"
-        raise ManifestError("is a spreadsheet of a kind that is not read", file=path.name, remedy=remedy)
     try:
-        lines = _sheet_lines(path) if path.suffix.lower() in (".xlsx", ".xlsm") else _text_lines(path)
+        raw = path.read_bytes()
+        lines = _sheet_lines(path, raw) if raw.startswith(b"PK") else _text_lines(raw)
     except FileNotFoundError:
         raise ManifestError("no such table", file=path.name, remedy="Check the path, or build it first") from None
+    except ManifestError:
+        raise
     except Exception as error:  # the libraries raise nearly every built-in exception on broken files
-        problem = f"is not a readable table ({type(error).__name__})"
-        remedy = f"Save it as CSV (UTF-8) with the columns {', '.join(needed)}"
+        problem, columns = f"is not a readable table ({type(error).__name__})", ", ".join(needed or optional)
+        remedy = f"Save it as Excel workbook (.xlsx), or as CSV (UTF-8), with the columns {columns}"
         raise ManifestError(problem, file=path.name, remedy=remedy) from None
     rows = {line: [unicodedata.normalize("NFC", cell.strip()) for cell in cells] for line, cells in lines}
     rows = {line: cells for line, cells in rows.items() if any(cells)}
@@ -130,14 +129,14 @@ def read_text(path: Path, needed: Iterable[str], optional: Iterable[str] = ()) -
         if any(cells[width:]):
             remedy = "Put a number with a decimal comma in quotes, or save with semicolons or as Excel workbook"
             raise Row(path.name, line, {}).refusal(None, f"has {len(cells)} cells for {width} columns", remedy)
-    _check_names(names[:width], needed, optional, path.name)
+    names = [name or f"column_{place}" for place, name in enumerate(names[:width], start=1)]
+    _check_names(names, needed, optional, path.name)
     cells = [[*cells[:width], *[""] * (width - len(cells))] for cells in rows.values()]
-    return pd.DataFrame(cells, columns=names[:width], index=[line - 2 for line in rows], dtype=str)
+    return pd.DataFrame(cells, columns=names, index=[line - 2 for line in rows], dtype=str)
 
 
-def _text_lines(path: Path) -> list[tuple[int, list[str]]]:
+def _text_lines(raw: bytes) -> list[tuple[int, list[str]]]:
     """Line number and cells of a text file; ``sep=;`` in the first line says the separator, else its most frequent."""
-    raw = path.read_bytes()
     try:
         text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError:
@@ -151,9 +150,9 @@ def _text_lines(path: Path) -> list[tuple[int, list[str]]]:
     return [(reader.line_num, cells) for cells in reader][1 if said else 0 :]
 
 
-def _sheet_lines(path: Path) -> list[tuple[int, list[str]]]:
+def _sheet_lines(path: Path, raw: bytes) -> list[tuple[int, list[str]]]:
     """Line number and cells of an Excel workbook's only sheet that is not empty; merged cells each have the value."""
-    sheets = [sheet for sheet in load_workbook(path, data_only=True) if any(map(any, sheet.values))]
+    sheets = [sheet for sheet in load_workbook(io.BytesIO(raw), data_only=True) if any(map(any, sheet.values))]
     if len(sheets) != 1:
         remedy = "Give a workbook with one sheet"
         raise ManifestError(f"holds {len(sheets)} sheets that are not empty", file=path.name, remedy=remedy)
@@ -176,7 +175,7 @@ def _check_names(names: list[str], needed: Iterable[str], optional: Iterable[str
     """Refuse columns that are there twice, misspelled, or missing."""
     absent = [name for name in (*needed, *optional) if name not in names]
     for name in names:
-        if names.count(name) > 1 and name:
+        if names.count(name) > 1:
             raise ManifestError("two columns have this name", file=file, field=name, remedy="Rename or remove one")
         close = difflib.get_close_matches(name, absent, n=1) if name not in (*needed, *optional) else []
         if close:
@@ -185,13 +184,8 @@ def _check_names(names: list[str], needed: Iterable[str], optional: Iterable[str
     _require(names, needed, file)
 
 
-def whole_number(text: str) -> int | None:
-    """The whole number that a cell holds, as spreadsheets may write it (3.0); None where it is none."""
-    return int(found[1]) if (found := re.fullmatch(r"([0-9]+)([.,]0+)?", text)) else None
-
-
 class Row(NamedTuple):
-    """One line of a table that a person wrote: its cells by column, without outer blanks."""
+    """One line of a table that a person wrote: its cells by column."""
 
     file: str
     line: int
@@ -201,13 +195,16 @@ class Row(NamedTuple):
         """The error that names this line."""
         return ManifestError(f"line {self.line}: {problem}", file=self.file, field=column, remedy=remedy)
 
+    def number(self, column: str) -> int | None:
+        """The whole number that a cell holds, as spreadsheets may write it (3.0); None where it is none."""
+        found = re.fullmatch(r"([0-9]+)([.,]0+)?", self.cells.get(column, ""))
+        return int(found[1]) if found else None
+
 
 def read_rows(path: Path, needed: Iterable[str], optional: Iterable[str] = ()) -> list[Row]:
     """The lines of a table that a person wrote; see `read_text`."""
-    table = read_text(path, needed, optional)
-    return [
-        Row(path.name, line + 2, dict(row)) for line, row in zip(table.index, table.to_dict("records"), strict=True)
-    ]
+    rows = read_text(path, needed, optional).to_dict("index")
+    return [Row(path.name, int(line) + 2, cells) for line, cells in rows.items()]
 
 
 def _require(columns: Collection[str], needed: Iterable[str], file: str) -> None:
@@ -220,10 +217,9 @@ def _require(columns: Collection[str], needed: Iterable[str], file: str) -> None
 def load_table(path: Path, name: TableName) -> pd.DataFrame:
     """Read and check a table; the first thing wrong is one `ManifestError` with line and value."""
     text = read_text(path, (), COLUMNS[name])
-    for column in text.columns.intersection(
-        [column for column, spec in COLUMNS[name].items() if "float" in str(spec.dtype)]
-    ):
-        text[column] = text[column].str.replace(",", ".")
+    for column, spec in COLUMNS[name].items():
+        if column in text and "float" in str(spec.dtype):
+            text[column] = text[column].str.replace(",", ".")
     return checked_table(text.mask(text == ""), name, file=path.name)
 
 
@@ -289,7 +285,10 @@ class CohortTables:
         interval, lesion or box cannot be.
         """
         manifest = checked_table(manifest, "data_manifest")
-        _check_intervals(manifest)
+        begin, end, place = manifest.contrast_begin, manifest.contrast_end, ("data_manifest.csv", "contrast_end")
+        half, wrong = begin.isna() != end.isna(), (end < begin) | (end >= manifest.n_frames)
+        _refuse(half, manifest.run_id, "has only one end of its contrast interval", *place)
+        _refuse(wrong, manifest.run_id, "has no such contrast interval", *place)
         patients, lesions, boxes = (
             checked_table(pd.DataFrame(columns=list(COLUMNS[name])) if table is None else table, name)
             for name, table in zip(SIDECARS, (patients, lesions, boxes), strict=True)
@@ -342,13 +341,6 @@ def inside(manifest_path: Path, path: str) -> Path:
         problem = f"{path!r} lies outside the manifest's folder"
         raise ManifestError(problem, file=manifest_path.name, field="path", remedy=remedy)
     return resolved
-
-
-def _check_intervals(manifest: pd.DataFrame) -> None:
-    """Refuse contrast intervals that are half given, reversed or longer than their run, by `ManifestError`."""
-    begin, end, place = manifest.contrast_begin, manifest.contrast_end, ("data_manifest.csv", "contrast_end")
-    _refuse(begin.isna() != end.isna(), manifest.run_id, "has only one end of its contrast interval", *place)
-    _refuse((end < begin) | (end >= manifest.n_frames), manifest.run_id, "has no such contrast interval", *place)
 
 
 def _check_boxes(boxes: pd.DataFrame, manifest: pd.DataFrame) -> None:

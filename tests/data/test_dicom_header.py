@@ -11,6 +11,8 @@ import pydicom
 import pytest
 from dicom_variants import write_variant
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID
 
 from cag.data.dicom import read_cine, read_frames
 from cag.settings import DicomError
@@ -82,6 +84,10 @@ def declare_huge(dataset: Dataset) -> None:
     dataset.Rows = dataset.Columns = 65535
 
 
+def call_video(dataset: Dataset) -> None:
+    dataset.file_meta.TransferSyntaxUID, dataset.PixelData = UID("1.2.840.10008.1.2.4.100"), encapsulate([bytes(100)])
+
+
 REFUSALS: dict[str, tuple[Callable[[Dataset], object], str]] = {
     "not XA": (lambda ds: setattr(ds, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.7"), "Secondary Capture"),
     "unknown class": (lambda ds: setattr(ds, "SOPClassUID", "1.2.3.4"), "this class of object"),
@@ -90,13 +96,13 @@ REFUSALS: dict[str, tuple[Callable[[Dataset], object], str]] = {
     "palette": (lambda ds: setattr(ds, "PhotometricInterpretation", "PALETTE COLOR"), "MONOCHROME"),
     "huge": (declare_huge, "65535 x 65535 x 5 is more"),
     "many frames": (lambda ds: setattr(ds, "NumberOfFrames", 1_000_000), "1000000 is more"),
-    "no frames": (lambda ds: setattr(ds, "NumberOfFrames", -1), "declares no image"),
-    "more than there is": (lambda ds: setattr(ds, "NumberOfFrames", 6), "6400 bytes instead of the 7680"),
+    "no image": (lambda ds: setattr(ds, "Rows", 0), "0 x 40 x 5 declares no image"),
+    "more than there is": (lambda ds: setattr(ds, "NumberOfFrames", 6), "of 5 frames, Number of Frames says 6"),
     "no rows": (lambda ds: delattr(ds, "Rows"), "Rows: mandatory tag is missing"),
-    "no instance": (lambda ds: delattr(ds, "SOPInstanceUID"), "SOPInstanceUID: mandatory"),
+    "no instance": (lambda ds: delattr(ds, "SOPInstanceUID"), "SOP Instance UID: mandatory"),
     "bits": (lambda ds: setattr(ds, "BitsStored", 9), "8 and 9"),
     "high bit": (lambda ds: setattr(ds, "HighBit", 6), "High Bit: 6 instead of 7"),
-    "syntax": (lambda ds: setattr(ds.file_meta, "TransferSyntaxUID", "1.2.840.10008.1.2.1.99"), "Deflated"),
+    "syntax": (call_video, "'MPEG2 Main Profile / Main Level' is not read. Convert"),
 }
 
 

@@ -43,7 +43,7 @@ def test_a_sheet_becomes_lesions_by_pseudonym(tmp_path: Path, people: set[str], 
 
 #: Mistake -> the sheet, and what is said. The book's page quotes each sentence.
 MISTAKES = {
-    "spreadsheet": ("", "qca.xlsx: is a spreadsheet, not a CSV file. Save it as CSV in your spreadsheet program"),
+    "spreadsheet": ("PK", "qca.csv: is not a readable table (BadZipFile). Save it as Excel workbook (.xlsx), or as CSV"),
     "no header": ("00417,13,70\n", "qca.csv, patient: this column is missing. Name the columns patient, segment,"),
     "empty": (HEAD, "qca.csv: holds no lesion. Add a row for each lesion, and one with 0 for each artery without any"),
     "zeros": (HEAD + "417,13,70\n", "Its leading zeros are lost: format the column as text before you save the sheet"),
@@ -55,10 +55,7 @@ MISTAKES = {
         "qca.csv, artery: line 2: segment 13 belongs to the LCA, and the row says RCA.",
     ),
     "range": (HEAD + "00417,13,>70\n", "qca.csv, percent_stenosis: line 2: '>70' is no percentage from 0 to 100."),
-    "fraction": (
-        HEAD + "00417,13,0.7\n00417,1,0.2\n",
-        "no value is larger than 1, so these are fractions. Write percent",
-    ),
+    "fraction": (HEAD + "00417,13,0.7\n", "line 2: '0.7' is a fraction, no percentage. Write percent: 70, not 0.7"),
     "twice": (HEAD + "00417,13,70\n00417,13,70\n", "qca.csv, segment: line 3: repeats a row above it."),
 }
 
@@ -68,7 +65,7 @@ def test_each_mistake_is_one_sentence_that_the_book_quotes(
     mistake: str, tmp_path: Path, people: set[str], key: bytes
 ) -> None:
     text, expected = MISTAKES[mistake]
-    path = sheet(tmp_path, text, "qca.xlsx" if mistake == "spreadsheet" else "qca.csv")
+    path = sheet(tmp_path, text)
     with pytest.raises(ManifestError) as caught:
         read_qca(path, people, key)
     assert expected in str(caught.value) and "\n" not in str(caught.value)
@@ -110,8 +107,8 @@ def test_a_tree_and_a_sheet_become_a_cohort(tmp_path: Path, write_run: Callable,
     "row, expected",
     [
         ("00417/LCA.dcm,LCA,first,15", "runs.csv, contrast_begin: line 2: 'first' is no frame number"),
-        ("00417/LCA.dcm,LCA,9,", "has only one end of its contrast interval"),
-        ("00417/LCA.dcm,LCA,9,40", "has no such contrast interval"),
+        ("00417/LCA.dcm,LCA,9,", "only one end of the contrast interval is given"),
+        ("00417/LCA.dcm,LCA,9,40", "line 2: '40' is no frame number from 0 to 19"),
     ],
 )
 def test_wrong_intervals_are_refused(row: str, expected: str, tmp_path: Path, write_run: Callable, key: bytes) -> None:

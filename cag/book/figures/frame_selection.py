@@ -11,18 +11,11 @@ from jaxtyping import Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cag.book.figures.style import FOUND, PALETTE, TRUTH, panels, show_frame
+from cag.book.figures.style import FOUND, PALETTE, TRUTH, panels, show_frame, words
 from cag.metrics.tables import readable
 
 #: Method -> its name in figures and tables, in the order they are listed.
-METHOD_NAMES = {
-    "cnn_lstm": "CNN + biLSTM",
-    "tcn": "CNN + temporal convolution",
-    "cnn": "CNN, frame by frame",
-    "vesselness": "vesselness change point",
-    "darkness": "darkness change point",
-    "prior": "constant prior",
-}
+METHOD_NAMES = words("method")
 
 Interval = tuple[int, int] | None
 

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from cag.anatomy import SEGMENTS
-from cag.book.figures.style import FOUND, PALETTE, Panel
+from cag.book.figures.style import FOUND, PALETTE, Panel, words
 from cag.chapters.localization.frames import boxes_by_image
 from cag.chapters.localization.scores import Scored
 from cag.data.cohort import Cohort
@@ -21,13 +21,7 @@ from cag.metrics.matching import pairwise_iou
 #: One colour for each method, in the order they are drawn.
 COLORS = {"fpn": FOUND, "cam": PALETTE["purple"], "prior": PALETTE["grey"]}
 #: What is said of each kind of frame.
-SENTENCES = {
-    "best": "Best: every lesion found, least overlap (IoU) {least:.2f}",
-    "typical": "Typical: mean overlap (IoU) {mean:.2f} of its lesions with a box",
-    "missed": "Missed: {lesion}; no box above the operating score touches it",
-    "loose": "Loose: {lesion}; the best box overlaps it by {overlap:.2f} (IoU), too little to count",
-    "false": "False: a box of score {score:.2f} that touches no lesion",
-}
+SENTENCES = words("example")
 
 
 def choose_examples(side: Scored, count: int = 2) -> pd.DataFrame:

@@ -5,21 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from cag.book.figures.style import words
 from cag.metrics.intervals import Estimate, interval_text
 
 #: Short name of a measure -> words; other names stand as they are.
-MEASURES = {
-    "acceptance_rate_le3": "borders at most 3 frames off",
-    "auc": "AUC",
-    "error_rate_ge10": "borders 10 frames off or more",
-    "f1_weighted": "F1 (weighted)",
-    "global_sensitivity": "frames with a lesion found (global sensitivity)",
-    "mean_error_begin": "mean error of the beginning",
-    "mean_error_end": "mean error of the end",
-    "mse": "distance, pixels (printed as MSE)",
-    "sens_s": "lesions found (Sens_s)",
-    "spec_s": "boxes on a lesion (Spec_s)",
-}
+MEASURES = words("measure")
 #: Level of a published number, at the end of its words -> its plural.
 _LEVELS = {"image$": "images", "artery$": "arteries", "patient$": "patients"}
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -33,6 +35,12 @@ class Panel(NamedTuple):
     truth: np.ndarray = NO_BOX
     found: np.ndarray = NO_BOX
     heat: np.ndarray | None = None
+
+
+def words(kind: str) -> dict[str, str]:
+    """Names of one kind (head, statistic, cell, measure, method, example) -> what people read, as ``words.csv`` lists."""
+    table = pd.read_csv(Path(__file__).with_name("words.csv")).query("kind == @kind")
+    return dict(zip(table["name"], table["words"], strict=True))
 
 
 def apply_style() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from PIL import Image
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from scipy.ndimage import binary_erosion, gaussian_filter
 from scipy.sparse.csgraph import connected_components
 
@@ -58,9 +58,9 @@ class _Category(BaseModel):
 class _Annotation(BaseModel):
     id: int
     image_id: int
-    bbox: Any
+    bbox: tuple[float, float, float, float] | Any = Field(union_mode="left_to_right")
     category_id: int | None = None
-    segmentation: Any = "a plain box"
+    segmentation: str | list[Any] | dict[str, Any] | None = "a plain box"
 
 
 class _Coco(BaseModel):
@@ -128,8 +128,8 @@ def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float]]]
     """File name of each image number; image number and box (x, y, width, height) of each usable annotation; counts.
 
     A file's name counts without its folder. Left out and counted: annotations of another category than stenosis, whose
-    box is not four finite numbers, and those whose outline has no points. Kept and counted: annotations that repeat a number,
-    since the number is not used. An annotation without the field ``segmentation`` is a plain box.
+    box is not four finite numbers, or whose outline has no points. Kept and counted: those that repeat a number, since
+    it is not used. An annotation without the field ``segmentation`` is a plain box.
     Raises `ManifestError` for no JSON, a missing field, an image number given twice, or an annotation of an image that
     the file does not list.
     """
@@ -151,24 +151,15 @@ def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float]]]
         if annotation.image_id not in images:
             problem = f"annotation {annotation.id} is of image {annotation.image_id}, which the file does not list"
             raise unreadable(path, problem, field="image_id")
-        numbers = _numbers(annotation.bbox)
         if annotation.category_id in others:
             counts["annotations of another category left out"] += 1
         elif not any(annotation.segmentation or []):
             counts["annotations whose outline has no points left out"] += 1
-        elif len(numbers) != 4 or not np.isfinite(numbers).all():
+        elif not isinstance(annotation.bbox, tuple) or not np.isfinite(annotation.bbox).all():
             counts["boxes with a missing or infinite number left out"] += 1
         else:
-            kept.append((annotation.image_id, numbers.tolist()))
+            kept.append((annotation.image_id, list(annotation.bbox)))
     return images, kept, counts
-
-
-def _numbers(values: object) -> Float[np.ndarray, " n"]:
-    """A box's numbers; none where it holds anything else."""
-    try:
-        return np.array(values, dtype=float).reshape(-1)
-    except (TypeError, ValueError):
-        return np.empty(0)
 
 
 def near_duplicate_groups(thumbs: Float[np.ndarray, "n s s"], similarity: float = SIMILARITY) -> Int[np.ndarray, " n"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import tempfile
@@ -22,39 +23,17 @@ LICENSE = "Creative Commons Attribution 4.0 (https://creativecommons.org/license
 
 
 class PublicSource(NamedTuple):
-    """A public set: its title, page and archive, digest (None where the publisher packs anew), and citation."""
+    """A public set: its title, page and archive, digest (empty where the publisher packs anew), and citation."""
 
     title: str
     page: str
     url: str
-    sha256: str | None
+    sha256: str
     citation: str
 
 
-_MENDELEY = "https://data.mendeley.com"
-SOURCES: dict[str, PublicSource] = {
-    "arcade": PublicSource(
-        "ARCADE: 1,500 angiograms with stenosis outlines, for localization",
-        page="https://zenodo.org/records/10390295",
-        url="https://zenodo.org/records/10390295/files/arcade.zip?download=1",
-        sha256="a396cdea7c92c55dc97bbf3dd8e3df517d76872b289a8bcb45513bdb3350837f",
-        citation="Popov et al., Scientific Data 2024, doi 10.5281/zenodo.10390295",
-    ),
-    "cadica": PublicSource(
-        "CADICA: selected videos of 42 patients with boxes by severity class, for localization and classification",
-        page=f"{_MENDELEY}/datasets/p9bpx9ctcv/2",
-        url=f"{_MENDELEY}/public-api/zip/p9bpx9ctcv/download/2",
-        sha256=None,
-        citation="Jimenez-Partinen et al. 2024, doi 10.17632/p9bpx9ctcv.2",
-    ),
-    "danilov": PublicSource(
-        "Danilov et al.: 8,325 frames of one-vessel disease with boxes, for localization",
-        page=f"{_MENDELEY}/datasets/ydrm75xywg/2",
-        url=f"{_MENDELEY}/public-api/zip/ydrm75xywg/download/2",
-        sha256=None,
-        citation="Danilov et al., Scientific Reports 2021, doi 10.17632/ydrm75xywg.2",
-    ),
-}
+with Path(__file__).with_name("sources.csv").open(encoding="utf-8") as _file:
+    SOURCES = {row.pop("name"): PublicSource(**row) for row in csv.DictReader(_file)}
 
 
 def describe(source: PublicSource) -> str:
@@ -78,12 +57,12 @@ def fetch(name: str, out: Path, *, archive: Path | None = None, progress: bool =
         return folder, read_public(folder)
     with writing(out.name):
         out.mkdir(parents=True, exist_ok=True)
-    if archive is None and not (packed.is_file() and source.sha256 in (None, file_digest(packed))):
+    if archive is None and not (packed.is_file() and source.sha256 in ("", file_digest(packed))):
         _download(source, packed, progress)
     if not packed.is_file() or not is_archive(packed):
         remedy = f"Give the archive that {source.page} offers"
         raise InputError("is no zip or tar archive", file=packed.name, remedy=remedy)
-    if source.sha256 not in (None, found := file_digest(packed)):
+    if source.sha256 not in ("", found := file_digest(packed)):
         remedy = f"Download it again, or look at {source.page} what changed there"
         raise InputError(f"SHA-256 is {found} instead of {source.sha256}", file=packed.name, remedy=remedy)
     _unpack(packed, folder, {"url": source.url, "sha256": found, "license": LICENSE, "cite": source.citation})
