@@ -171,13 +171,11 @@ def notebook_parameters(namespace: Mapping[str, Any], section: str, model: type[
     injected and the notebook does not know are refused; ``In`` holds the cells executed so far.
     """
     injected = {
-        target.id
+        node.id
         for cell in namespace.get("In", [])
         if cell.startswith("# Parameters")
-        for node in ast.parse(cell).body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
+        for node in ast.walk(ast.parse(cell))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     }
     sections = {name for name in injected if isinstance(namespace[name], dict) and name not in model.model_fields}
     for name in injected - sections - set(model.model_fields):

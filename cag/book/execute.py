@@ -123,8 +123,7 @@ def run_study(
     chosen = [name for name in CHAPTERS if not starts or name.startswith(starts)]
     if not chosen:
         raise SettingsError("no notebook begins so", field=", ".join(starts), remedy=f"Known: {', '.join(CHAPTERS)}")
-    results = ROOT / "results" / str(extra.get("profile", profile))
-    machine = describe_machine()
+    results, machine = ROOT / "results" / str(extra.get("profile", profile)), describe_machine()
     lanes = _lanes(len(chosen), machine)
     spawn = multiprocessing.get_context("spawn")
     processes = ProcessPoolExecutor(lanes, spawn, end_with_parent, max_tasks_per_child=1)  # a process for each notebook
@@ -280,11 +279,9 @@ def describe_machine() -> dict[str, Any]:
     lines = table.read_text(errors="replace").splitlines() if table.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "date": date.today().isoformat(),
+        **{"date": date.today().isoformat(), "python": platform.python_version()},
         "processor": names[0] if names else platform.processor() or platform.machine(),
-        "cores": cpu_count(),
-        "memory_gb": round(memory_limit() / 1e9, 1),
+        **{"cores": cpu_count(), "memory_gb": round(memory_limit() / 1e9, 1)},
         "card": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "",
-        "python": platform.python_version(),
         "versions": {name: version(name) for name in ("cag", "torch", "torchvision", "scikit-learn", "pydicom")},
     }

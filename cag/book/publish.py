@@ -54,9 +54,8 @@ def publish_run(profile: str) -> str:
 
 def _within_limits(sizes: dict[Path, int], source: Path) -> tuple[dict[Path, int], list[Path]]:
     """The files that fit, and those left out; refused is what the book needs and is too large."""
-    kept, left_out = dict(sizes), list[Path]()
-    spare = [path for path in sizes if path.suffix in _DISPENSABLE]
-    spare.sort(key=lambda path: (sizes[path] > LARGEST_FILE, path.suffix, sizes[path], path))
+    order = sorted(sizes, key=lambda path: (sizes[path] > LARGEST_FILE, path.suffix, sizes[path], path))
+    kept, left_out, spare = dict(sizes), list[Path](), [path for path in order if path.suffix in _DISPENSABLE]
     while max(kept.values()) > LARGEST_FILE or sum(kept.values()) > LARGEST_RUN:
         if not spare:
             largest = max(kept, key=lambda path: kept[path])

@@ -91,7 +91,8 @@ def save_report(reading: StudyReading, out: Path) -> Path:
 
 def report_page(reading: StudyReading) -> str:
     """The whole page, as text; files, too, are named by pseudonyms."""
-    runs, said, chance = words.runs_table(reading), words.statements(reading), words.no_better_than_chance(reading.models)
+    runs, said = words.runs_table(reading), words.statements(reading)
+    chance = words.no_better_than_chance(reading.models)
     runs.insert(1, "File", [run.file for run in reading.runs])
     return template("report.html.j2").render(
         title="Reading of a coronary angiography study",
@@ -145,8 +146,7 @@ def report_json(reading: StudyReading) -> dict[str, Any]:
         "decision": {"rule": operating.rule, "threshold": operating.threshold, "origin": operating.origin},
         "thresholds": {patient: reading.threshold(patient) for patient in reading.known},
         "trained_on": {name: getattr(part, name) for name in ("profile", "cohort", "cohort_digest", "settings")},
-        "patients": _records(patients.assign(result=results)),
-        "arteries": _records(reading.arteries),
+        **{"patients": _records(patients.assign(result=results)), "arteries": _records(reading.arteries)},
         "runs": [_run(run) for run in reading.runs],
         "refused": [{"file": file.label, "reason": file.reason} for file in reading.refused],
     }
@@ -157,12 +157,9 @@ def _run(run: RunReading) -> dict[str, Any]:
     return {
         **{name: getattr(run.cine, name) for name in header},
         **{name: getattr(run, name) for name in ("number", "file", "artery", "view", "reason")},
-        "notes": list(run.notes),
-        "p_right": None if pd.isna(run.p_right) else run.p_right,
-        "interval": run.finding.interval,
-        "p_contrast": run.finding.probability.round(4).tolist(),
-        "images": _records(run.images),
-        "boxes": _records(run.boxes),
+        **{"notes": list(run.notes), "p_right": None if pd.isna(run.p_right) else run.p_right},
+        **{"interval": run.finding.interval, "p_contrast": run.finding.probability.round(4).tolist()},
+        **{"images": _records(run.images), "boxes": _records(run.boxes)},
     }
 
 

@@ -16,6 +16,8 @@ from distributed.scheduler import KilledWorker
 from cag.data.cohort import Cohort
 from cag.settings import InputError, SettingsError
 
+Task = Callable[..., InputError | None]
+
 #: Seconds after which a scheduler that does not answer is given up.
 PATIENCE = 30.0
 #: Times a task is tried again after an error that is no refused input, such as a lost connection.
@@ -23,11 +25,7 @@ RETRIES = 2
 
 
 def map_tasks(
-    do: Callable[..., InputError | None],
-    tasks: Sequence[Any],
-    cohort: Cohort | None,
-    scheduler: str,
-    done: Callable[[], object],
+    do: Task, tasks: Sequence[Any], cohort: Cohort | None, scheduler: str, done: Callable[[], object]
 ) -> None:
     """Have ``do(task, cohort=cohort)`` done for every task by a cluster's workers; ``done`` is called after each.
 

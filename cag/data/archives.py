@@ -65,11 +65,10 @@ def tree_entries(source: Path) -> list[FoundFile]:
             raise InputError(f"holds more than {MAX_FILES} files", field="study", remedy=_STUDY)
     if not paths:
         raise InputError("holds no file", field="study", remedy=_STUDY)
-    entries = []
-    for path in sorted(paths, key=os.fsencode):
-        why = _LINK if path.is_symlink() else "" if path.is_file() else _NO_FILE
-        entries.append(FoundFile(printable(path.relative_to(source).as_posix()), None if why else path, why))
-    return entries
+    paths.sort(key=os.fsencode)
+    whys = [_LINK if path.is_symlink() else "" if path.is_file() else _NO_FILE for path in paths]
+    names = [printable(path.relative_to(source).as_posix()) for path in paths]
+    return [FoundFile(name, None if why else path, why) for name, path, why in zip(names, paths, whys, strict=True)]
 
 
 def opened(entries: Iterable[FoundFile]) -> Iterator[FoundFile]:

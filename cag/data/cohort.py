@@ -20,7 +20,7 @@ from cag.data.dicom import read_frames
 from cag.data.fingerprint import joint_digest, known_digest
 from cag.data.images import read_images
 from cag.data.public import is_public, read_public
-from cag.data.tables import SOURCES, CohortTables, run_files
+from cag.data.tables import SIDECARS, SOURCES, CohortTables, run_files
 from cag.settings import LabelError, ManifestError
 
 Label = Literal["contrast", "lesions", "boxes", "view", "artery"]
@@ -129,15 +129,12 @@ class Cohort(CohortTables):
         """Refuse by `LabelError` a cohort in which no run or patient has one of these labels."""
         runs = self.manifest.reindex(columns=["contrast_begin", "view", "artery"])
         there = {
-            "contrast": ("data_manifest.csv", runs.contrast_begin.notna().any()),
-            "view": ("data_manifest.csv", runs["view"].isin(list(VIEWS)).any()),
-            "artery": ("data_manifest.csv", runs.artery.notna().any()),
-            "lesions": ("lesions.csv", len(self.lesions)),
-            "boxes": ("boxes.csv", len(self.boxes)),
+            **{"contrast": runs.contrast_begin.notna().any(), "view": runs["view"].isin(list(VIEWS)).any()},
+            **{"artery": runs.artery.notna().any(), "lesions": len(self.lesions), "boxes": len(self.boxes)},
         }
         for label in labels:
-            file, found = there[label]
-            if not found:
+            if not there[label]:
+                file = f"{label if label in SIDECARS else 'data_manifest'}.csv"
                 remedy = "Add these labels, or run this experiment on a cohort that has them"
                 raise LabelError("this cohort has no such labels", file=file, field=label, remedy=remedy)
 

@@ -85,4 +85,3 @@ def _read(path: Path, key: bytes | None, frames: Sequence[int] | None, *, allow_
             notes=tuple(dict.fromkeys(opened.notes)),
             frames=pixels,
         )
-

@@ -45,7 +45,7 @@ def _grey_table(path: Path, opened: Opened, bits: int) -> UInt8[np.ndarray, " n"
     if grey is None:
         grey = _windowed(dataset, stored)
     if grey is None:
-        used = _used_bits(path, opened, bits)
+        used = _used_bits(path, opened, bits) if bits > 8 else int(dataset.BitsStored)
         grey = np.clip((stored + (2 ** (used - 1) if signed else 0)) / (2**used - 1), 0, 1)
     return np.rint(255 * (1 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey)).astype(np.uint8)
 
@@ -54,14 +54,14 @@ def _used_bits(path: Path, opened: Opened, bits: int) -> int:
     """Bits that the run's values use; a lossy decoder's overshoot does not count."""
     stored, signed, peak = int(opened.dataset.BitsStored), opened.dataset.PixelRepresentation == 1, 0
     reach = 2 ** (stored - signed)
-    for values in _stored_frames(path, opened, range(opened.dataset.NumberOfFrames), bits) if bits > 8 else ():
+    for values in _stored_frames(path, opened, range(opened.dataset.NumberOfFrames), bits):
         peak = max(peak, int(values.max()), int(~values.min()))
         if peak >= reach // 4 and bits == stored:
             return stored  # the usual case is known from the first frame
     used = fitting_bits((min(peak, reach - 1) if peak < 1.25 * reach else peak).bit_length() + signed, stored)
-    if bits > 8 and used != stored:
+    if used != stored:
         opened.notes.append(f"Values use {used} bits, Bits Stored says {stored}, and no window is given: {used} count.")
-    return used if bits > 8 else stored
+    return used
 
 
 def _looked_up(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, " n"] | None:
@@ -70,9 +70,8 @@ def _looked_up(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, " n"] 
     Its range is that of its entries where they do not fit the bits it declares. Not pydicom's, which counts the
     entries of an 8-bit table modulo 256.
     """
-    for item in list(dataset.get("VOILUTSequence") or [])[:1]:
-        if "LUTDescriptor" not in item or "LUTData" not in item:
-            continue
+    items = list(dataset.get("VOILUTSequence") or [])[:1]
+    for item in items if items and "LUTDescriptor" in items[0] and "LUTData" in items[0] else ():
         count, first, depth = (int(value) for value in item.LUTDescriptor)
         count, data = count or 2**16, item.LUTData
         first -= 2**16 if dataset.PixelRepresentation == 1 and first >= 2**15 else 0
@@ -115,28 +114,22 @@ def shutter(dataset: Dataset) -> Bool[np.ndarray, "h w"]:
     Several shapes hide what any of them hides. Edges and centers count pixels from 1; the edges themselves are open.
     A shutter that lacks its numbers, or leaves nothing open, hides nothing.
     """
-    names, everything = dataset.get("ShutterShape"), np.ones((int(dataset.Rows), int(dataset.Columns)), dtype=bool)
+    names, size = dataset.get("ShutterShape") or [], (int(dataset.Rows), int(dataset.Columns))
+    visible, (y, x) = np.ones(size, dtype=bool), np.ogrid[1 : size[0] + 1, 1 : size[1] + 1]
     try:
-        shapes = [_inside(name, dataset) for name in ([names] if isinstance(names, str) else names or [])]
+        for name in [names] if isinstance(names, str) else names:
+            if name == "RECTANGULAR":
+                visible &= (y >= int(dataset.ShutterUpperHorizontalEdge)) & (x >= int(dataset.ShutterLeftVerticalEdge))
+                visible &= (y <= int(dataset.ShutterLowerHorizontalEdge)) & (x <= int(dataset.ShutterRightVerticalEdge))
+            elif name == "CIRCULAR":
+                row, column = (int(value) for value in dataset.CenterOfCircularShutter)
+                visible &= (y - row) ** 2 + (x - column) ** 2 <= int(dataset.RadiusOfCircularShutter) ** 2
+            elif name == "POLYGONAL":
+                corners = np.array([int(value) for value in dataset.VerticesOfThePolygonalShutter], dtype=float)
+                visible &= polygon2mask(size, corners.reshape(-1, 2) - 1)
     except (AttributeError, TypeError, ValueError):
-        return everything
-    visible = np.logical_and.reduce([everything, *shapes])
-    return visible if visible.any() else everything
-
-
-def _inside(name: str, dataset: Dataset) -> Bool[np.ndarray, ...]:
-    """Pixels within one shape; an unknown one hides nothing."""
-    y, x = np.ogrid[1 : int(dataset.Rows) + 1, 1 : int(dataset.Columns) + 1]
-    if name == "RECTANGULAR":
-        rows = (y >= int(dataset.ShutterUpperHorizontalEdge)) & (y <= int(dataset.ShutterLowerHorizontalEdge))
-        return rows & (x >= int(dataset.ShutterLeftVerticalEdge)) & (x <= int(dataset.ShutterRightVerticalEdge))
-    if name == "CIRCULAR":
-        row, column = (int(value) for value in dataset.CenterOfCircularShutter)
-        return np.asarray((y - row) ** 2 + (x - column) ** 2 <= int(dataset.RadiusOfCircularShutter) ** 2)
-    if name == "POLYGONAL":
-        corners = np.array([int(value) for value in dataset.VerticesOfThePolygonalShutter], dtype=float)
-        return np.asarray(polygon2mask((int(dataset.Rows), int(dataset.Columns)), corners.reshape(-1, 2) - 1))
-    return np.ones((y.size, x.size), dtype=bool)
+        visible[:] = True
+    return visible if visible.any() else ~visible
 
 
 def declared(codestream: bytes, syntax: str) -> tuple[int, int, int, int] | None:

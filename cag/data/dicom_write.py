@@ -40,15 +40,9 @@ def derived_uid(*names: str) -> UID:
 
 
 def write_cine(
-    path: Path,
-    frames: UInt8[np.ndarray, "t h w"],
-    *,
-    fps: float,
-    primary_angle: float | None,
-    secondary_angle: float | None,
-    patient_id: str,
-    run_id: str,
-) -> None:
+    path: Path, frames: UInt8[np.ndarray, "t h w"], *, fps: float,
+    primary_angle: float | None, secondary_angle: float | None, patient_id: str, run_id: str,
+) -> None:  # fmt: skip
     """Write a run as X-Ray Angiographic Image Storage: 8 bit, MONOCHROME2, explicit VR little endian.
 
     No date, no institution; UIDs follow from the names, so that equal arguments give equal bytes. All runs of a patient
@@ -74,9 +68,8 @@ def write_cine(
         **dict(zip(("NumberOfFrames", "Rows", "Columns"), frames.shape, strict=True)),
         "PixelData": pixels + b"\0" * (len(pixels) % 2),
     }
-    for name, angle in (("Primary", primary_angle), ("Secondary", secondary_angle)):
-        if angle is not None:
-            values[f"Positioner{name}Angle"] = format_number_as_ds(float(angle))
+    angles = {"PositionerPrimaryAngle": primary_angle, "PositionerSecondaryAngle": secondary_angle}
+    values |= {name: format_number_as_ds(float(angle)) for name, angle in angles.items() if angle is not None}
     for keyword, value in values.items():
         setattr(dataset, keyword, value)
     dataset["PixelData"].VR = "OB"

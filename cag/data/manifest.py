@@ -40,8 +40,8 @@ def build_manifest(
     """Find the cine runs below a folder, write their manifest, and list what was refused.
 
     Runs are those that `cag.data.study.study_files` finds in the same files. Of each the header, its first and its last
-    frame are read: a truncated file is found here. What the header does not know stands in the folder's ``runs.csv``, or
-    ``runs.xlsx``: ``file`` (below the folder; any one of a run of single frames), ``artery``, and ``contrast_begin,
+    frame are read: a truncated file is found here. What the header does not know stands in ``runs.csv`` (``runs.xlsx``)
+    in the folder: ``file`` (below the folder; any one of a run of single frames), ``artery``, and ``contrast_begin,
     contrast_end`` (frames from 0) where known. Without it these and the view stay empty.
 
     ``out`` is the manifest; it must lie in ``folder`` or above it. The ``key`` of the pseudonyms is by default that of
@@ -60,9 +60,7 @@ def build_manifest(
     entries = [one._replace(path=None, problem=packed) if one.path and is_archive(one.path) else one for one in entries]
     labels = _run_labels(folder / labeled, {entry.name for entry in entries}) if labeled else {}
     key = study_key(out.parent / KEY_FILE) if key is None else key
-    rows: list[dict[str, object]] = []
-    refused: dict[str, str] = {}
-    notes: list[str] = []
+    rows, refused, notes = list[dict[str, object]](), dict[str, str](), list[str]()
     for run in found_runs(tqdm(entries, desc="Reading headers", unit="file", disable=not progress), key, [0, -1]):
         if run.cine is None:
             refused[run.name] = run.reason

@@ -15,7 +15,6 @@ from cag.settings import ManifestError, quotable
 #: Names of arteries that sheets use -> the injected artery. They may stand beside the segment, to check it.
 _ARTERY_NAMES: dict[str, Artery] = {"LCA": "LCA", "LM": "LCA", "LAD": "LCA", "LCX": "LCA", "CX": "LCA", "RCA": "RCA"}
 _MAX_ID = 16
-_ADD = "add rows with 0 for arteries without stenosis"
 
 
 def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.DataFrame, list[str]]:
@@ -40,7 +39,7 @@ def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.Data
     silent = len(set(patients) - set(lesions.patient_id))
     half = int((lesions.groupby("patient_id").artery.nunique() < len(ARTERIES)).sum())
     return lesions, [
-        *[f"{silent} patients with runs have no row, so nothing is known of them; {_ADD}"] * bool(silent),
+        *[f"{silent} patients with runs have no row; add one with 0 for each artery without stenosis"] * bool(silent),
         *[f"{half} patients have rows for one artery only; the other counts as without stenosis"] * bool(half),
     ]
 
@@ -68,17 +67,13 @@ def _lesion(row: Row, patients: Collection[str], key: bytes) -> tuple[str, Arter
 
 
 def _patient(row: Row, patients: Collection[str], key: bytes) -> str:
-    name = row.cells["patient"]
-    if not name:
+    if not (shown := row.cells["patient"]):
         raise row.refusal("patient", "is empty")
-    for text in (name, name.removesuffix(".0")):
-        if (found := pseudonym(text, "patient", key)) in patients:
+    for name in (shown, shown.removesuffix(".0")):
+        if (found := pseudonym(name, "patient", key)) in patients:
             return found
-    name = name.removesuffix(".0")
     padded = (name.zfill(size) for size in range(len(name), _MAX_ID)) if name.isdecimal() else ()
     remedy = "Write it as in Patient ID (0010,0020) of the files, or remove the row"
     if any(pseudonym(text, "patient", key) in patients for text in padded):
         remedy = "Its leading zeros are lost: format the column as text before you save the sheet"
     raise row.refusal("patient", "no run in the folder is of this patient", remedy)
-
-

@@ -65,8 +65,7 @@ def found_runs(entries: Iterable[FoundFile], key: bytes, frames: Sequence[int] |
     Single frames of one acquisition and plane of a series come last, put together as a run in the order of their
     instance numbers. The same bytes in two files are one run; other bytes under its UID are a run of its own.
     """
-    seen: dict[str | None, set[str]] = {}
-    studies: dict[str | None, str | None] = {}
+    seen, studies = dict[str | None, set[str]](), dict[str | None, str | None]()
     singles: dict[tuple[object, ...], list[tuple[StudyFile, Cine]]] = {}
     pixels = 0
     for file in (_open(found, key, frames) for found in entries):

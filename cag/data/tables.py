@@ -26,13 +26,8 @@ TableName = Literal["data_manifest", "patients", "lesions", "boxes"]
 _Labels = pd.DataFrame | None
 
 #: Where runs come from, and what they show, as a piece of a sentence.
-SOURCES = {
-    "arcade": "real angiograms (ARCADE)",
-    "cadica": "real angiograms (CADICA)",
-    "danilov": "real angiograms (Danilov et al.)",
-    "dicom": "real angiograms (DICOM files)",
-    "simulated": "simulated patients",
-}
+_REAL = {"arcade": "ARCADE", "cadica": "CADICA", "danilov": "Danilov et al.", "dicom": "DICOM files"}
+SOURCES = {name: f"real angiograms ({of})" for name, of in _REAL.items()} | {"simulated": "simulated patients"}
 SIDECARS: tuple[TableName, ...] = ("patients", "lesions", "boxes")
 
 _TRUTH = {"True": True, "False": False, "true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
@@ -121,8 +116,8 @@ def read_text(path: Path, needed: Iterable[str], optional: Iterable[str] = ()) -
         problem, columns = f"is not a readable table ({type(error).__name__})", ", ".join(needed or optional)
         remedy = f"Save it as Excel workbook (.xlsx), or as CSV (UTF-8), with the columns {columns}"
         raise ManifestError(problem, file=path.name, remedy=remedy) from None
-    rows = {line: [unicodedata.normalize("NFC", cell.strip()) for cell in cells] for line, cells in lines}
-    rows = {line: cells for line, cells in rows.items() if any(cells)}
+    filled = ((line, [unicodedata.normalize("NFC", cell.strip()) for cell in cells]) for line, cells in lines)
+    rows = {line: cells for line, cells in filled if any(cells)}
     names = [re.sub(r"[\s-]+", "_", name.lower()) for name in rows.pop(min(rows, default=0), [])]
     width = max((place for place, name in enumerate(names, start=1) if name), default=0)
     for line, cells in rows.items():
@@ -299,7 +294,14 @@ class CohortTables:
         wrong = lesions.segment.map(artery_of_segment) != lesions.artery
         problem = "has a lesion whose segment is not of its artery"
         _refuse(wrong, lesions.patient_id, problem, "lesions.csv", "segment")
-        _check_boxes(boxes, manifest)
+        runs, corners = manifest.set_index("run_id").reindex(boxes.run_id).reset_index(drop=True), ", ".join(CORNERS)
+        outside = (boxes[["x1", "y1"]] < 0).any(axis=1) | (boxes.x2 > runs["columns"]) | (boxes.y2 > runs["rows"])
+        for wrong, problem, column in (
+            (boxes.frame >= runs.n_frames, "does not exist but has a box", "frame"),
+            ((boxes.x2 <= boxes.x1) | (boxes.y2 <= boxes.y1), "has a box without area", corners),
+            (outside, "has a box that reaches outside the image", corners),
+        ):
+            _refuse(wrong, boxes.run_id + ", frame " + boxes.frame.astype("str"), problem, "boxes.csv", column)
         if missing := sorted(set(manifest.patient_id) - set(patients.patient_id)):
             more = checked_table(pd.DataFrame({"patient_id": missing}), "patients")
             patients = pd.concat([patients, more], ignore_index=True)
@@ -341,13 +343,3 @@ def inside(manifest_path: Path, path: str) -> Path:
         problem = f"{path!r} lies outside the manifest's folder"
         raise ManifestError(problem, file=manifest_path.name, field="path", remedy=remedy)
     return resolved
-
-
-def _check_boxes(boxes: pd.DataFrame, manifest: pd.DataFrame) -> None:
-    """Refuse boxes of frames that do not exist, without area, or reaching outside the image."""
-    runs = manifest.set_index("run_id").reindex(boxes.run_id).reset_index(drop=True)
-    names, place = boxes.run_id + ", frame " + boxes.frame.astype("str"), ("boxes.csv", ", ".join(CORNERS))
-    _refuse(boxes.frame >= runs.n_frames, names, "does not exist but has a box", "boxes.csv", "frame")
-    _refuse((boxes.x2 <= boxes.x1) | (boxes.y2 <= boxes.y1), names, "has a box without area", *place)
-    outside = (boxes[["x1", "y1"]] < 0).any(axis=1) | (boxes.x2 > runs["columns"]) | (boxes.y2 > runs["rows"])
-    _refuse(outside, names, "has a box that reaches outside the image", *place)

@@ -43,7 +43,7 @@ def test_a_sheet_becomes_lesions_by_pseudonym(tmp_path: Path, people: set[str], 
 
 #: Mistake -> the sheet, and what is said. The book's page quotes each sentence.
 MISTAKES = {
-    "spreadsheet": ("PK", "qca.csv: is not a readable table (BadZipFile). Save it as Excel workbook (.xlsx), or as CSV"),
+    "spreadsheet": ("PK", "qca.csv: is not a readable table (BadZipFile). Save it as Excel workbook (.xlsx), or as"),
     "no header": ("00417,13,70\n", "qca.csv, patient: this column is missing. Name the columns patient, segment,"),
     "empty": (HEAD, "qca.csv: holds no lesion. Add a row for each lesion, and one with 0 for each artery without any"),
     "zeros": (HEAD + "417,13,70\n", "Its leading zeros are lost: format the column as text before you save the sheet"),

@@ -94,11 +94,9 @@ def confusion(ax: Axes, target: Int[np.ndarray, " n"], predicted: Int[np.ndarray
 
 
 def heatmap_grid(
-    frames: Sequence[np.ndarray] | np.ndarray,
-    heatmaps: Mapping[str, Sequence[Float[np.ndarray, "h w"]]],
-    titles: Sequence[str],
-    boxes: Sequence[Float[np.ndarray, "k 4"]] = (),
-) -> Figure:
+    frames: Sequence[np.ndarray] | np.ndarray, heatmaps: Mapping[str, Sequence[Float[np.ndarray, "h w"]]],
+    titles: Sequence[str], boxes: Sequence[Float[np.ndarray, "k 4"]] = (),
+) -> Figure:  # fmt: skip
     """The same frames plain and under each heatmap, a column a frame; true boxes, where given, on every row."""
     true = boxes or [NO_BOX] * len(frames)
     shown = [Panel(*own) for own in zip(frames, titles, true, strict=False)]

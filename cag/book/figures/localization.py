@@ -36,9 +36,8 @@ def choose_examples(side: Scored, count: int = 2) -> pd.DataFrame:
     lesions, boxes = side.operating.truth, side.operating.detections
     known, area = lesions.percent_stenosis, (lesions.x2 - lesions.x1) * (lesions.y2 - lesions.y1)
     words = [describe_lesion(*own) for own in zip(known, lesions.segment, strict=True)]
-    lesions = lesions.assign(
-        overlap=best_overlap(lesions, boxes), worst=known if known.notna().any() else area, lesion=words
-    )
+    worst = known if known.notna().any() else area
+    lesions = lesions.assign(overlap=best_overlap(lesions, boxes), worst=worst, lesion=words)
     frames = lesions.groupby("image_id").overlap.agg(least="min", mean="mean").reset_index()
     kinds = {
         "best": _first(frames[frames.least > 0], "least", ascending=False).head(1),

@@ -9,7 +9,6 @@ from typing import Any
 
 import ipywidgets as widgets
 from IPython.display import HTML, Image
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pydantic import Field
@@ -42,7 +41,7 @@ class PlaygroundSettings(Choice):
 
 
 def draw_picture(picture: Picture) -> Figure:
-    """Frame and box on the left, lumen profile on the right."""
+    """Frame and box on the left; on the right the true, reference and measured diameter, the lesion shaded."""
     figure = Figure(figsize=(9.0, 4.3), dpi=90, layout="none")  # type: ignore[arg-type]  # the stubs lack this value
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15), gridspec_kw=_MARGINS)
     choice = picture.choice
@@ -54,22 +53,16 @@ def draw_picture(picture: Picture) -> Figure:
     if not len(picture.box):
         note = "no box: too foreshortened, hidden, unfilled or outside the field"
         left.text(0.5, -0.02, note, transform=left.transAxes, ha="center", va="top", fontsize=8)
-    _lumen_profile(right, picture)
+    profile, half = picture.profile, choice.length_mm / 2
+    right.axvspan(picture.lesion_arc - half, picture.lesion_arc + half, color=PALETTE["grey"], alpha=0.15, lw=0)
+    right.plot(profile.arc, profile.reference, color=PALETTE["grey"], ls="--", lw=1, label="without lesion")
+    right.plot(profile.arc, profile.diameter, color=TRUTH, lw=1.6, label="true")
+    right.plot(profile.arc, profile.measured, color=PALETTE["blue"], lw=1, label="measured in the frame")
+    right.set(xlim=(0, max(float(profile.arc[-1]), 1.0)), ylim=(0, 1.6 * float(profile.reference.max())))
+    right.set(xlabel="from the segment's beginning (mm)", ylabel="lumen diameter (mm)")
+    right.set_title(f"{SEGMENTS[choice.segment]}, {choice.percent_stenosis:g} % stenosis")
+    right.legend(loc="upper right", ncols=3, fontsize=8)
     return figure
-
-
-def _lumen_profile(ax: Axes, picture: Picture) -> None:
-    """True, reference and measured diameter along the segment; the lesion is shaded."""
-    profile, choice = picture.profile, picture.choice
-    half = choice.length_mm / 2
-    ax.axvspan(picture.lesion_arc - half, picture.lesion_arc + half, color=PALETTE["grey"], alpha=0.15, lw=0)
-    ax.plot(profile.arc, profile.reference, color=PALETTE["grey"], ls="--", lw=1, label="without lesion")
-    ax.plot(profile.arc, profile.diameter, color=TRUTH, lw=1.6, label="true")
-    ax.plot(profile.arc, profile.measured, color=PALETTE["blue"], lw=1, label="measured in the frame")
-    ax.set(xlim=(0, max(float(profile.arc[-1]), 1.0)), ylim=(0, 1.6 * float(profile.reference.max())))
-    ax.set(xlabel="from the segment's beginning (mm)", ylabel="lumen diameter (mm)")
-    ax.set_title(f"{SEGMENTS[choice.segment]}, {choice.percent_stenosis:g} % stenosis")
-    ax.legend(loc="upper right", ncols=3, fontsize=8)
 
 
 def playground_still(choice: Choice | None = None) -> Figure:

@@ -27,10 +27,8 @@ def numbers_in_words(card: pd.DataFrame) -> pd.DataFrame:
     own = [own_text(row) for row in card[["own", "own_low", "own_high"]].to_numpy(float)]
     texts = {"number": claims_in_words(card), "paper": [_number(value) for value in card["value"]], "this run": own}
     # Texts even where there are no rows: what reads the table looks for intervals in them.
-    shown = card[["source", "verdict"]].assign(
-        **{name: pd.Series(text, card.index, str) for name, text in texts.items()}
-    )
-    return shown.assign(**{"rests on": card["reason"]})
+    words_of = pd.DataFrame(texts, card.index, dtype=str)
+    return pd.concat([card[["source", "verdict"]], words_of, card["reason"].rename("rests on")], axis=1)
 
 
 def own_text(numbers: np.ndarray) -> str:

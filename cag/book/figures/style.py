@@ -38,7 +38,7 @@ class Panel(NamedTuple):
 
 
 def words(kind: str) -> dict[str, str]:
-    """Names of one kind (head, statistic, cell, measure, method, example) -> what people read, as ``words.csv`` lists."""
+    """Names of one kind (head, statistic, cell, measure, method, example) -> what people read, as in ``words.csv``."""
     table = pd.read_csv(Path(__file__).with_name("words.csv")).query("kind == @kind")
     return dict(zip(table["name"], table["words"], strict=True))
 
@@ -65,8 +65,7 @@ def show_frame(ax: Axes, frame: np.ndarray, title: str = "") -> Axes:
     """Draw an angiographic frame ``[h, w]`` of grey levels 0-255 without axes."""
     ax.imshow(frame, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     ax.set_axis_off()
-    if title:
-        ax.set_title(title, fontsize=9)
+    ax.set_title(title, fontsize=9)
     return ax
 
 

@@ -124,10 +124,7 @@ def _run_row(run: RunReading) -> dict[str, object]:
     certainty = "" if pd.isna(run.p_right) else f" ({max(run.p_right, 1 - run.p_right):.2f})"
     return {
         "Run": f"{run.number} ({cine.plane})" if cine.plane else run.number,
-        "Patient": cine.patient_id,
-        "Frames": cine.n_frames,
-        "Frames/s": cine.fps,
-        "LAO/CRA": "/".join(angles),
+        **{"Patient": cine.patient_id, "Frames": cine.n_frames, "Frames/s": cine.fps, "LAO/CRA": "/".join(angles)},
         "Artery": f"{run.artery}{certainty}" if run.artery else None,
         "View": None if run.view == NO_STANDARD_VIEW else run.view,
         "Contrast": f"{interval[0]} to {interval[1]}" if interval else None,

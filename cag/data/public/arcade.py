@@ -50,11 +50,6 @@ class _Image(BaseModel):
     file_name: str
 
 
-class _Category(BaseModel):
-    id: int
-    name: str = ""
-
-
 class _Annotation(BaseModel):
     id: int
     image_id: int
@@ -66,7 +61,7 @@ class _Annotation(BaseModel):
 class _Coco(BaseModel):
     images: list[_Image]
     annotations: list[_Annotation]
-    categories: list[_Category] = []
+    categories: list[dict[str, Any]] = []
 
 
 def recognizes(folder: Path) -> bool:
@@ -87,8 +82,7 @@ def read(folder: Path) -> PublicCohort:
     Raises `ManifestError` if the annotations cannot be read or name images that are not there.
     """
     counts = Counter(dict.fromkeys(QUIRKS, 0))
-    files: dict[str, Path] = {}
-    boxes: list[dict[str, object]] = []
+    files, boxes = dict[str, Path](), list[dict[str, object]]()
     for part in PARTS:
         place = _root(folder) / part
         if not (place / "annotations").is_dir():
@@ -144,7 +138,8 @@ def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float]]]
     images = {image.id: PureWindowsPath(image.file_name).name for image in coco.images}
     if len(images) < len(coco.images):
         raise unreadable(path, f"{len(coco.images) - len(images)} image numbers are given twice", field="id")
-    others = {known.id for known in coco.categories if known.name.casefold() != _STENOSIS}
+    named = {known.get("id", ""): str(known.get("name")).casefold() for known in coco.categories}
+    others = {number for number, name in named.items() if name != _STENOSIS}
     counts = Counter({"annotation numbers used twice": len(coco.annotations) - len({a.id for a in coco.annotations})})
     kept = []
     for annotation in coco.annotations:

@@ -28,14 +28,16 @@ def read(folder: Path) -> PublicCohort:
     ``severity_class``. Boxes of frames without an image are counted and left out.
     Raises `ManifestError` if there is no video, or a box file has another form.
     """
-    rows: list[dict[str, object]] = []
-    boxes: list[dict[str, object]] = []
+    rows, boxes = list[dict[str, object]](), list[dict[str, object]]()
     counts = {"boxes of frames without an image left out": 0, "videos in neither list": 0}
     for images in sorted((folder / _TOP).glob("p*/v*/input")):
         video, files = images.parent, image_files(images)
         if not files:
             continue
-        patient, verdict = video.parent.name, _verdict(video)
+        patient = video.parent.name
+        lists = {True: video.parent / "lesionVideos.txt", False: video.parent / "nonlesionVideos.txt"}
+        texts = {told: file.read_text(errors="replace") for told, file in lists.items() if file.is_file()}
+        verdict = next((told for told, text in texts.items() if video.name in text.split()), None)
         run_id = f"cadica_{patient}_{video.name}"
         patient_id = f"C{patient.removeprefix('p').zfill(4)}"  # in the order of the numbers
         row = image_row(folder, images, run_id=run_id, patient_id=patient_id, source="cadica")
@@ -51,14 +53,6 @@ def read(folder: Path) -> PublicCohort:
             else:
                 counts["boxes of frames without an image left out"] += len(found)
     return public_cohort(rows, boxes, folder, counts)
-
-
-def _verdict(video: Path) -> bool | None:
-    for name, verdict in (("lesionVideos.txt", True), ("nonlesionVideos.txt", False)):
-        listed = video.parent / name
-        if listed.is_file() and video.name in listed.read_text().split():
-            return verdict
-    return None
 
 
 def _box(path: Path, line: int, text: str, run_id: str, frame: int) -> dict[str, object]:

@@ -23,26 +23,20 @@ def read(folder: Path) -> PublicCohort:
 
     Raises `ManifestError` if a name has another form, or an annotation cannot be read.
     """
-    rows: list[dict[str, object]] = []
-    boxes: list[dict[str, object]] = []
+    rows, boxes = list[dict[str, object]](), list[dict[str, object]]()
     counts = {"images without annotation left out": 0}
     for image in image_files(folder / "image_dir"):
         annotation = folder / "xml_dir" / f"{image.stem}.xml"
         if not annotation.is_file():
             counts["images without annotation left out"] += 1
             continue
-        run_id = f"danilov_{image.stem}"
-        rows.append(image_row(folder, image, run_id=run_id, patient_id=_patient(image), source="danilov"))
+        if len(parts := image.stem.split("_")) != 4:
+            problem = f"{image.stem!r} has {len(parts)} parts instead of 4"
+            raise unreadable(image, problem, remedy="Names are site_patient_view_frame; unpack the set again")
+        run_id, patient = f"danilov_{image.stem}", f"D{parts[0]}_{parts[1]}"
+        rows.append(image_row(folder, image, run_id=run_id, patient_id=patient, source="danilov"))
         boxes += [{"run_id": run_id, "frame": 0, **box} for box in _boxes(annotation)]
     return public_cohort(rows, boxes, folder, counts)
-
-
-def _patient(image: Path) -> str:
-    parts = image.stem.split("_")
-    if len(parts) != 4:
-        problem = f"{image.stem!r} has {len(parts)} parts instead of 4"
-        raise unreadable(image, problem, remedy="Names are site_patient_view_frame; unpack the set again")
-    return f"D{parts[0]}_{parts[1]}"
 
 
 def _boxes(path: Path) -> list[dict[str, float]]:
