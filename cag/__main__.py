@@ -35,7 +35,7 @@ def simulate(
 def manifest(
     folder: Annotated[Path, typer.Argument(help="Folder with DICOM files, at any depth")],
     out: Annotated[Path, typer.Option(help="The manifest to write")] = Path("data_manifest.csv"),
-    qca: Annotated[Path | None, typer.Option(help="CSV of stenoses: patient, segment, percent_stenosis")] = None,
+    qca: Annotated[Path | None, typer.Option(help="Stenoses, CSV or Excel: patient, segment, percent_stenosis")] = None,
 ) -> None:
     """Build a manifest from any DICOM tree and list what was refused, and why."""
     from cag.data.manifest import build_manifest
