@@ -7,7 +7,7 @@ import difflib
 import io
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -126,8 +126,8 @@ def read_text(path: Path, needed: Iterable[str], optional: Iterable[str] = ()) -
             raise Row(path.name, line, {}).refusal(None, f"has {len(cells)} cells for {width} columns", remedy)
     names = [name or f"column_{place}" for place, name in enumerate(names[:width], start=1)]
     _check_names(names, needed, optional, path.name)
-    cells = [[*cells[:width], *[""] * (width - len(cells))] for cells in rows.values()]
-    return pd.DataFrame(cells, columns=names, index=[line - 2 for line in rows], dtype=str)
+    table = [[*cells[:width], *[""] * (width - len(cells))] for cells in rows.values()]
+    return pd.DataFrame(table, columns=names, index=[line - 2 for line in rows], dtype=str)
 
 
 def _text_lines(raw: bytes) -> list[tuple[int, list[str]]]:
@@ -198,13 +198,14 @@ class Row(NamedTuple):
 
 def read_rows(path: Path, needed: Iterable[str], optional: Iterable[str] = ()) -> list[Row]:
     """The lines of a table that a person wrote; see `read_text`."""
-    rows = read_text(path, needed, optional).to_dict("index")
-    return [Row(path.name, int(line) + 2, cells) for line, cells in rows.items()]
+    table = read_text(path, needed, optional)
+    names = [str(name) for name in table]
+    return [Row(path.name, line + 2, dict(zip(names, row, strict=True))) for line, *row in table.itertuples(name=None)]
 
 
-def _require(columns: Collection[str], needed: Iterable[str], file: str) -> None:
+def _require(columns: Iterable[Any], needed: Iterable[str], file: str) -> None:
     for column in needed:
-        if column not in columns:
+        if column not in list(columns):
             remedy = f"Name the columns {', '.join(needed)} in the first line"
             raise ManifestError("this column is missing", file=file, field=column, remedy=remedy)
 

@@ -60,26 +60,6 @@ def test_what_the_header_tells(
     assert cine.says_burned_in == burned_in
 
 
-@pytest.mark.parametrize(
-    "name, text, expected",
-    [
-        ("PositionerPrimaryAngle", None, {"primary_angle": None, "secondary_angle": 2.25}),
-        ("PositionerPrimaryAngle", "400", {"primary_angle": None, "secondary_angle": 2.25}),
-        ("PositionerPrimaryAngle", "left", {"primary_angle": None, "secondary_angle": 2.25}),
-        ("PositionerMotion", "DYNAMIC", {"primary_angle": None, "secondary_angle": None}),
-        ("CineRate", "fast", {"fps": 15}),
-        ("InstanceNumber", "first", {"instance_number": None}),
-    ],
-)
-def test_an_odd_optional_value_counts_as_not_given(
-    change: Change, run: tuple[Path, np.ndarray], name: str, text: str | None, expected: dict
-) -> None:
-    path = change(run[0], lambda ds: ds.__setitem__(name, pydicom.DataElement(name, "LO", text)))
-    cine = read_cine(path)
-    np.testing.assert_array_equal(cine.frames, run[1])
-    assert {field: getattr(cine, field) for field in expected} == expected
-
-
 def declare_huge(dataset: Dataset) -> None:
     dataset.Rows = dataset.Columns = 65535
 

@@ -165,7 +165,7 @@ def test_a_manifest_is_built_from_any_tree(tmp_path: Path, write_run: Callable, 
     np.testing.assert_array_equal(read_frames(tmp_path / "study/a/1.dcm"), frames)
 
 
-def test_building_refuses_what_it_cannot_do(tmp_path: Path, write_run: Callable, key: bytes) -> None:
+def test_building_refuses_what_it_cannot_do(tmp_path: Path, key: bytes) -> None:
     study = tmp_path / "study"
     study.mkdir()
     (study / "notes.txt").write_text("no angiogram")
@@ -175,15 +175,6 @@ def test_building_refuses_what_it_cannot_do(tmp_path: Path, write_run: Callable,
         build_manifest(tmp_path / "none", tmp_path / "m.csv", key=key)
     with pytest.raises(ManifestError, match="would not lie above"):
         build_manifest(study, tmp_path / "other" / "m.csv", key=key)
-    write_run(study / "1.dcm")
-    for text, expected in (
-        ("file,artery\n9.dcm,RCA\n", "line 2: '9.dcm' is no file below study"),
-        ("file,artery\n1.dcm,LAD\n", "line 2: 'LAD' is neither LCA nor RCA"),
-        ("file\n1.dcm\n", "artery: this column is missing"),
-    ):
-        (study / "runs.csv").write_text(text)
-        with pytest.raises(ManifestError, match=expected):
-            build_manifest(study, study / "m.csv", key=key, progress=False)
 
 
 def test_real_files_build_a_manifest(cag_data: Path, tmp_path: Path, key: bytes) -> None:

@@ -101,19 +101,3 @@ def test_a_tree_and_a_sheet_become_a_cohort(tmp_path: Path, write_run: Callable,
     assert by_name == {"00417": {"LCA": 70, "RCA": 0}, "00982": {"LCA": 0, "RCA": 40}}
     assert not re.search("00417|00982", (tmp_path / "lesions.csv").read_text())
     assert cohort.manifest.contrast_begin.tolist() == [4] * 4
-
-
-@pytest.mark.parametrize(
-    "row, expected",
-    [
-        ("00417/LCA.dcm,LCA,first,15", "runs.csv, contrast_begin: line 2: 'first' is no frame number"),
-        ("00417/LCA.dcm,LCA,9,", "only one end of the contrast interval is given"),
-        ("00417/LCA.dcm,LCA,9,40", "line 2: '40' is no frame number from 0 to 19"),
-    ],
-)
-def test_wrong_intervals_are_refused(row: str, expected: str, tmp_path: Path, write_run: Callable, key: bytes) -> None:
-    write_run(tmp_path / "00417" / "LCA.dcm", 20, patient_id="00417")
-    (tmp_path / "runs.csv").write_text("file,artery,contrast_begin,contrast_end\n" + row + "\n")
-    with pytest.raises(ManifestError, match=re.escape(expected)):
-        build_manifest(tmp_path, tmp_path / "m.csv", key=key, progress=False)
-    assert not (tmp_path / "m.csv").exists()

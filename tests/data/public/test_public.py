@@ -95,6 +95,9 @@ def test_quirks_of_arcade_are_handled_and_counted(made_up):
     ("odd", "reason"),
     [
         (box(2, 2, 1, 2, 3, 4) | {"segmentation": [[]]}, "annotations whose outline has no points left out"),
+        (box(2, 2, 1, 2, 3, 4) | {"segmentation": []}, "annotations whose outline has no points left out"),
+        (box(2, 2), "boxes with a missing or infinite number left out"),
+        ({"id": 2, "image_id": 2, "bbox": "1 2 3 4"}, "boxes with a missing or infinite number left out"),
         (box(2, 2, 1, float("nan"), 3, 4), "boxes with a missing or infinite number left out"),
         (box(2, 2, 1, None, 3, 4), "boxes with a missing or infinite number left out"),
         (box(2, 2, 1, 2, float("inf"), 4), "boxes with a missing or infinite number left out"),
@@ -107,6 +110,20 @@ def test_unusable_annotations_are_left_out_and_counted(tmp_path, rng, odd, reaso
     arcade_part(tmp_path, "train", [picture(rng), picture(rng)], GOOD, odd)
     found = read_public(tmp_path)
     assert found.counts[reason] == 1 and found.tables.boxes[CORNERS].to_numpy().tolist() == [[4, 5, 10, 12]]
+
+
+def test_deep_images_other_capitals_and_folders_in_names_are_read(tmp_path: Path, rng: np.random.Generator) -> None:
+    image, named = picture(rng), {"images": [{"id": 1, "file_name": "images/1.png"}]}
+    stenosis = {"categories": [{"id": 26, "name": "Stenosis"}]}
+    arcade_part(tmp_path, "train", [image.astype(np.uint16) * 257], GOOD, **named, **stenosis)
+    cohort = Cohort.from_manifest(tmp_path)
+    assert cohort.counts["images stored in color, read as grey"] == 0 and len(cohort.boxes) == 1
+    np.testing.assert_array_equal(cohort.frames("arcade_train_0001")[0].numpy(), image)
+    arcade_part(tmp_path, "train", [image], box(1, 1), **stenosis)
+    with pytest.raises(
+        ManifestError, match=r"holds no annotated .*; 1 boxes with a missing or infinite number left out"
+    ):
+        read_public(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +217,9 @@ def test_cadica_boxes_of_another_form(tmp_path, line):
     save(video / "input" / "p3_v1_00001.png")
     (video / "groundtruth").mkdir()
     truth = video / "groundtruth" / "p3_v1_00001.txt"
-    truth.write_text("1 2 3 4 p99\r\n")
+    truth.write_text("1 2 3 4 p99\r\n\n")
+    for place in (video / "input" / "._p3_v1_00001.png", truth.with_name("._p3_v1_00001.txt")):
+        place.write_bytes(b"\0\xff")
     found = read_public(tmp_path)
     assert found.tables.boxes.percent_stenosis.tolist() == [99] and found.counts["videos in neither list"] == 1
     truth.write_text(f"1 2 3 4 p99\n{line}\n")
