@@ -26,7 +26,7 @@ from cag.chapters.reading.study import RunReading, StudyReading, read_study
 from cag.data.archives import is_archive
 from cag.data.manifest import KEY_FILE
 from cag.data.pseudonyms import pseudonym, study_key
-from cag.settings import ROOT, InputError, write_atomically, writing
+from cag.settings import ROOT, InputError, printable, write_atomically, writing
 
 #: Which pseudonym stands for which file, and for which study: for their owner, to be shared no more than the key.
 FILES, STUDIES = "files_private.csv", "studies_private.csv"
@@ -186,7 +186,9 @@ def write_batch(request: ReportRequest, *, scheduler: str | None = None) -> Path
         else:
             with open_scheduler(scheduler) as address:
                 map_tasks(work, list(places), None, address, bar.update)
-    names = pd.Series({label: place.name for label, place in places.items()}, name="study").rename_axis("pseudonym")
+    names = pd.Series({label: printable(place.name) for label, place in places.items()}, name="study").rename_axis(
+        "pseudonym"
+    )
     write_atomically(own.out / STUDIES, names.to_csv)
     return _write_index(list(places), own.out)
 

@@ -39,12 +39,8 @@ LOWER = ("mean_error_begin", "mean_error_end", "error_rate_ge10", "mse")
 #: Shares of patients or frames, which may be all or none.
 _SHARES = ("sensitivity", "accuracy", "global_sensitivity")
 #: The paper's measures of frame selection, and what they are called in this study's tables.
-_FRAME_METRICS = {
-    "mean_error_begin": "begin_error",
-    "mean_error_end": "end_error",
-    "acceptance_rate_le3": "acceptance_rate",
-    "error_rate_ge10": "error_rate",
-}
+_FRAME_METRICS = {"mean_error_begin": "begin_error", "mean_error_end": "end_error"}
+_FRAME_METRICS |= {"acceptance_rate_le3": "acceptance_rate", "error_rate_ge10": "error_rate"}
 #: Place in the paper -> what its counterpart here rests on, or why there is none.
 _REASONS = {
     "Table 1": "the cohort is drawn to these shares at its own size",

@@ -65,7 +65,6 @@ def _read(path: Path, key: bytes | None, frames: Sequence[int] | None, *, allow_
         for index in indices:
             if not -count <= index < count:
                 raise unusable(path, "frames", f"frame {index} does not exist", f"It has frames 0 to {count - 1}")
-        # of a biplane run (PS3.3 C.8.7.1.1.1)
         planes = [kind for kind in dataset.get("ImageType") or () if kind in ("BIPLANE A", "BIPLANE B")]
         pixels = decode(path, opened, [index % count for index in indices])
         return Cine(

@@ -41,7 +41,11 @@ def _grey_table(path: Path, opened: Opened, bits: int) -> UInt8[np.ndarray, " n"
     dataset, stored = opened.dataset, np.arange(2**bits)
     if signed := dataset.PixelRepresentation == 1:
         stored = np.where(stored >= 2 ** (bits - 1), stored - 2**bits, stored)
-    grey = _looked_up(dataset, stored)
+    try:
+        grey = _looked_up(dataset, stored)
+    except (AttributeError, TypeError, ValueError):
+        grey = None
+        opened.notes.append("VOI LUT Sequence: what stands there counts as not given.")
     if grey is None:
         grey = _windowed(dataset, stored)
     if grey is None:
@@ -70,19 +74,19 @@ def _looked_up(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, " n"] 
     Its range is that of its entries where they do not fit the bits it declares. Not pydicom's, which counts the
     entries of an 8-bit table modulo 256.
     """
-    items = list(dataset.get("VOILUTSequence") or [])[:1]
-    for item in items if items and "LUTDescriptor" in items[0] and "LUTData" in items[0] else ():
-        count, first, depth = (int(value) for value in item.LUTDescriptor)
-        count, data = count or 2**16, item.LUTData
-        first -= 2**16 if dataset.PixelRepresentation == 1 and first >= 2**15 else 0
-        if isinstance(data, bytes):
-            order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
-            data = np.frombuffer(data, np.uint8 if len(data) in (count, count + count % 2) else f"{order}u2")
-        entries = np.atleast_1d(np.asarray(data, dtype=float))[:count]
-        if len(entries) == count and 8 <= depth <= 16:
-            depth = fitting_bits(int(entries.max()).bit_length(), depth)
-            return np.clip(entries[np.clip(stored - first, 0, count - 1)] / (2**depth - 1), 0, 1)
-    return None
+    if not (items := dataset.get("VOILUTSequence")):
+        return None
+    count, first, depth = (int(value) for value in items[0].LUTDescriptor)
+    count, data = count or 2**16, items[0].LUTData
+    first -= 2**16 if dataset.PixelRepresentation == 1 and first >= 2**15 else 0
+    if isinstance(data, bytes):
+        order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+        data = np.frombuffer(data, np.uint8 if len(data) in (count, count + count % 2) else f"{order}u2")
+    entries = np.atleast_1d(np.asarray(data, dtype=float))[:count]
+    if len(entries) != count or not 8 <= depth <= 16:
+        raise ValueError("a table of another length or depth")
+    depth = fitting_bits(int(entries.max()).bit_length(), depth)
+    return np.clip(entries[np.clip(stored - first, 0, count - 1)] / (2**depth - 1), 0, 1)
 
 
 def fitting_bits(needed: int, declared: int) -> int:

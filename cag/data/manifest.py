@@ -23,6 +23,7 @@ from cag.settings import InputError, ManifestError, printable
 KEY_FILE = ".pseudonym_key"
 #: Table of what a cohort's owner knows of each file: the first of these that is there.
 LABEL_FILES = ("runs.csv", "runs.xlsx")
+_LABELS, _INTERVAL = ("file", "artery"), ("contrast_begin", "contrast_end")
 _HEADER = ("run_id", "patient_id", "n_frames", "rows", "columns", "fps", "primary_angle", "secondary_angle")
 
 
@@ -59,8 +60,9 @@ def build_manifest(
     entries = [entry for entry in tree_entries(folder) if entry.name != labeled and Path(entry.name).name not in own]
     entries = [one._replace(path=None, problem=packed) if one.path and is_archive(one.path) else one for one in entries]
     labels = _run_labels(folder / labeled, {entry.name for entry in entries}) if labeled else {}
+    notes = next(iter(labels.values())).unused(*_LABELS, *_INTERVAL) if labels else []
     key = study_key(out.parent / KEY_FILE) if key is None else key
-    rows, refused, notes = list[dict[str, object]](), dict[str, str](), list[str]()
+    rows, refused = list[dict[str, object]](), dict[str, str]()
     for run in found_runs(tqdm(entries, desc="Reading headers", unit="file", disable=not progress), key, [0, -1]):
         if run.cine is None:
             refused[run.name] = run.reason
@@ -68,7 +70,7 @@ def build_manifest(
         names = [printable(path.relative_to(folder).as_posix()) for path in run.paths]
         label = _label([labels.pop(name) for name in names if name in labels], run.cine)
         above = folder.resolve().relative_to(out.parent.resolve())
-        path = BETWEEN.join((above / name).as_posix() for name in names)
+        path = BETWEEN.join(printable((above / name).as_posix()).replace(BETWEEN, r"\u007c") for name in names)
         rows.append({**label, "path": path, "sha256": run.sha256, "source": "dicom", "end_censored": False})
         notes += [f"{run.name}: {note}" for note in run.notes]
     notes += [f"{row.file}, line {row.line}: its file is no run, so this row is not used." for row in labels.values()]
@@ -89,7 +91,7 @@ def build_manifest(
 def _run_labels(table: Path, files: Collection[str]) -> dict[str, Row]:
     """What is known of each file, by its path below the table's folder."""
     labels, folder = dict[str, Row](), table.parent.name
-    for row in read_rows(table, ("file", "artery"), ("contrast_begin", "contrast_end")):
+    for row in read_rows(table, _LABELS, _INTERVAL):
         name = PureWindowsPath(row.cells["file"]).as_posix()
         if leads_out(name):
             raise row.refusal("file", f"{row.cells['file']!r} lies outside {folder}", "Name it below the folder")
@@ -107,7 +109,7 @@ def _label(rows: list[Row], run: Cine) -> dict[str, object]:
         artery = row.cells["artery"].upper()
         if artery not in ARTERIES:
             raise row.refusal("artery", f"{row.cells['artery']!r} is neither {' nor '.join(ARTERIES)}")
-        begin, end = (_frame(row, name, run.n_frames) for name in ("contrast_begin", "contrast_end"))
+        begin, end = (_frame(row, name, run.n_frames) for name in _INTERVAL)
         if (begin is None) != (end is None):
             raise row.refusal("contrast_end", "only one end of the contrast interval is given")
         if begin is not None and end is not None and end < begin:

@@ -14,7 +14,7 @@ from cag.settings import ManifestError, quotable
 
 #: Names of arteries that sheets use -> the injected artery. They may stand beside the segment, to check it.
 _ARTERY_NAMES: dict[str, Artery] = {"LCA": "LCA", "LM": "LCA", "LAD": "LCA", "LCX": "LCA", "CX": "LCA", "RCA": "RCA"}
-_MAX_ID = 16
+_NEEDED, _MAX_ID = ("patient", "segment", "percent_stenosis"), 16
 
 
 def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.DataFrame, list[str]]:
@@ -28,7 +28,7 @@ def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.Data
     percent_stenosis``), and what is missing although nothing is wrong. Raises `ManifestError`, by line and without an
     identifier, for another form, an unknown patient, a value out of range or a repeated row.
     """
-    rows = read_rows(path, ("patient", "segment", "percent_stenosis"), ("artery",))
+    rows = read_rows(path, _NEEDED, ("artery",))
     if not rows:
         remedy = "Add a row for each lesion, and one with 0 for each artery without any"
         raise ManifestError("holds no lesion", file=path.name, remedy=remedy)
@@ -39,6 +39,7 @@ def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.Data
     silent = len(set(patients) - set(lesions.patient_id))
     half = int((lesions.groupby("patient_id").artery.nunique() < len(ARTERIES)).sum())
     return lesions, [
+        *rows[0].unused(*_NEEDED, "artery"),
         *[f"{silent} patients with runs have no row; add one with 0 for each artery without stenosis"] * bool(silent),
         *[f"{half} patients have rows for one artery only; the other counts as without stenosis"] * bool(half),
     ]

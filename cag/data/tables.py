@@ -91,11 +91,8 @@ COLUMNS: dict[TableName, dict[str, pa.Column]] = {
 }
 #: What a failed check of pandera is called.
 _PROBLEMS = {
-    "not_nullable": "is empty",
-    "field_uniqueness": "stands there twice",
-    "coerce_dtype('float64')": "is not a number",
-    str(_whole.error): str(_whole.error),
-    "coerce_dtype('boolean')": "is neither True nor False",
+    **{"not_nullable": "is empty", "field_uniqueness": "stands there twice", str(_whole.error): str(_whole.error)},
+    **{"coerce_dtype('float64')": "is not a number", "coerce_dtype('boolean')": "is neither True nor False"},
 }
 
 
@@ -195,6 +192,11 @@ class Row(NamedTuple):
         found = re.fullmatch(r"([0-9]+)([.,]0+)?", self.cells.get(column, ""))
         return int(found[1]) if found else None
 
+    def unused(self, *used: str) -> list[str]:
+        """A sentence on the columns of its table that nothing reads, if there are any."""
+        names = ", ".join(name for name in self.cells if name not in used)
+        return [f"{self.file}: of its columns, these are not used: {names}."] if names else []
+
 
 def read_rows(path: Path, needed: Iterable[str], optional: Iterable[str] = ()) -> list[Row]:
     """The lines of a table that a person wrote; see `read_text`."""
@@ -221,11 +223,8 @@ def load_table(path: Path, name: TableName) -> pd.DataFrame:
 
 def save_table(table: pd.DataFrame, path: Path) -> Path:
     """Write a table as CSV, whole or not at all; whole numbers without a decimal point."""
-    whole = {
-        column: "Int64"
-        for column, values in table.select_dtypes("float").items()
-        if values.notna().any() and (values.dropna() % 1 == 0).all()
-    }
+    floats = table.select_dtypes("float").dropna(axis="columns", how="all").fillna(0)
+    whole = dict.fromkeys(floats.columns[(floats % 1 == 0).all()], "Int64")
     return write_atomically(path, partial(table.astype(whole).to_csv, index=False, lineterminator="\n"))
 
 
@@ -337,7 +336,7 @@ def run_files(manifest_path: Path, path: str) -> list[Path]:
 def inside(manifest_path: Path, path: str) -> Path:
     """The file a manifest's row names; a `ManifestError` when it lies outside its folder, links included."""
     folder = manifest_path.parent.resolve()
-    path = re.sub(r"\\u(dc[89a-f][0-9a-f])", lambda byte: chr(int(byte[1], 16)), path)  # as `printable` escapes it
+    path = re.sub(r"\\u(dc[89a-f][0-9a-f]|007c)", lambda byte: chr(int(byte[1], 16)), path)  # as `printable` escapes it
     resolved = (folder / path).resolve()
     if Path(path).is_absolute() or not resolved.is_relative_to(folder):
         remedy = "Keep the manifest in a folder above its runs, and the runs in that folder"
