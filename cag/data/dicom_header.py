@@ -39,8 +39,7 @@ DECODERS = {
 #: A run of more pixels (frames x rows x columns) is refused before anything is allocated: half a gigabyte of uint8.
 MAX_PIXELS = 2**29
 MAX_FRAMES = 4096
-#: Pieces of compressed frames that are looked for.
-MAX_PIECES = 2**16
+MAX_PIECES = 2**16  #: Of compressed frames.
 
 _CLASS = ["SOPClassUID", "StudyInstanceUID", "SOPInstanceUID"]
 _IMAGE = ["SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored"]
@@ -69,8 +68,7 @@ _LIMITS = {
 _STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
 _ITEM, _UNDEFINED = 0xE000FFFE, 0xFFFFFFFF
 
-#: Degrees by which angles may differ within a run that counts as one view.
-_STEADY = 2.0
+_STEADY = 2.0  #: Degrees by which angles may differ within a run that counts as one view.
 _AGAIN, _ORIGINAL = "Export the run again from the archive", "Export the original grey-level run"
 
 

@@ -21,10 +21,8 @@ from cag.data.fingerprint import file_digest, joint_digest
 from cag.data.pseudonyms import pseudonym
 from cag.settings import DicomError
 
-#: Frames from which standing still means something; shorter runs are not looked at.
-MIN_FRAMES = 8
-#: So many frames, spread over the run, are compared: what stands still in all of them stands still.
-_LOOKED_AT = 24
+MIN_FRAMES = 8  #: Frames from which standing still means something; shorter runs are not looked at.
+_LOOKED_AT = 24  #: Frames, spread over the run, that are compared: what stands still in all of them stands still.
 #: A graphic's grey level is at least this in every frame, and moves by no more than lossy compression would move it.
 _BRIGHT, _STILL = 235, 12
 #: Strokes are thinner than this share of the image's side, and stand out on both sides by so many grey levels: the
