@@ -33,8 +33,8 @@ def public_cohort(
     Raises `ManifestError` if there is no run, or a table breaks its limits.
     """
     if not rows:
-        found = "".join(f"; {count} {quirk}" for quirk, count in counts.items() if count)
-        raise unreadable(folder, f"holds no annotated image or video{found}")
+        left_out = "".join(f"; {count} {quirk}" for quirk, count in counts.items() if count)
+        raise unreadable(folder, f"holds no annotated image or video{left_out}")
     manifest = pd.DataFrame(rows)
     if not boxes:
         return PublicCohort(CohortTables.checked(manifest), counts)
