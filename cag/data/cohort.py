@@ -62,9 +62,7 @@ class FileFrames(FrameSource):
         if not all(file.exists() for file in files):
             remedy = "Put it back, or make the simulated files again with: python -m cag simulate"
             raise ManifestError("this file is missing", file=run.path, remedy=remedy)
-        stats = [(file, file.stat()) for file in files]
-        digests = (known_digest(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats)
-        if run.source != "simulated" and joint_digest(list(digests)) != run.sha256:
+        if run.source != "simulated" and joint_digest([known_digest(file) for file in files]) != run.sha256:
             problem, remedy = "its bytes are not those of the manifest", "Put it back, or build the manifest anew"
             raise ManifestError(problem, file=run.path, field="sha256", remedy=remedy)
         if len(files) > 1:  # a frame each

@@ -66,9 +66,14 @@ def path_digest(path: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def known_digest(path: Path) -> str:
+    """`path_digest`, computed once as long as size and time stay."""
+    status = path.stat()
+    return _known_digest(path, status.st_size, status.st_mtime_ns)
+
+
 @lru_cache(maxsize=4096)
-def known_digest(path: Path, size: int, modified: int) -> str:
-    """`path_digest`, computed once as long as size and time (``st_size, st_mtime_ns``) stay."""
+def _known_digest(path: Path, size: int, modified: int) -> str:
     return path_digest(path)
 
 
