@@ -41,17 +41,11 @@ _SHARES = ("sensitivity", "accuracy", "global_sensitivity")
 #: The paper's measures of frame selection, and what they are called in this study's tables.
 _FRAME_METRICS = {"mean_error_begin": "begin_error", "mean_error_end": "end_error"}
 _FRAME_METRICS |= {"acceptance_rate_le3": "acceptance_rate", "error_rate_ge10": "error_rate"}
-#: Place in the paper -> what its counterpart here rests on, or why there is none.
-_REASONS = {
-    "Table 1": "the cohort is drawn to these shares at its own size",
-    "Table 2": "the simulated patients are drawn to these characteristics; see the cohort chapter",
-    BOXES: "simulated patients; distances scaled to 512 pixels",
-    "Discussion": "a number of others that the paper cites",
-    "authors' per-fold FPN values": "folds of other patients; the fold means stand in Table 4",
-    **dict.fromkeys((FRAMES, IMAGES, LEVELS), "same definition, simulated patients"),
-}
-#: Place in the paper -> the part of the bundle whose networks its counterpart comes from.
-_TRAINED_BY = {FRAMES: "frames", IMAGES: "classification", LEVELS: "classification", BOXES: "localization"}
+#: Place in the paper -> why its counterpart here differs, or is none; the part of the bundle whose networks it comes
+#: from; published tables that hold its predictions.
+_PLACES = pd.read_csv(CLAIMS.with_name("paper_places.csv"), index_col="source")
+_TRAINED_BY = {str(place): str(part) for place, part in _PLACES["part"].dropna().items()}
+_PREDICTIONS = _PLACES["predictions"].dropna().str.split().to_dict()
 
 
 @cache
@@ -78,7 +72,7 @@ def scorecard(store: Store) -> pd.DataFrame:
     ahead = (card["own_high"] < card["plain"]).where(card["metric"].isin(LOWER), card["own_low"] > card["plain"])
     computed = card["own"].notna() | ~card["source"].isin(["Table 1", *_TRAINED_BY])
     card["untested"] = card["source"].map({name: "" for name in card["source"]} | _untested(store))
-    card["reason"] = card["source"].map(_REASONS).where(computed, "not computed in this run")
+    card["reason"] = card["source"].map(_PLACES["reason"]).where(computed, "not computed in this run")
     return judge(card.assign(skilled=ahead | (area > 0.5)).drop(columns=["n_groups", "plain"]))
 
 
@@ -170,12 +164,6 @@ def judge(card: pd.DataFrame) -> pd.DataFrame:
 #: The statements of the paper that compare two of its own numbers, each once: the better number's key, and the other's.
 DIRECTIONS: dict[str, tuple[Key, Key]] = {
     own[0]: (own[1:5], own[5:9]) for own in pd.read_csv(STATEMENTS).itertuples(index=False, name=None)
-}
-#: Place in the paper -> the published tables that hold its predictions.
-_PREDICTIONS = {
-    FRAMES: ("frame_selection_runs",),
-    IMAGES: ("classification",),
-    BOXES: ("localization_images", "localization_detections", "localization_truth"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import logging
 import math
@@ -9,13 +10,15 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from struct import unpack
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pydicom
+from jaxtyping import UInt8
 from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset, read_preamble
@@ -34,6 +37,7 @@ DECODERS = {
     **{f"1.2.840.10008.1.2.4.{number}": "pyjpegls" for number in (80, 81)},  # JPEG-LS
     **{f"1.2.840.10008.1.2.4.{number}": "pylibjpeg" for number in (90, 91)},  # JPEG 2000
     "1.2.840.10008.1.2.5": "pydicom",  # RLE
+    **{f"1.2.840.10008.1.2.4.{number}{end}": "av" for number in range(100, 105) for end in ("", ".1")},  # MPEG-2, H.264
 }
 
 #: A run of more pixels (frames x rows x columns) is refused before anything is allocated: half a gigabyte of uint8.
@@ -41,29 +45,13 @@ MAX_PIXELS = 2**29
 MAX_FRAMES = 4096
 MAX_PIECES = 2**16  #: Of compressed frames.
 
-_CLASS = ["SOPClassUID", "StudyInstanceUID", "SOPInstanceUID"]
-_IMAGE = ["SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored"]
-_GREY = ["HighBit", "PixelRepresentation", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"]
-_GREY += ["RescaleSlope", "RescaleIntercept"]
-_RUN = ["PatientID", "SeriesInstanceUID", "InstanceNumber", "ImageType", "BurnedInAnnotation", "NumberOfFrames"]
-_RUN += ["AcquisitionNumber", "AcquisitionTime"]
-_TIMING = ["CineRate", "FrameTime", "FrameTimeVector", "RecommendedDisplayFrameRate"]
+with Path(__file__).with_name("dicom_tags.csv").open(encoding="utf-8") as _file:
+    #: Every tag that is parsed (names, dates and institutions never reach memory as text): ``keyword``; its ``use``,
+    #: ``frame`` where Enhanced XA may have it in a functional group; limits within which a number means something.
+    _TAGS = list(csv.DictReader(_file))
+_USED = {use: [tag["keyword"] for tag in _TAGS if tag["use"] == use] for use in ("mandatory", "frame", "group")}
+_LIMITS = {tag["keyword"]: (float(tag["low"]), float(tag["high"])) for tag in _TAGS if tag["low"]}
 _ANGLES = ("PositionerPrimaryAngle", "PositionerSecondaryAngle")
-_GEOMETRY = ["PositionerMotion", *_ANGLES, *(f"{angle}Increment" for angle in _ANGLES)]
-_SHUTTER = [f"Shutter{edge}Edge" for edge in ("LeftVertical", "RightVertical", "UpperHorizontal", "LowerHorizontal")]
-_SHUTTER += ["CenterOfCircularShutter", "RadiusOfCircularShutter", "VerticesOfThePolygonalShutter", "ShutterShape"]
-_GROUPS = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
-#: Nothing else is parsed: names, dates and institutions never reach memory as text.
-_TAGS: list[str] = [*_CLASS, *_IMAGE, *_GREY, *_RUN, *_TIMING, *_GEOMETRY, *_SHUTTER, *_GROUPS]
-
-#: Optional numbers, and the limits within which each means something.
-_LIMITS = {
-    **dict.fromkeys(("CineRate", "FrameTime", "FrameTimeVector", "RecommendedDisplayFrameRate"), (0.0, 1e6)),
-    **dict.fromkeys(_ANGLES, (-180.0, 180.0)),
-    **dict.fromkeys(("WindowCenter", "RescaleIntercept", "InstanceNumber", "AcquisitionNumber"), (-1e9, 1e9)),
-    **dict.fromkeys(("WindowWidth", "RescaleSlope"), (1e-9, 1e9)),
-    "NumberOfFrames": (0.0, 1e9),
-}
 #: What a JPEG, JPEG 2000 (bare or in its box) frame begins with; other pieces go on with the frame before them.
 _STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
 _ITEM, _UNDEFINED = 0xE000FFFE, 0xFFFFFFFF
@@ -115,7 +103,7 @@ def open_dicom(path: Path, file: BinaryIO, *, allow_non_xa: bool) -> Opened:
     """Read the tags this study needs, find the frames, and refuse what it cannot use (`DicomError`)."""
     dataset, file = _parsed(path, file)
     syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ""))
-    for keyword in ("TransferSyntaxUID", *_CLASS, *_IMAGE):
+    for keyword in ("TransferSyntaxUID", *_USED["mandatory"]):
         if (dataset.file_meta if keyword == "TransferSyntaxUID" else dataset).get(keyword) in (None, ""):
             raise unusable(path, dictionary_description(keyword), "mandatory tag is missing")
     if syntax not in DECODERS:
@@ -128,8 +116,8 @@ def open_dicom(path: Path, file: BinaryIO, *, allow_non_xa: bool) -> Opened:
         problem = f"{shown} is not read, only X-Ray Angiographic and Enhanced XA Image Storage"
         raise unusable(path, "SOP Class UID", problem, "Export the run as one of these, or leave it out")
     # what Enhanced XA keeps in functional groups (shared, else of the first frame) goes where XA has it
-    groups = [items[0] for name in _GROUPS if len(items := dataset.get(name) or [])]
-    for group, keyword in product(groups, (*_GREY, *_TIMING, *_GEOMETRY, *_SHUTTER)):
+    groups = [items[0] for name in _USED["group"] if len(items := dataset.get(name) or [])]
+    for group, keyword in product(groups, _USED["frame"]):
         if keyword not in dataset and (item := _in_group(group, keyword)) is not None:
             dataset[keyword] = item[keyword]
     _check_image(path, dataset)
@@ -147,9 +135,10 @@ def _parsed(path: Path, file: BinaryIO) -> tuple[FileDataset, BinaryIO]:
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         file = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), MAX_PIXELS))
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    else:
-        file.seek(0)
-    dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+    file.seek(0)
+    dataset = pydicom.dcmread(
+        file, stop_before_pixels=True, specific_tags=[tag["keyword"] for tag in _TAGS], force=True
+    )
     dataset.file_meta = FileMetaDataset(meta)
     return dataset, file
 
@@ -165,13 +154,14 @@ def _check_image(path: Path, dataset: Dataset) -> None:
     samples, allocated, stored = int(dataset.SamplesPerPixel), int(dataset.BitsAllocated), int(dataset.BitsStored)
     high, sign = int(dataset.get("HighBit", stored - 1)), int(dataset.get("PixelRepresentation", 0))
     rows, columns, frames = int(dataset.Rows), int(dataset.Columns), int(number(dataset, "NumberOfFrames") or 1)
-    grey = dataset.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
+    video = DECODERS[str(dataset.file_meta.TransferSyntaxUID)] == "av"  # in color by its syntax; its brightness is read
+    grey = video or dataset.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
     size, place = f"{rows} x {columns} x {frames}", "Rows, Columns, Number of Frames"
     small = frames <= MAX_FRAMES and rows * columns * frames <= MAX_PIXELS
     most = f"{size} is more than the {MAX_PIXELS} pixels or {MAX_FRAMES} frames read"
     bits, depth = allocated in (8, 16) and 1 <= stored <= allocated, "Bits Allocated, Bits Stored"
     for fine, field, problem, remedy in (
-        (samples == 1, "Samples per Pixel", f"{samples} instead of 1 (a color image)", _ORIGINAL),
+        (video or samples == 1, "Samples per Pixel", f"{samples} instead of 1 (a color image)", _ORIGINAL),
         (grey, "Photometric Interpretation", "neither MONOCHROME1 nor MONOCHROME2", _ORIGINAL),
         (min(rows, columns) > 0, place, f"{size} declares no image", _AGAIN),
         (small, place, most, "Split the run, or check that the header is right"),
@@ -198,7 +188,16 @@ def _with_frames(path: Path, file: BinaryIO, dataset: Dataset) -> Opened:
     pieces = _compressed_frames(path, file, syntax == RLELossless) if syntax.is_encapsulated else []
     available = min(file.seek(0, 2) - start, length)
     found = len(pieces) or available // (dataset.Rows * dataset.Columns * bits // 8)
-    declared, notes = int(number(dataset, "NumberOfFrames") or 0), odd_values(dataset)
+    if DECODERS[syntax] == "av":  # one stream of all frames
+        pieces = [[piece for frame in pieces for piece in frame]]
+        found = sum(1 for _ in islice(video_frames(path, joined(file, pieces[0]), dataset), MAX_FRAMES + 1))
+    declared = int(number(dataset, "NumberOfFrames") or 0)
+    notes = [
+        f"{dictionary_description(keyword)}: {quotable(text)} counts as not given."
+        for keyword in _LIMITS
+        for text, value in zip(_texts(dataset, keyword), numbers(dataset, keyword), strict=True)
+        if math.isnan(value)
+    ]
     if found < max(declared, 1):
         problem = f"holds pixels of {found} frames, Number of Frames says {declared or 'nothing'}; it is truncated"
         raise unusable(path, "Pixel Data", problem)
@@ -230,6 +229,31 @@ def _compressed_frames(path: Path, file: BinaryIO, one_each: bool) -> list[list[
     return frames
 
 
+def joined(file: BinaryIO, pieces: list[tuple[int, int]]) -> bytes:
+    """The bytes of pieces of a file."""
+    parts = []
+    for place, length in pieces:
+        file.seek(place)
+        parts.append(file.read(length))
+    return b"".join(parts)
+
+
+def video_frames(path: Path, stream: bytes, dataset: Dataset) -> Iterator[UInt8[np.ndarray, "h w"]]:
+    """Brightness of each frame of a video, 0 to 255; a grey run has no color to be read."""
+    try:
+        import av  # an extra: it brings a hundred megabytes of codecs
+    except ImportError:
+        remedy = "Install it with: pip install av. Or convert the run to JPEG lossless or an uncompressed syntax"
+        raise unusable(path, "Transfer Syntax UID", "the package that reads video is not installed", remedy) from None
+    with av.open(io.BytesIO(stream), mode="r") as video:
+        for frame in video.decode(video=0):
+            if (frame.height, frame.width) != (rows := int(dataset.Rows), columns := int(dataset.Columns)):
+                problem = f"holds frames of {frame.height} x {frame.width} where the header declares {rows} x {columns}"
+                raise unusable(path, "Pixel Data", problem)
+            levels = frame.reformat(format="yuv420p").to_ndarray()[:rows].clip(16, 235)  # black and white of a video
+            yield np.rint((levels - 16.0) * (255 / 219)).astype(np.uint8)
+
+
 def _texts(dataset: Dataset, keyword: str) -> list[str]:
     """Values of a tag as they stand in the file: one odd number makes pydicom refuse them all."""
     try:
@@ -242,29 +266,14 @@ def _texts(dataset: Dataset, keyword: str) -> list[str]:
 
 def numbers(dataset: Dataset, keyword: str) -> list[float]:
     """Values of an optional tag, with point or comma; NaN for each that is no number or beyond its limits."""
-    found, (low, high) = [], _LIMITS.get(keyword, (-math.inf, math.inf))
-    for text in _texts(dataset, keyword):
-        try:
-            value = float(text.replace(",", "."))
-        except ValueError:
-            value = math.nan
-        found.append(value if math.isfinite(value) and low <= value <= high else math.nan)
-    return found
+    low, high = _LIMITS.get(keyword, (-1e9, 1e9))
+    found = pd.to_numeric([text.replace(",", ".") for text in _texts(dataset, keyword)], errors="coerce")
+    return [float(value) if low <= value <= high else math.nan for value in found]
 
 
 def number(dataset: Dataset, keyword: str) -> float | None:
     """First value of an optional tag; None where there is none that means something."""
     return next((value for value in numbers(dataset, keyword)[:1] if not math.isnan(value)), None)
-
-
-def odd_values(dataset: Dataset) -> list[str]:
-    """A sentence for each optional number that is none, or is beyond its limits."""
-    return [
-        f"{dictionary_description(keyword)}: {quotable(text)} counts as not given."
-        for keyword in _LIMITS
-        for text, value in zip(_texts(dataset, keyword), numbers(dataset, keyword), strict=True)
-        if math.isnan(value)
-    ]
 
 
 def frame_rate(dataset: Dataset) -> float | None:

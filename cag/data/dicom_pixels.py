@@ -17,7 +17,7 @@ from pydicom.pixels.decoders.base import Decoder
 from pydicom.uid import RLELossless
 from skimage.draw import polygon2mask
 
-from cag.data.dicom_header import DECODERS, Opened, number, unusable
+from cag.data.dicom_header import DECODERS, Opened, joined, number, unusable, video_frames
 
 _JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70)}
 _JPEG_2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
@@ -161,10 +161,7 @@ def _codestream(path: Path, opened: Opened, index: int) -> bytes:
     Refused is one that declares another form than the header, before a decoder sees it.
     """
     dataset, syntax = opened.dataset, str(opened.dataset.file_meta.TransferSyntaxUID)
-    data = b""
-    for place, length in opened.pieces[index]:
-        opened.file.seek(place)
-        data += opened.file.read(length)
+    data = joined(opened.file, opened.pieces[index])
     if syntax == RLELossless:
         return data
     data = data[max(data.find(_START), 0) if syntax in _JPEG_2000 else 0 :]
@@ -188,6 +185,11 @@ def _stored_frames(path: Path, opened: Opened, indices: Iterable[int], bits: int
     Native words are masked, since old machines kept overlays above Bits Stored; what lossy decoders add is clipped.
     """
     dataset, syntax = opened.dataset, str(opened.dataset.file_meta.TransferSyntaxUID)
+    if DECODERS[syntax] == "av":
+        stream, wanted = joined(opened.file, opened.pieces[0]), list(indices)
+        frames = {i: own for i, own in enumerate(video_frames(path, stream, dataset)) if i in wanted}
+        yield from (frames[index].astype(np.int32) for index in wanted)
+        return
     decoder, signed = get_decoder(syntax), dataset.PixelRepresentation == 1
     native = syntax == RLELossless or not opened.pieces
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
@@ -230,7 +232,7 @@ def decode(path: Path, opened: Opened, indices: Sequence[int]) -> UInt8[np.ndarr
     if not indices:
         return frames
     bits, visible, counts = int(dataset.BitsStored), shutter(dataset), np.zeros(256)
-    if opened.pieces and syntax != RLELossless:
+    if DECODERS[syntax] in ("pylibjpeg", "pyjpegls"):
         bits = max(bits, (declared(_codestream(path, opened, 0), syntax) or [0])[-1])
     table = _grey_table(path, opened, bits)
     for place, values in enumerate(_stored_frames(path, opened, indices, bits)):

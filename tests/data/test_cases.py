@@ -3,19 +3,20 @@
 import io
 import os
 import re
+import sys
 import tarfile
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_variants import FRAMES, compress, deep, disk, tags, write_single_frames, write_variant
+from dicom_variants import FRAMES, VARIANTS, compress, deep, disk, tags, write_single_frames, write_variant
 from openpyxl import Workbook
 from PIL import Image
 from pydicom import DataElement, dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from cag.data.cohort import Cohort
 from cag.data.dicom import read_cine
@@ -71,7 +72,6 @@ def text(keyword, value):
     return lambda ds: ds.add(DataElement(keyword, "LO", value))
 
 
-DEFLATED = ("TransferSyntaxUID", DeflatedExplicitVRLittleEndian)
 GREY, GREY_12 = disk(), disk(12) / 4095 * 255
 CLIPPED = HIGH.clip(0, 1023) / 1023 * 255
 SHORT = "{} the file holds pixels of 10 frames, and all are read."
@@ -97,7 +97,8 @@ READ = {
     "rate text": (text("CineRate", "fast"), None, GREY, "Cine Rate: what stands", {"fps": 15}),
     "number text": (text("InstanceNumber", "first"), None, GREY, "Instance Number: what", {"instance_number": None}),
     "window 0": (tags(WindowWidth=0), None, GREY, "Window Width: '0", STILL),
-    "deflated": (both(lambda ds: setattr(ds.file_meta, *DEFLATED)), None, GREY, "", STILL),
+    "deflated": (VARIANTS["deflated"], None, GREY, "", STILL),
+    "video, frames 5": (both(VARIANTS["h_264"], tags(NumberOfFrames=5)), None, None, SHORT.format("says 5;"), {}),
     "no sign": (both(compress(RLELossless), tags("PixelRepresentation")), None, GREY, "", {}),
     "JP2": (streams("j2k", lambda frame: JP2 + frame), None, GREY, "", {}),
     "no end": (streams("j2k", lambda frame: frame[:-2]), None, GREY, "have no end marker", {}),
@@ -148,6 +149,15 @@ def test_what_is_not_is_refused_by_its_cause(tmp_path, change, name):
     edit, patch, expected = REFUSED[name]
     with pytest.raises(DicomError, match=re.escape(expected)):
         read_cine(write(tmp_path / "odd.dcm", change, edit, patch))
+
+
+def test_video_asks_for_its_package_and_has_the_size_it_says(tmp_path, change, monkeypatch):
+    path = change(write_variant("mpeg_2", tmp_path), tags(Rows=46))
+    with pytest.raises(DicomError, match="holds frames of 48 x 64 where the header declares 46 x 64"):
+        read_cine(path)
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(DicomError, match=r"the package that reads video is not installed\. Install it"):
+        read_cine(path)
 
 
 def test_pixels_lie_where_the_parser_found_them(tmp_path):

@@ -65,7 +65,7 @@ def declare_huge(dataset: Dataset) -> None:
 
 
 def call_video(dataset: Dataset) -> None:
-    dataset.file_meta.TransferSyntaxUID, dataset.PixelData = UID("1.2.840.10008.1.2.4.100"), encapsulate([bytes(100)])
+    dataset.file_meta.TransferSyntaxUID, dataset.PixelData = UID("1.2.840.10008.1.2.4.107"), encapsulate([bytes(100)])
 
 
 REFUSALS: dict[str, tuple[Callable[[Dataset], object], str]] = {
@@ -82,7 +82,7 @@ REFUSALS: dict[str, tuple[Callable[[Dataset], object], str]] = {
     "no instance": (lambda ds: delattr(ds, "SOPInstanceUID"), "SOP Instance UID: mandatory"),
     "bits": (lambda ds: setattr(ds, "BitsStored", 9), "8 and 9"),
     "high bit": (lambda ds: setattr(ds, "HighBit", 6), "High Bit: 6 instead of 7"),
-    "syntax": (call_video, "'MPEG2 Main Profile / Main Level' is not read. Convert"),
+    "syntax": (call_video, "'HEVC/H.265 Main Profile / Level 5.1' is not read. Convert"),
 }
 
 

@@ -39,6 +39,7 @@ def test_what_changes_no_pixel_changes_no_pixel(name: str, tmp_path: Path) -> No
         ("bits_16", disk(16) / 65535 * 255, 0.75),
         ("bits_12_voi_lut", 255 - disk(12) // 16, 0),
         ("monochrome1", 255 - disk(), 0),
+        *((name, disk(), 12) for name in ("mpeg_2", "h_264")),
     ],
 )
 def test_stored_values_become_grey_levels(name: str, expected: np.ndarray, tolerance: float, tmp_path: Path) -> None:

@@ -4,13 +4,15 @@ Each shows a bright disk that moves over a dark ramp, so that compression, depth
 the pixels.
 """
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from cag.data.dicom_write import write_cine
 
@@ -63,6 +65,27 @@ def tags(*removed: str, **values: object) -> Callable[[Dataset], None]:
 def compress(syntax: object) -> Callable[[Dataset], None]:
     """An edit that compresses the pixels without loss."""
     return lambda dataset: dataset.compress(syntax, generate_instance_uid=False)
+
+
+def video(codec: str, form: str, syntax: str) -> Callable[[Dataset], None]:
+    """An edit that stores all frames as one video, in two pieces."""
+
+    def edit(dataset: Dataset) -> None:
+        import av
+
+        buffer, grey = io.BytesIO(), np.full((ROWS // 2, COLUMNS), 128)
+        with av.open(buffer, "w", format=form) as container:
+            stream = container.add_stream(codec, rate=15)
+            stream.height, stream.width, stream.pix_fmt, stream.bit_rate = ROWS, COLUMNS, "yuv420p", 8_000_000
+            for frame in disk():
+                planes = np.vstack([16 + frame * (219 / 255), grey]).round().astype(np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
+            container.mux(stream.encode())
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.PixelData = encapsulate([buffer.getvalue()], fragments_per_frame=2)
+        tags(SamplesPerPixel=3, PhotometricInterpretation="YBR_PARTIAL_420", PlanarConfiguration=0)(dataset)
+
+    return edit
 
 
 def voi_table(dataset: Dataset) -> None:
@@ -157,6 +180,9 @@ VARIANTS: dict[str, Callable[[Dataset], None]] = {
     "biplane_b": tags(
         ImageType=["ORIGINAL", "PRIMARY", "BIPLANE B"], PositionerPrimaryAngle="-40", PositionerSecondaryAngle="25"
     ),
+    "deflated": lambda ds: setattr(ds.file_meta, "TransferSyntaxUID", DeflatedExplicitVRLittleEndian),
+    "mpeg_2": video("mpeg2video", "mpegts", "1.2.840.10008.1.2.4.100"),
+    "h_264": video("libx264", "mp4", "1.2.840.10008.1.2.4.102.1"),
     "enhanced": enhanced,
     "enhanced_rotating": lambda ds: enhanced(ds, turn=6.0),
 }
