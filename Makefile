@@ -32,6 +32,7 @@ book: $(READY)
 
 pdf: book
 	$(RUN) -m cag pdf
+	@cp _build/book.pdf _build/html/book.pdf
 
 archive: book
 	$(RUN) -m cag archive

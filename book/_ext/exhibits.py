@@ -10,7 +10,9 @@ from __future__ import annotations
 import csv
 import html
 import json
+import re
 import shutil
+import subprocess
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,17 @@ from typing import Any
 import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
 
 FOLDER = "exhibits"
 #: Where small prediction tables lie below it.
 ROWS = "rows"
 _PROSE = "pages"
 _LABELS = {"figure": "Figure", "table": "Table"}
+#: Signs that LaTeX would read as its own.
+_SIGNS = re.compile(r"([&%$#_{}])")
+#: A drawing whose name ends so is the form for narrow screens of the one without.
+_TALL = "_tall"
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class Entry:
     rows: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     citation: str = ""
+    bibtex: str = ""
 
     @property
     def label(self) -> str:
@@ -47,13 +55,42 @@ class Entry:
         return f"{_LABELS[self.kind]} {self.number}"
 
 
-def citation(project: dict[str, Any], entry: Entry, run_line: str) -> str:
+def read_project(root: Path) -> dict[str, Any]:
+    """What ``CITATION.cff`` says, its version with the tag or commit that git names."""
+    project = yaml.safe_load((root / "CITATION.cff").read_text())
+    asked = ["git", "describe", "--tags", "--always"] if shutil.which("git") else ["echo"]
+    told = subprocess.run(asked, cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+    version = str(project["version"])
+    return project | {"version": version if told.removeprefix("v") in ("", version) else f"{version} ({told})"}
+
+
+def citation(project: dict[str, Any], entry: Entry, run_line: str, address: str = "") -> str:
     """One line that can be pasted into a manuscript."""
     authors = "; ".join(author.get("name") or author["family-names"] for author in project["authors"])
     year = str(project["date-released"])[:4]
     head = f"{authors} ({year}). {project['title']}, version {project['version']}"
     place = f"{entry.label}, {entry.page}.html#{entry.id}"
-    return f"{head}. {place}. {run_line}".strip()
+    return " ".join(part for part in (f"{head}.", f"{place}.", address and f"{address}.", run_line) if part)
+
+
+def bibtex(project: dict[str, Any], entry: Entry | None = None, run_line: str = "", address: str = "") -> str:
+    """The BibTeX entry of one figure or table, or of the whole study."""
+    names = [author.get("name") or [author["family-names"], author["given-names"]] for author in project["authors"]]
+    authors = " and ".join(f"{{{name}}}" if isinstance(name, str) else ", ".join(name) for name in names)
+    year, title = str(project["date-released"])[:4], project["title"]
+    fields = {"author": authors, "title": title, "year": year, "version": project["version"]}
+    if entry is not None:
+        fields["title"] = f"{re.split(r'[.;:] ', entry.caption)[0].rstrip('.')} ({entry.label} of {title})"
+        fields["howpublished"] = f"{entry.page}.html#{entry.id}"
+        fields["note"] = run_line
+    told = {name: value if name == "author" else _latex(value) for name, value in fields.items()} | {"url": address}
+    lines = [f"  {name} = {{{value}}}" for name, value in told.items() if value]
+    kind, key = ("misc", f"-{entry.id}") if entry else ("software", "")
+    return f"@{kind}{{cag{year}{key},\n" + ",\n".join(lines) + "\n}"
+
+
+def _latex(text: str) -> str:
+    return _SIGNS.sub(r"\\\1", text)
 
 
 class Catalog:
@@ -63,7 +100,7 @@ class Catalog:
         self.app = app
         self.root = Path(app.srcdir)
         self.run = json.loads((self.root / "_exhibits" / "run.json").read_text())
-        self.project = yaml.safe_load((self.root.parent / "CITATION.cff").read_text())
+        self.project = read_project(self.root.parent)
         self.records = {path.stem: path for path in (self.root / "_exhibits").glob("*/*.json")}
         self.entries: dict[tuple[str, str], Entry] = {}
         for docname in sorted(app.env.found_docs, key=self._order):
@@ -92,7 +129,8 @@ class Catalog:
         own = self._of_notebook(self.records[anchor]) if anchor in self.records else self._of_page(base, node)
         own["alt"] = next((image.get("alt", "") for image in node.findall(nodes.image)), "")
         entry = Entry(**base, **own)
-        return Entry(**{**asdict(entry), "citation": citation(self.project, entry, self.run_line(Path(docname).name))})
+        told = self.project, entry, self.run_line(Path(docname).name), self.app.config.repository_address
+        return Entry(**{**asdict(entry), "citation": citation(*told), "bibtex": bibtex(*told)})
 
     def _of_notebook(self, record: Path) -> dict[str, Any]:
         section, kept = record.parent.name, json.loads(record.read_text())
@@ -135,11 +173,11 @@ def tools(entry: Entry, base: str, shown: str, there: Path) -> str:
         for suffix, path in entry.files.items()
     ]
     anchor = f'<a class="exhibit-anchor" href="#{entry.id}" aria-label="Link to {entry.label}">#{entry.id}</a>'
-    cite = (
-        f'<details><summary>Cite</summary><p class="exhibit-citation">{html.escape(entry.citation)}</p>'
-        f'<button type="button" class="exhibit-copy" aria-label="Copy the citation of {entry.label}">Copy</button>'
-        "</details>"
-    )
+    ways = {"citation": f'<p class="exhibit-citation">{html.escape(entry.citation)}</p>'}
+    ways["BibTeX entry"] = f'<pre class="exhibit-citation">{html.escape(entry.bibtex)}</pre>'
+    button = '<button type="button" class="exhibit-copy" aria-label="Copy the {} of {}">Copy</button>'
+    told = "".join(f"<div>{text}{button.format(way, entry.label)}</div>" for way, text in ways.items())
+    cite = f"<details><summary>Cite</summary>{told}</details>"
     return f'<div class="exhibit-tools">{" ".join([anchor, *links, *_rows(entry, base, shown, there), cite])}</div>'
 
 
@@ -174,6 +212,23 @@ def dress_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             node.parent.insert(node.parent.index(node) + 1, line)
 
 
+def stand_upright(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: nodes.document) -> None:
+    """Show a drawing's tall form, where there is one, on narrow screens."""
+    for path in (Path(app.srcdir) / "_static").glob(f"*{_TALL}.svg"):
+        tall = f'<source media="(max-width: 720px)" srcset="{context["pathto"](f"_static/{path.name}", 1)}"/>'
+        drawn = rf'(<img [^>]*/{path.stem.removesuffix(_TALL)}\.svg"[^>]*>)'
+        context["body"] = re.sub(drawn, rf"<picture>{tall}\1</picture>", context.get("body", ""))
+
+
+class CiteStudy(SphinxDirective):
+    """The BibTeX entry of the study, from its citation file."""
+
+    def run(self) -> list[nodes.Node]:
+        """A block to copy."""
+        text = bibtex(read_project(Path(self.env.srcdir).parent), address=self.config.repository_address)
+        return [nodes.literal_block(text, text, language="bibtex")]
+
+
 def write_files(app: Sphinx, error: Exception | None) -> None:
     """Copy the downloads beside the pages and write the list of all figures and tables."""
     if error is not None or app.builder.name != "html":
@@ -203,6 +258,8 @@ def write_prose_table(doctree: nodes.document, key: str, path: Path) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect after references are resolved."""
     app.add_js_file("exhibits.js", loading_method="defer")
+    app.add_directive("cite-study", CiteStudy)
     app.connect("doctree-resolved", dress_page, priority=850)
+    app.connect("html-page-context", stand_upright)
     app.connect("build-finished", write_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -22,3 +22,24 @@ document.addEventListener("DOMContentLoaded", () => {
     if (link && !summary.textContent.trim()) summary.setAttribute("aria-label", `Pages below ${link.textContent.trim()}`);
   }
 });
+
+/* A link into something folded opens it. */
+const unfold = () => {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  const folded = [];
+  for (let one = target.closest("details"); one; one = one.parentElement.closest("details")) folded.push(one);
+  folded.forEach((one) => (one.open = true));
+  if (folded.length) target.scrollIntoView();
+};
+addEventListener("hashchange", unfold);
+addEventListener("DOMContentLoaded", unfold);
+
+/* A table wider than its box says so. */
+const mark = () => {
+  for (const box of document.querySelectorAll(".bd-article .pst-scrollable-table-container"))
+    box.classList.toggle("is-wide", box.scrollWidth > box.clientWidth + 1);
+};
+addEventListener("load", mark);
+addEventListener("resize", mark);
+document.addEventListener("toggle", mark, true);

@@ -15,6 +15,7 @@ exhibits, offline_assets, package_reference, parameter_reference, run_record, te
     import_module,
     ("exhibits", "offline_assets", "package_reference", "parameter_reference", "run_record", "term_tooltips"),
 )
+book_search = import_module("book_search")
 
 
 def script(filename: str, body: str = "") -> SimpleNamespace:
@@ -68,6 +69,17 @@ def test_a_citation_names_version_number_anchor_and_run():
     text = exhibits.citation(project, entry, "Run shown: demo.")
     expected = "cag authors (2026). T, version 1.2.0. Figure 7, notebooks/03.html#fig-roc. Run shown: demo."
     assert text == expected
+    entry = exhibits.bibtex(project, entry, "Run shown: two_cores.", "https://example.org/cag")
+    assert entry.startswith("@misc{cag2026-fig-roc,\n  author = {{cag authors}},\n  title = {Curves (Figure 7 of T)},")
+    assert "note = {Run shown: two\\_cores.}" in entry and "url = {https://example.org/cag}" in entry
+    assert exhibits.bibtex(project).startswith("@software{cag2026,") and "url" not in exhibits.bibtex(project)
+
+
+def test_british_and_american_spelling_are_one_word_to_the_search():
+    search = book_search.OneSpelling({})
+    for pair in ("grey gray", "localisation localizations", "centre centers", "labelled labeled", "ischaemia ischemia"):
+        british, american = map(search.stem, pair.split())
+        assert british == american and search.stem("noise") != search.stem("nose")
 
 
 def test_tools_cannot_be_broken_by_a_caption_and_link_the_small_rows_behind_an_exhibit(tmp_path):

@@ -15,7 +15,7 @@ from cag.data.qca import read_qca
 from cag.data.splits import artery_severity
 from cag.settings import ROOT, ManifestError
 
-PAGE = re.sub(r"\s+", " ", (ROOT / "book" / "use" / "own_dicom.md").read_text())
+PAGE = re.sub(r"\s+", " ", (ROOT / "book" / "use" / "own_cohort.md").read_text())
 HEAD = "patient,segment,percent_stenosis\n"
 PATIENTS = ("00417", "00982")
 
