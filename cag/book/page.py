@@ -78,7 +78,7 @@ class Page:
         picture = BytesIO()
         figure.savefig(picture, format="png", dpi=SHOWN_DPI)
         source = "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()
-        words = " ".join(_without_roles(caption).split())
+        words = " ".join(_without_roles(caption).replace("*", "").split())
         image = f'<img src="{source}" alt="{html.escape(words, quote=True)}"/>'
         shown = f"<figure>{image}<figcaption>{_inline(caption)}</figcaption></figure>"
         path = f"/_exhibits/{self.section}/{name}.svg"
