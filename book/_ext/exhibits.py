@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import html
 import json
+import posixpath
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 
 import yaml
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -54,6 +56,11 @@ class Entry:
         """Such as ``Figure 12``."""
         return f"{_LABELS[self.kind]} {self.number}"
 
+    @property
+    def headline(self) -> str:
+        """Its caption up to the first stop."""
+        return re.split(r"[.;:] ", self.caption)[0].rstrip(".")
+
 
 def read_project(root: Path) -> dict[str, Any]:
     """What ``CITATION.cff`` says, its version with the tag or commit that git names."""
@@ -80,9 +87,11 @@ def bibtex(project: dict[str, Any], entry: Entry | None = None, run_line: str = 
     year, title = str(project["date-released"])[:4], project["title"]
     fields = {"author": authors, "title": title, "year": year, "version": project["version"]}
     if entry is not None:
-        fields["title"] = f"{re.split(r'[.;:] ', entry.caption)[0].rstrip('.')} ({entry.label} of {title})"
+        fields["title"] = f"{entry.headline} ({entry.label} of {title})"
         fields["howpublished"] = f"{entry.page}.html#{entry.id}"
         fields["note"] = run_line
+    else:
+        fields["license"] = project.get("license", "")
     told = {name: value if name == "author" else _latex(value) for name, value in fields.items()} | {"url": address}
     lines = [f"  {name} = {{{value}}}" for name, value in told.items() if value]
     kind, key = ("misc", f"-{entry.id}") if entry else ("software", "")
@@ -116,8 +125,19 @@ class Catalog:
         for node in doctree.findall(lambda node: isinstance(node, nodes.figure | nodes.table)):
             title = next(iter(node.findall(lambda part: isinstance(part, nodes.caption | nodes.title))), None)
             if title is not None and node["ids"]:
-                entry = self._entry(docname, node, title.astext())
+                entry = self._entry(docname, node, self._words(title, docname))
                 self.entries[docname, entry.id] = entry
+
+    def _words(self, title: nodes.Element, docname: str) -> str:
+        """A caption without its citations, other pages by their titles."""
+        copy = title.deepcopy()
+        for link in list(copy.findall(addnodes.pending_xref)):
+            text = "" if link["refdomain"] == "cite" else link.astext()
+            if link["reftype"] == "doc" and not link.get("refexplicit"):
+                place = posixpath.normpath(posixpath.join(posixpath.dirname(docname), link["reftarget"]))
+                text = self.app.env.titles[place.lstrip("/")].astext()
+            link.parent.replace(link, nodes.Text(text))
+        return copy.astext()
 
     def _entry(self, docname: str, node: nodes.Element, caption: str) -> Entry:
         kind = "figure" if isinstance(node, nodes.figure) else "table"
@@ -210,6 +230,15 @@ def dress_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         if app.builder.name == "html":  # a printed page has nothing to download
             line = nodes.raw("", tools(entry, base, found.run["shown"], found.root / "_exhibits"), format="html")
             node.parent.insert(node.parent.index(node) + 1, line)
+            if entry.notebook and entry.id not in app.config.open_exhibits:
+                fold(node, line, f"{entry.label}: {entry.headline}")
+
+
+def fold(node: nodes.Element, line: nodes.Element, summary: str) -> None:
+    """Put a figure or table and the line under it behind a summary."""
+    opened = f'<details class="folded-exhibit"><summary>{html.escape(summary)}</summary>'
+    node.parent.insert(node.parent.index(node), nodes.raw("", opened, format="html"))
+    line.parent.insert(line.parent.index(line) + 1, nodes.raw("", "</details>", format="html"))
 
 
 def stand_upright(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: nodes.document) -> None:
@@ -258,6 +287,7 @@ def write_prose_table(doctree: nodes.document, key: str, path: Path) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect after references are resolved."""
     app.add_js_file("exhibits.js", loading_method="defer")
+    app.add_config_value("open_exhibits", [], "html", [list])
     app.add_directive("cite-study", CiteStudy)
     app.connect("doctree-resolved", dress_page, priority=850)
     app.connect("html-page-context", stand_upright)

@@ -43,3 +43,23 @@ const mark = () => {
 addEventListener("load", mark);
 addEventListener("resize", mark);
 document.addEventListener("toggle", mark, true);
+
+/* A figure opens as wide as the screen, or wider on a phone, where it scrolls; a click or Escape closes it. */
+addEventListener("DOMContentLoaded", () => {
+  for (const image of document.querySelectorAll(".bd-article figure > img")) {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", className: "enlarge", title: "Enlarge" });
+    image.replaceWith(button);
+    button.append(image);
+    button.addEventListener("click", () => {
+      const dialog = document.createElement("dialog");
+      dialog.className = "enlarged";
+      dialog.ariaLabel = "Figure, enlarged";
+      dialog.append(image.cloneNode());
+      dialog.addEventListener("click", () => dialog.close());
+      dialog.addEventListener("close", () => dialog.remove());
+      document.body.append(dialog);
+      dialog.showModal();
+    });
+  }
+});

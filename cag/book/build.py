@@ -19,7 +19,7 @@ BOOK = ROOT / "book"
 #: Where `make book` looks first: the run that is part of the project.
 PUBLISHED = "published"
 #: Bytes of a prediction table that the book offers beside what was computed from it.
-LARGEST_ROWS = 1_000_000
+LARGEST_ROWS = 16_000_000
 #: Marks the beginning of a chapter in a page that holds them all.
 _CHAPTER = re.compile("^document-")
 

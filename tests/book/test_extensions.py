@@ -93,6 +93,13 @@ def test_tools_cannot_be_broken_by_a_caption_and_link_the_small_rows_behind_an_e
     assert '<a href="../exhibits/rows/small.parquet" download>small.parquet</a>, large.parquet in' in html
 
 
+def test_a_folded_exhibit_stands_with_its_tools_behind_its_name():
+    doctree = publish_doctree("One.\n\nTable.\n\nTools.")
+    exhibits.fold(doctree[1], doctree[2], "Table 1: <a>")
+    assert [node.astext() for node in doctree][2:4] == ["Table.", "Tools."]
+    assert "<summary>Table 1: &lt;a&gt;</summary>" in doctree[1].astext() and doctree[4].astext() == "</details>"
+
+
 def test_every_parameter_has_type_meaning_and_range():
     for path in sorted(parameter_reference.NOTEBOOKS.glob("*.ipynb"))[1:]:
         for name, kind, default, _, meaning in parameter_reference.rows_of(path):
