@@ -285,8 +285,7 @@ def write_prose_table(doctree: nodes.document, key: str, path: Path) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Connect after references are resolved."""
-    app.add_js_file("exhibits.js", loading_method="defer")
+    """Connect after references are resolved; Jupyter Book loads ``exhibits.js``, as every script of its folder."""
     app.add_config_value("open_exhibits", [], "html", [list])
     app.add_directive("cite-study", CiteStudy)
     app.connect("doctree-resolved", dress_page, priority=850)
