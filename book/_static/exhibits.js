@@ -57,6 +57,7 @@ addEventListener("DOMContentLoaded", () => {
       dialog.ariaLabel = "Figure, enlarged";
       dialog.append(image.cloneNode());
       dialog.addEventListener("click", () => dialog.close());
+      dialog.addEventListener("keydown", (event) => event.key === "Escape" && dialog.close()); // the theme takes the key
       dialog.addEventListener("close", () => dialog.remove());
       document.body.append(dialog);
       dialog.showModal();
