@@ -287,6 +287,8 @@ def write_prose_table(doctree: nodes.document, key: str, path: Path) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect after references are resolved; Jupyter Book loads ``exhibits.js``, as every script of its folder."""
     app.add_config_value("open_exhibits", [], "html", [list])
+    # A setting, so that every page is written anew when the version that its citations name is another.
+    app.add_config_value("described_version", read_project(Path(app.srcdir).parent)["version"], "html", [str])
     app.add_directive("cite-study", CiteStudy)
     app.connect("doctree-resolved", dress_page, priority=850)
     app.connect("html-page-context", stand_upright)
