@@ -17,7 +17,7 @@ PACKAGE = Path(cag.__file__).parent
 ROOMS = (("settings", "anatomy"), ("metrics",), ("data",), ("networks",), ("simulator",), ("chapters",), ("book",))
 FLOORS = (*ROOMS, ("__main__",))
 #: Lines of code at most; what users gain by a line must be worth its reading.
-BUDGET = {"simulator": 5500, "the rest": 12_000, "tests": 11_240}
+BUDGET = {"simulator": 5500, "the rest": 12_000, "tests": 11_262}
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 
 

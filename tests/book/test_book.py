@@ -43,24 +43,22 @@ def test_drawings_hold_no_outside_reference(name):
 CHECKLISTS = BOOK / "scrutiny" / "checklists.md"
 STATES = {"answered", "in part", "not applicable", "not done"}
 ANSWERS = {"yes", "probably yes", "probably no", "no"}
-#: Sub-items of TRIPOD+AI: item -> how many letters.
-LETTERS = {3: 3, 5: 2, 6: 3, 8: 3, 9: 3, 12: 7, 18: 6, 20: 3, 23: 2, 27: 3}
-#: Items of each list, with their letters or domains.
+#: Sub-items: item -> how many letters.
+TRIPOD = {3: 3, 5: 2, 6: 3, 8: 3, 9: 3, 12: 7, 18: 6, 20: 3, 23: 2, 27: 3}
+STARD = {15: 4, 16: 3, 17: 2, 26: 2, 40: 2}
+#: Questions of each domain; D and E are the analysis of development and of evaluation.
+PROBAST = {"1": 3, "2": 4, "3": 4, "D 4": 5, "E 4": 7}
+
+
+def lettered(last, letters):
+    return [f"{item}{letter}" for item in range(1, last + 1) for letter in "abcdefg"[: letters.get(item, 0)] or [""]]
+
+
 EXPECTED = {
-    "tab-claim": [str(number) for number in range(1, 45)],
-    "tab-tripod": [
-        f"{number}{letter}" for number in range(1, 28) for letter in "abcdefg"[: LETTERS.get(number, 0)] or [""]
-    ],
-    "tab-stard": [
-        f"{number}{letter}"
-        for number in range(1, 41)
-        for letter in "abcd"[: {15: 4, 16: 3, 17: 2, 26: 2, 40: 2}.get(number, 0)] or [""]
-    ],
-    "tab-probast": [
-        f"{domain}.{number}"
-        for domain, count in {"1": 3, "2": 4, "3": 4, "D 4": 5, "E 4": 7}.items()
-        for number in range(1, count + 1)
-    ],
+    "tab-claim": lettered(44, {}),
+    "tab-tripod": lettered(27, TRIPOD),
+    "tab-stard": lettered(40, STARD),
+    "tab-probast": [f"{domain}.{item}" for domain, count in PROBAST.items() for item in range(1, count + 1)],
 }
 
 
