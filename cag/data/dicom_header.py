@@ -48,9 +48,10 @@ MAX_PIECES = 2**16  #: Of compressed frames.
 with Path(__file__).with_name("dicom_tags.csv").open(encoding="utf-8") as _file:
     #: Every tag that is parsed (names, dates and institutions never reach memory as text): ``keyword``; its ``use``,
     #: ``frame`` where Enhanced XA may have it in a functional group; limits within which a number means something.
-    _TAGS = list(csv.DictReader(_file))
-_USED = {use: [tag["keyword"] for tag in _TAGS if tag["use"] == use] for use in ("mandatory", "frame", "group")}
-_LIMITS = {tag["keyword"]: (float(tag["low"]), float(tag["high"])) for tag in _TAGS if tag["low"]}
+    _ROWS = {row["keyword"]: row for row in csv.DictReader(_file)}
+_TAGS = list(_ROWS)
+_USED = {use: [name for name, row in _ROWS.items() if row["use"] == use] for use in ("mandatory", "frame", "group")}
+_LIMITS = {name: (float(row["low"]), float(row["high"])) for name, row in _ROWS.items() if row["low"]}
 _ANGLES = ("PositionerPrimaryAngle", "PositionerSecondaryAngle")
 #: What a JPEG, JPEG 2000 (bare or in its box) frame begins with; other pieces go on with the frame before them.
 _STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
@@ -136,9 +137,7 @@ def _parsed(path: Path, file: BinaryIO) -> tuple[FileDataset, BinaryIO]:
         file = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), MAX_PIXELS))
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
     file.seek(0)
-    dataset = pydicom.dcmread(
-        file, stop_before_pixels=True, specific_tags=[tag["keyword"] for tag in _TAGS], force=True
-    )
+    dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
     dataset.file_meta = FileMetaDataset(meta)
     return dataset, file
 

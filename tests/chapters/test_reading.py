@@ -144,7 +144,7 @@ def test_every_file_is_read_or_refused_with_a_reason(reading):
     reasons = {reading.files[file.label]: file.reason for file in reading.refused}
     assert "not a DICOM file" in reasons["notes.txt"]
     assert "link" in reasons["link.dcm"]
-    assert "same object" in reasons["b/twice.dcm"]
+    assert "same bytes" in reasons["b/twice.dcm"]
     assert not set(refused_table(reading).File) & set(reasons)
 
 
