@@ -9,8 +9,11 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from hypothesis import settings
 
 KEY = b"a secret for tests only, 32 bytes"
+settings.register_profile("steady", max_examples=30, deadline=None)
+settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +50,8 @@ def write_run(rng):
 
     def write(path, n_frames=5, size=(32, 40), **options):
         frames = rng.integers(0, 256, (n_frames, *size), dtype=np.uint8)
-        defaults = {"fps": 15.0, "primary_angle": -30.5, "secondary_angle": 2.25}
-        names = {"patient_id": "P0001", "run_id": path.stem}
-        write_cine(path, frames, **{**defaults, **names, **options})
+        tags = {"fps": 15.0, "primary_angle": -30.5, "secondary_angle": 2.25, "patient_id": "P0001"}
+        write_cine(path, frames, **{"run_id": path.stem, **tags, **options})
         return frames
 
     return write

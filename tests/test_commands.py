@@ -1,4 +1,4 @@
-"""Every command that is printed works, and every notebook takes the parameters of every profile."""
+"""Every command printed in the documentation is understood, and a refused input is one sentence."""
 
 import re
 import shlex
@@ -9,8 +9,9 @@ import nbformat
 import pytest
 import typer
 import yaml
+from typer.testing import CliRunner
 
-from cag.__main__ import app
+from cag import __main__ as command
 from cag.book.execute import CHAPTERS
 from cag.settings import ROOT, SettingsError, notebook_parameters
 
@@ -47,18 +48,18 @@ def printed() -> set[str]:
 
 
 def check_cag(words: list[str]) -> None:
-    command = typer.main.get_command(app)
+    known = typer.main.get_command(command.app).commands
     if not words:
         return
-    assert words[0] in command.commands, words[0]
+    assert words[0] in known, words[0]
     if words[1:] == [] or words[-1] == "--scheduler":  # named in passing
         return
-    given = command.commands[words[0]].make_context(words[0], words[1:]).params
+    given = known[words[0]].make_context(words[0], words[1:]).params
     if words[0] == "study":
         assert (PARAMETERS / f"{given['profile']}.yaml").exists()
         assert all(any(name.startswith(start) for name in CHAPTERS) for start in given["only"] or ())
-        known = {name for path in NOTEBOOKS for name in model_of(nbformat.read(path, 4)).model_fields}
-        assert {pair.partition("=")[0] for pair in given["p"] or ()} <= known
+        parameters = {name for path in NOTEBOOKS for name in model_of(nbformat.read(path, 4)).model_fields}
+        assert {pair.partition("=")[0] for pair in given["p"] or ()} <= parameters
 
 
 def check_make(words: list[str]) -> None:
@@ -87,7 +88,6 @@ def check_papermill(words: list[str]) -> None:
 @pytest.mark.parametrize("line", sorted(printed()))
 def test_a_printed_command_is_one_that_is_understood(line):
     match = COMMAND.match(line)
-    assert match is not None
     check = {"python -m cag": check_cag, "papermill": check_papermill, "make": check_make}[match[1]]
     check(shlex.split(line[match.end() :], comments=True))
 
@@ -113,13 +113,44 @@ def test_every_notebook_takes_the_parameters_of_every_profile(path, profile):
             assert settings.model_dump(include=set(given)).keys() == set(given)
         return
     own = given.get(section) or {}
+    with pytest.raises(SettingsError, match="sede: no such parameter"):
+        notebook_parameters(injected(path, {"profile": profile.stem, **own, "sede": 1}), section, model)
     alone = notebook_parameters(injected(path, {"profile": profile.stem, **own}), section, model)
     whole = notebook_parameters(injected(path, {**given, "profile": profile.stem}), section, model)
     assert alone == whole
     assert all(getattr(alone, name) == getattr(model.checked({name: value}), name) for name, value in own.items())
 
 
-def test_a_parameter_that_no_notebook_knows_is_refused():
-    path = NOTEBOOKS[0]
-    with pytest.raises(SettingsError, match="sede: no such parameter"):
-        notebook_parameters(injected(path, {"sede": 1}), "cohort", model_of(nbformat.read(path, as_version=4)))
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("simulate --patients 0", "cag: patients: 0 is not accepted"),
+        ("study -p epochs", "cag: -p: 'epochs' is not NAME=VALUE. Write it as -p epochs=3"),
+        ("study --profile nowhere", "cag: nowhere: no such profile"),
+        ("verify data_manifest.csv", "cag: data_manifest.csv, patient_id: this column is missing"),
+        ("read . --models . --scheduler local:2", "cag: --scheduler: one study is read by one process. Add --batch"),
+        ("publish --profile nowhere --real", "cag: results/nowhere: holds no results"),
+    ],
+)
+def test_a_refused_input_is_one_sentence(arguments, sentence, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data_manifest.csv").write_text("run_id\nP0001_R01\n")
+    monkeypatch.setattr(sys, "argv", ["cag", *arguments.split()])
+    with pytest.raises(SystemExit) as stop:
+        command.main()
+    assert stop.value.code.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "choices"),
+    [("read . --models . --artery LAD", "'LCA', 'RCA'"), ("fetch imagenet --out .", "'arcade', 'cadica', 'danilov'")],
+)
+def test_a_wrong_word_names_those_that_are_known(arguments, choices):
+    said = CliRunner().invoke(command.app, arguments.split(), env={"COLUMNS": "200"})
+    assert said.exit_code == 2 and choices in said.output
+
+
+def test_nothing_is_fetched_before_the_license_is_accepted(tmp_path):
+    said = CliRunner().invoke(command.app, ["fetch", "danilov", "--out", str(tmp_path / "sets")], input="n\n")
+    assert said.exit_code == 1 and not (tmp_path / "sets").exists()
+    assert "Creative Commons" in said.output and "data.mendeley.com" in said.output

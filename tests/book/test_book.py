@@ -1,12 +1,16 @@
-"""What a strict build of the book does not see: places in the reference, versions, and the reporting checklists."""
+"""Places in the reference, versions, checklists, and the ways to install, which name the same packages."""
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 import cag
 from cag.settings import ROOT
@@ -24,7 +28,7 @@ def test_every_module_has_its_place_in_the_reference():
     assert sorted(shown) == sorted(f"cag.{name}" for name in modules)
 
 
-def test_citation_file_is_complete_and_the_version_told_alike_everywhere():
+def test_citation_file_is_complete_the_version_told_alike_and_drawings_hold_no_outside_reference():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert {"cff-version", "message", "title", "authors", "version", "date-released", "license"} <= set(citation)
     assert citation["version"] == VERSION and citation["license"] == "MIT"
@@ -32,12 +36,9 @@ def test_citation_file_is_complete_and_the_version_told_alike_everywhere():
     assert citation["references"][0]["doi"] == "10.3389/fcvm.2023.944135"
     assert f"## {VERSION} " in (ROOT / "CHANGELOG.md").read_text()
     assert "{cite-study}" in (BOOK / "use" / "cite.md").read_text()
-
-
-@pytest.mark.parametrize("name", sorted(path.name for path in (BOOK / "_static").glob("*.svg")))
-def test_drawings_hold_no_outside_reference(name):
-    drawing = (BOOK / "_static" / name).read_text().replace("http://www.w3.org/2000/svg", "")
-    assert "http" not in drawing and "<script" not in drawing
+    for path in (BOOK / "_static").glob("*.svg"):
+        drawing = path.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert "http" not in drawing and "<script" not in drawing, f"{path.name} refers to nothing outside"
 
 
 CHECKLISTS = BOOK / "scrutiny" / "checklists.md"
@@ -87,3 +88,33 @@ def test_every_item_of_a_checklist_is_a_row_that_says_its_state_and_where_or_why
                 assert re.search(rf"^(?:#+ |){re.escape(section)}$", source(page), re.MULTILINE), f"{item}: {section}"
         for file in re.findall(r"(?<!\})`([\w./]+)`", place):
             assert Path(ROOT, file).is_file(), f"{item}: {file}"
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def requirements(lines: list[str]) -> set[tuple[str, str]]:
+    parsed = [Requirement(line) for line in lines]
+    return {(canonicalize_name(one.name), str(one.specifier)) for one in parsed}
+
+
+def test_environment_constraints_and_binder_name_the_packages_of_pyproject_within_their_ranges():
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    by_pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
+    assert requirements(by_pip) == requirements(PROJECT["dependencies"])
+    assert f"python{PROJECT['requires-python']}" in entries
+    lines = [line.partition("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
+    pinned = {canonicalize_name(one.name): one for one in map(Requirement, filter(None, lines))}
+    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
+    for requirement in map(Requirement, wanted):
+        exact = re.fullmatch(r"==([^,]+)", str(pinned[canonicalize_name(requirement.name)].specifier))
+        assert exact, f"{requirement.name} is not fixed to one version"
+        assert requirement.specifier.contains(exact[1], prereleases=True), requirement
+    python, *others = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())["dependencies"]
+    version = re.fullmatch(r"python=(\d+\.\d+)", python)
+    assert others == ["pip"] and version and SpecifierSet(PROJECT["requires-python"]).contains(version[1])
+    script = ROOT / "binder" / "postBuild"
+    commands = [shlex.split(line) for line in script.read_text().splitlines() if line and line[0] not in "#"]
+    install = "python -m pip install --no-cache-dir --constraint constraints.txt --editable ."
+    assert commands == [["set", "-euo", "pipefail"], install.split()]
+    assert script.stat().st_mode & 0o111, "Binder runs it as a program"

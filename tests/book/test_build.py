@@ -58,10 +58,17 @@ def test_no_page_of_another_run_is_kept_and_a_refused_profile_costs_nothing(proj
     assert page.exists()
 
 
-def test_the_published_run_is_shown_where_there_is_one(project):
+def test_the_published_run_is_shown_where_there_is_one_and_nothing_is_printed_without_a_book(project, monkeypatch):
     assert build.profile_to_show() == "published"
     (project / "results" / "published" / "notebooks").rename(project / "elsewhere")
     assert build.profile_to_show() == "demo", "tables alone are no run"
+    with pytest.raises(InputError, match="nothing is laid out yet"):
+        build.print_book(project / "book.pdf")
+    (project / "book" / "notebooks").mkdir(parents=True)
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match=r"no Chromium found\. Install chromium, or name its path in CHROMIUM"):
+        build.print_book(project / "book.pdf")
 
 
 def test_the_printed_page_is_whole_open_and_without_code():
@@ -71,13 +78,3 @@ def test_the_printed_page_is_whole_open_and_without_code():
     text = soup.get_text()
     assert "Names" not in text and "Show code" not in text and "folded name" in text
     assert all(details.has_attr("open") for details in soup.find_all("details"))
-
-
-def test_nothing_is_printed_without_a_book_or_a_browser(project, monkeypatch):
-    with pytest.raises(InputError, match="nothing is laid out yet"):
-        build.print_book(project / "book.pdf")
-    (project / "book" / "notebooks").mkdir(parents=True)
-    monkeypatch.delenv("CHROMIUM", raising=False)
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(InputError, match=r"no Chromium found\. Install chromium, or name its path in CHROMIUM"):
-        build.print_book(project / "book.pdf")

@@ -61,7 +61,7 @@ def test_a_study_is_executed_found_again_and_stops_with_a_sentence(project, monk
     assert shown(project)[1] == text, "the last good copy stays"
 
 
-def test_notebooks_start_after_those_they_read_from_most_wanted_first_and_none_after_a_failure():
+def test_notebooks_start_most_wanted_first_none_after_a_failure_and_two_need_cores_memory_and_no_card():
     started: list[str] = []
 
     def start(name):
@@ -82,9 +82,6 @@ def test_notebooks_start_after_those_they_read_from_most_wanted_first_and_none_a
     with pytest.raises(InputError, match="no such weights"):
         next(running)
     assert set(started[4:]) == {"fails", "goes on"}
-
-
-def test_two_notebooks_need_cores_memory_and_no_card():
     machine = {"cores": 2, "memory_gb": 8.0, "card": ""}
     assert execute._lanes(9, machine) == 2
     for change in ({"cores": 1}, {"memory_gb": 7.9}, {"card": "H200"}):
@@ -97,23 +94,17 @@ def test_unknown_profiles_sections_and_notebooks_are_refused(project):
         execute.load_profile("nowhere")
     with pytest.raises(SettingsError, match="no notebook begins so"):
         next(execute.run_study("demo", only=["07"]))
-    for name, text, said in (
-        ("odd", "frist: {}\n", "frist: belongs to no"),
-        ("torn", "a: [1\n", "not readable as YAML"),
-    ):
+    for name, text, said in (("odd", "frist: {}", "frist: belongs to no"), ("torn", "a: [1", "not readable as YAML")):
         (project / "notebooks" / "parameters" / f"{name}.yaml").write_text(text)
         with pytest.raises(SettingsError, match=said):
             execute.load_profile(name)
 
 
-def test_the_record_names_neither_machine_nor_user_nor_a_path():
+def test_the_record_names_neither_machine_nor_user_nor_a_path_and_adds_up_stored_work_by_kind(tmp_path):
     record = execute.describe_machine()
     assert record["cores"] >= 1 and record["memory_gb"] > 0 and record["processor"] and record["versions"]["torch"]
     assert not {platform.node(), getpass.getuser()} & {str(value) for value in record.values()}
     assert execute._shown({"study": "/home/someone/patient", "seed": 1}) == {"study": "PATH", "seed": "1"}
-
-
-def test_stored_work_is_added_up_by_kind(tmp_path):
     for number, seconds in enumerate((2.0, 3.5)):
         (tmp_path / "classification" / str(number)).mkdir(parents=True)
         (tmp_path / "classification" / str(number) / "complete.json").write_text(json.dumps({"seconds": seconds}))
@@ -126,7 +117,6 @@ def test_stored_work_is_added_up_by_kind(tmp_path):
 @pytest.fixture
 def keys(monkeypatch, tmp_path):
     """The keys of every notebook of the study, with changes to the package's modules."""
-
     whole = fingerprint._source
 
     def of(edited="", results=tmp_path / "none", **values):
@@ -143,13 +133,10 @@ def changed(before, after, key="inputs"):
     return {name[:2] for name in before if before[name][key] != after[name][key]}
 
 
-def test_an_edited_figure_concerns_the_notebooks_that_show_it_and_metrics_the_work(keys):
+def test_an_edited_figure_concerns_the_notebooks_that_show_it_metrics_the_work_and_what_reads_from_it(keys, tmp_path):
     before, figure, metrics = keys(), keys("cag.book.figures.scorecard"), keys("cag.metrics.intervals")
     assert changed(before, figure) == {"08"} and changed(before, figure, "work") == set()
     assert changed(before, metrics, "work") >= {"02", "03", "06", "08"}
-
-
-def test_what_reads_from_a_notebook_follows_its_work(keys, tmp_path):
     stamp = tmp_path / "notebooks" / "03_stenosis_classification.json"
     stamp.parent.mkdir()
     before = keys(results=tmp_path)
@@ -174,20 +161,15 @@ def test_real_data_concern_the_notebooks_that_show_them(keys, tmp_path, monkeypa
 
 
 def test_every_notebook_has_its_place():
-    assert ["00_playground", *CHAPTERS] == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
     assert {name for chapter in CHAPTERS.values() for name in chapter.reads} <= CHAPTERS.keys()
     for name, chapter in CHAPTERS.items():
         assert f'globals(), \\"{chapter.section}\\"' in (ROOT / "notebooks" / f"{name}.ipynb").read_text()
 
 
 def test_what_a_killed_study_had_started_ends_with_it():
-    parent = (
-        "import multiprocessing, time\n"
-        "from cag.book.execute import end_with_parent\n"
-        "def child():\n    end_with_parent()\n    print('started', flush=True)\n    time.sleep(90)\n"
-        "multiprocessing.get_context('fork').Process(target=child).start()\n"
-        "time.sleep(90)\n"
-    )
+    start = "multiprocessing.get_context('fork').Process(target=child).start()\ntime.sleep(90)\n"
+    child = "def child():\n    end_with_parent()\n    print('started', flush=True)\n    time.sleep(90)\n"
+    parent = f"import multiprocessing, time\nfrom cag.book.execute import end_with_parent\n{child}{start}"
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as study:
         assert study.stdout.readline() == "started\n"
         study.kill()

@@ -11,10 +11,8 @@ from docutils.core import publish_doctree
 from cag.settings import ROOT
 
 sys.path.append(str(ROOT / "book" / "_ext"))
-exhibits, offline_assets, package_reference, parameter_reference, run_record, term_tooltips = map(
-    import_module,
-    ("exhibits", "offline_assets", "package_reference", "parameter_reference", "run_record", "term_tooltips"),
-)
+NAMES = ("exhibits", "offline_assets", "package_reference", "parameter_reference", "run_record", "term_tooltips")
+exhibits, offline_assets, package_reference, parameter_reference, run_record, term_tooltips = map(import_module, NAMES)
 book_search = import_module("book_search")
 
 
@@ -22,13 +20,10 @@ def script(filename: str, body: str = "") -> SimpleNamespace:
     return SimpleNamespace(filename=filename, attributes={"body": body})
 
 
-def test_thebe_scripts_are_recognized():
+def test_thebe_scripts_are_recognized_and_the_package_is_listed_with_its_modules():
     assert offline_assets.is_thebe(script("_static/sphinx-thebe.js"))
     assert offline_assets.is_thebe(script("", body='const THEBE_JS_URL = "x"; const thebe_selector = "y"'))
     assert not offline_assets.is_thebe(script("_static/design-tabs.js"))
-
-
-def test_package_is_listed_with_its_modules():
     names = package_reference.modules_of("cag.metrics")
     assert names[0] == "cag.metrics" and "cag.metrics.intervals" in names
     assert package_reference.modules_of("cag.settings") == ["cag.settings"]
@@ -63,25 +58,16 @@ def test_first_mentions_are_linked_once(text, found):
     assert [node.astext() for node in links] == found
 
 
-def test_a_citation_names_version_number_anchor_and_run():
+def test_a_citation_names_version_number_anchor_and_run_and_tools_cannot_be_broken_by_a_caption(tmp_path):
     project = {"authors": [{"name": "cag authors"}], "title": "T", "version": "1.2.0", "date-released": "2026-11-23"}
     entry = exhibits.Entry("figure", "7", "fig-roc", "notebooks/03", "Curves.")
-    text = exhibits.citation(project, entry, "Run shown: demo.")
     expected = "cag authors (2026). T, version 1.2.0. Figure 7, notebooks/03.html#fig-roc. Run shown: demo."
-    assert text == expected
-    entry = exhibits.bibtex(project, entry, "Run shown: two_cores.", "https://example.org/cag")
-    assert entry.startswith("@misc{cag2026-fig-roc,\n  author = {{cag authors}},\n  title = {Curves (Figure 7 of T)},")
-    assert "note = {Run shown: two\\_cores.}" in entry and "url = {https://example.org/cag}" in entry
+    assert exhibits.citation(project, entry, "Run shown: demo.") == expected
+    reference = exhibits.bibtex(project, entry, "Run shown: two_cores.", "https://example.org/cag")
+    title = "  author = {{cag authors}},\n  title = {Curves (Figure 7 of T)},"
+    assert reference.startswith("@misc{cag2026-fig-roc,\n" + title)
+    assert "note = {Run shown: two\\_cores.}" in reference and "url = {https://example.org/cag}" in reference
     assert exhibits.bibtex(project).startswith("@software{cag2026,") and "url" not in exhibits.bibtex(project)
-
-
-def test_british_and_american_spelling_are_one_word_to_the_search():
-    search = book_search.OneSpelling({})
-    for pair in ("grey gray", "localisation localizations", "centre centers", "labelled labeled", "ischaemia ischemia"):
-        assert len(set(map(search.stem, pair.split()))) == 1
-
-
-def test_tools_cannot_be_broken_by_a_caption_and_link_the_small_rows_behind_an_exhibit(tmp_path):
     entry = exhibits.Entry("table", "1", "tab-a", "p", "x", files={"csv": "e/a.csv"}, citation='<b> & "c"')
     html = exhibits.tools(entry, "../", "demo", tmp_path)
     assert "<b>" not in html and 'href="../e/a.csv" download="tab-a.csv"' in html and "exhibit-rows" not in html
@@ -128,11 +114,14 @@ def test_costs_are_those_of_the_executions_and_of_the_stored_work(tmp_path):
     directive.options = {"watts-a-core": 15, "watts-card": 350, "grams-a-kwh": 400}
     env = SimpleNamespace(note_reread=lambda: None, srcdir=tmp_path)
     directive.state = SimpleNamespace(document=SimpleNamespace(settings=SimpleNamespace(env=env)))
-    rows = [
-        [entry.astext() for entry in row.children]
-        for table in directive.run()
-        for row in table.findall(lambda node: node.tagname == "row")
-    ]
+    found = [row for table in directive.run() for row in table.findall(lambda node: node.tagname == "row")]
+    rows = [[entry.astext() for entry in row.children] for row in found]
     assert rows[1] == ["02", "60 s", "0.0003", "0.10"] and rows[2][:2] == ["03", "2 minutes"]
     assert rows[3] == ["All, by the share of the cores", "2 minutes", "0.0013", "0.50"]
     assert rows[5] == ["classification", "16", "60 minutes", "0.0300", "12.00"]
+
+
+def test_british_and_american_spelling_are_one_word_to_the_search():
+    search = book_search.OneSpelling({})
+    for pair in ("grey gray", "localisation localizations", "centre centers", "labelled labeled", "ischaemia ischemia"):
+        assert len(set(map(search.stem, pair.split()))) == 1

@@ -15,7 +15,7 @@ from notebook_cells import page_of, run_cells
 from cag.book import report
 from cag.book.figures.cine_player import SHOWN_FRAMES, cine_player
 from cag.book.figures.frame_selection import ShownRun
-from cag.book.report import FILES, default_folder, report_json, report_page, save_report
+from cag.book.report import default_folder, report_json, report_page
 from cag.chapters.bundle import Part
 from cag.chapters.classification.operating import Called, OperatingPoint
 from cag.chapters.frames.selector import FrameFinding
@@ -45,13 +45,10 @@ def networks(youden: float = 0.2) -> ReadingModels:
 
 @pytest.fixture
 def reading(rng):
-    return StudyReading(
-        runs=[used(rng), unused(rng)],
-        refused=[StudyFile("F0123456789ab", "DOE^JOHN.txt", None, "", "is not a <DICOM> file")],
-        files={"F0123456789ab": "DOE^JOHN.txt", "F1": "1.2.840.1.dcm", "F2": "1.2.840.2.dcm"},
-        known={"P1": None},
-        models=networks(),
-    )
+    runs = [used(rng), unused(rng)]
+    refused = StudyFile("F0123456789ab", "DOE^JOHN.txt", None, "", "is not a <DICOM> file")
+    files = {refused.label: refused.name, "F1": "1.2.840.1.dcm", "F2": "1.2.840.2.dcm"}
+    return StudyReading(runs=runs, refused=[refused], files=files, known={"P1": None}, models=networks())
 
 
 def cine(rng: np.random.Generator, run: str, length: int, **known: object) -> Cine:
@@ -80,13 +77,12 @@ def used(rng: np.random.Generator) -> RunReading:
 
 
 def unused(rng: np.random.Generator) -> RunReading:
-    nothing = np.zeros(0)
     reason = "The run has 5 frames & no more."
     return RunReading(
         cine(rng, "R2", 5),
         FrameFinding(reason=reason),
         np.zeros((0, SIZE, SIZE), dtype=np.uint8),
-        pd.DataFrame({"frame": np.zeros(0, dtype=int), "p_contrast": nothing}),
+        pd.DataFrame({"frame": np.zeros(0, dtype=int), "p_contrast": np.zeros(0)}),
         pd.DataFrame(columns=["frame", "x1", "y1", "x2", "y2", "score"], dtype=float).assign(counts=False),
         **{"reason": reason, "number": 2, "file": "F2"},
     )
@@ -118,14 +114,11 @@ def test_the_page_is_whole_with_a_player_for_each_run_and_layers_for_each_chosen
     assert '<rect class="found" x="149.9" width="223.7"' in page and page.count('class="chosen"') == 3
 
 
-def test_a_player_of_a_notebook_is_whole_too(rng):
+def test_a_player_of_a_notebook_is_whole_too_and_chosen_frames_stand_in_pairs_the_highest_score_first(rng, reading):
     frames = rng.integers(0, 256, (50, 300, 300), dtype=np.uint8)
     player = cine_player(ShownRun("", frames, np.linspace(0, 1, 50), (10, 40), None)).data
     assert player is not None and len(player) < 2_000_000 and pictures(checked(player)) == [SHOWN_FRAMES]
     assert '<rect class="truth" x="127.8" width="269.4"' in player and 'class="found"' not in player
-
-
-def test_chosen_frames_stand_in_pairs_the_highest_score_first(reading):
     page = page_of()
     run_cells("07_reading_a_study", "reading-29", page=page, reading=replace(reading, runs=reading.runs[:1]))
     axes = page.shown["fig-reading-frames"].axes
@@ -133,13 +126,19 @@ def test_chosen_frames_stand_in_pairs_the_highest_score_first(reading):
     assert [(len(ax.images), len(ax.patches)) for ax in axes] == [(1, 1), (2, 1), (1, 0), (2, 0)]
 
 
-def test_the_page_says_what_the_networks_are_and_escapes_what_it_is_given(reading):
+def test_the_page_says_what_the_networks_are_escapes_what_it_is_given_and_gives_its_numbers_as_json(reading):
     page = report_page(reading)
     for text in ("not a medical device", "profile demo", "simulated patients", "24 patients", "random", "0.40"):
         assert text in page, text
     assert any("no real patient" in text for text in statements(reading)) and "better than chance" not in page
     assert "The run has 5 frames &amp; no more." in page and "is not a &lt;DICOM&gt; file" in page
     assert "LCA not read" in page
+    numbers = json.loads(json.dumps(report_json(reading), allow_nan=False))
+    assert numbers["patients"][0]["score"] == pytest.approx(0.9)
+    assert [artery["called"] for artery in numbers["arteries"]] == [None, True]
+    assert numbers["runs"][0]["interval"] == [15, 45] and numbers["runs"][1]["p_right"] is None
+    assert numbers["decision"]["threshold"] == 0.4 and numbers["patients"][0]["result"].startswith("stenosis")
+    assert reading.images.run.tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("low", [0.0, float("nan")])
@@ -155,17 +154,15 @@ def test_networks_no_better_than_chance_say_so_first_and_call_nobody(reading, lo
     assert report_json(chance)["patients"][0]["called"] is None
 
 
-def test_an_occlusion_is_never_shown_as_more_probable_than_a_stenosis(reading):
-    assert reading.images.p3_2.max() == 0.95
+def test_tables_hide_what_tells_nothing_and_show_no_occlusion_as_more_probable_than_a_stenosis(reading):
     table = results_table(reading)
-    assert (table["P(100 %)"].dropna() <= table["P(≥25 %)"].dropna()).all() and table["P(100 %)"].max() == 0.9
-
-
-def test_what_is_written_names_no_file(reading, tmp_path):
-    page = save_report(reading, tmp_path / "out")
-    for path in (page, page.with_name("report.json"), page.with_name("predictions.parquet")):
-        assert not re.search(rb"DOE\^|1\.2\.840", path.read_bytes())
-    assert set(pd.read_csv(tmp_path / "out" / FILES).file) == set(reading.files.values())
+    assert (table["P(100 %)"].dropna() <= table["P(≥25 %)"].dropna()).all()
+    assert (reading.images.p3_2.max(), table["P(100 %)"].max()) == (0.95, 0.9)
+    table = runs_table(reading)
+    assert len(table) == 2 and "Patient" not in table and (table.Note != "").sum() == 1
+    assert "Note" not in runs_table(replace(reading, runs=reading.runs[:1]))
+    other = replace(reading.runs[0], cine=replace(reading.runs[0].cine, patient_id="P2"))
+    assert "Patient" in runs_table(replace(reading, runs=[*reading.runs, other]))
 
 
 def test_the_default_folder_names_nobody_and_git_ignores_what_is_private(tmp_path, monkeypatch):
@@ -173,27 +170,8 @@ def test_the_default_folder_names_nobody_and_git_ignores_what_is_private(tmp_pat
     private = [report.READINGS / "S1" / "report.html", ROOT / "any" / "where" / ".pseudonym_key"]
     private += [ROOT / "any" / name for name in ("files_private.csv", "studies_private.csv")]
     for path in private:
-        done = subprocess.run(["git", "check-ignore", "-q", str(path)], cwd=ROOT, check=False)
-        assert done.returncode == 0, path
+        assert subprocess.run(["git", "check-ignore", "-q", str(path)], cwd=ROOT).returncode == 0, path
     monkeypatch.setattr(report, "READINGS", tmp_path)
     folder = default_folder(tmp_path / "Doe_John")
     assert folder.parent == tmp_path and "Doe" not in folder.name
     assert folder == default_folder(tmp_path / "Doe_John") != default_folder(tmp_path / "Doe_Jane")
-
-
-def test_numbers_as_json(reading):
-    numbers = json.loads(json.dumps(report_json(reading), allow_nan=False))
-    assert numbers["patients"][0]["score"] == pytest.approx(0.9)
-    assert [artery["called"] for artery in numbers["arteries"]] == [None, True]
-    assert numbers["runs"][0]["interval"] == [15, 45] and numbers["runs"][1]["p_right"] is None
-    assert numbers["decision"]["threshold"] == 0.4 and numbers["patients"][0]["result"].startswith("stenosis")
-    table = reading.images
-    assert len(table) == 3 and table.run.tolist() == [1, 1, 1]
-
-
-def test_tables_hide_what_tells_nothing(reading):
-    table = runs_table(reading)
-    assert len(table) == 2 and "Patient" not in table and (table.Note != "").sum() == 1
-    assert "Note" not in runs_table(replace(reading, runs=reading.runs[:1]))
-    other = replace(reading.runs[0], cine=replace(reading.runs[0].cine, patient_id="P2"))
-    assert "Patient" in runs_table(replace(reading, runs=[*reading.runs, other]))

@@ -13,8 +13,7 @@ class DrawnFrames(FrameSource):
     """Frames whose brightness is the run's number: enough to tell them apart."""
 
     def frames(self, run, indices):
-        level = int(run["run_id"][1:3]) * 5
-        return torch.full((len(indices), 96, 96), level, dtype=torch.uint8)
+        return torch.full((len(indices), 96, 96), int(run["run_id"][1:3]) * 5, dtype=torch.uint8)
 
     def lumen_mask(self, run, indices):
         mask = torch.zeros((len(indices), 96, 96), dtype=torch.bool)
@@ -31,12 +30,9 @@ def drawn_cohort():
             runs.append({"run_id": f"{patient}_{view[:3]}", "patient_id": patient, "view": view, "n_frames": 60})
     manifest = pd.DataFrame(runs).assign(source="simulated", contrast_begin=20, contrast_end=40, rows=96, columns=96)
     manifest["artery"] = manifest["view"].str[:3]
-    lesions = pd.DataFrame(
-        [(patients[n], "LCA", 13, (0, 60, 100)[n % 3]) for n in range(12)]
-        + [(patients[n], "RCA", 2, (10, 70)[n % 2]) for n in range(12)]
-        + [(patients[0], "LCA", 18, 80)],
-        columns=["patient_id", "artery", "segment", "percent_stenosis"],
-    )
+    rows = [(patients[n], "LCA", 13, (0, 60, 100)[n % 3]) for n in range(12)]
+    rows += [*((patients[n], "RCA", 2, (10, 70)[n % 2]) for n in range(12)), (patients[0], "LCA", 18, 80)]
+    lesions = pd.DataFrame(rows, columns=["patient_id", "artery", "segment", "percent_stenosis"])
     corners = {"x1": 30, "y1": 30, "x2": 50, "y2": 50, "segment": 2, "percent_stenosis": 70.0}
     boxes = pd.DataFrame([{"run_id": run["run_id"], "frame": f} | corners for run in runs for f in range(20, 41)])
     people = pd.DataFrame({"patient_id": patients, "low_quality": [0] * 11 + [1]})
@@ -45,16 +41,8 @@ def drawn_cohort():
 
 @pytest.fixture(scope="session")
 def grid_settings():
-    return experiment.ClassificationSettings(
-        weights="random",
-        image_size=128,
-        folds=2,
-        epochs=3,
-        patience=3,
-        frames_per_run=4,
-        bootstrap=20,
-        model_views=("LCA LAO cranial", "RCA"),
-    )
+    quick = {"weights": "random", "image_size": 128, "folds": 2, "epochs": 3, "patience": 3, "frames_per_run": 4}
+    return experiment.ClassificationSettings(**quick, bootstrap=20, model_views=("LCA LAO cranial", "RCA"))
 
 
 @pytest.fixture(scope="session")

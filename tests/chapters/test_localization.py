@@ -43,15 +43,14 @@ class Squares(FrameSource):
 
 def squares(patients: int = 8, *, views: bool = True) -> Cohort:
     ids = [f"P{number}" for number in range(patients)]
-    manifest = pd.DataFrame({"patient_id": ids, "run_id": [f"{patient}_R1" for patient in ids]}).assign(
-        source="simulated", n_frames=4, rows=SIZE, columns=SIZE, contrast_begin=0.0, contrast_end=3.0
-    )
+    every = {"source": "simulated", "n_frames": 4, "rows": SIZE, "columns": SIZE}
+    manifest = pd.DataFrame({"patient_id": ids, "run_id": [f"{patient}_R1" for patient in ids], **every})
+    manifest = manifest.assign(contrast_begin=0.0, contrast_end=3.0)
     manifest["artery"] = ["LCA", "RCA"] * (patients // 2) if views else None
     manifest["view"] = ["LCA RAO caudal", "RCA LAO"] * (patients // 2) if views else None
     place = [10 + 5 * number for number in range(patients)]
-    boxes = pd.DataFrame({"run_id": manifest.run_id, "x1": place, "y1": place}).assign(
-        segment=2, percent_stenosis=[30.0, 60.0, 80.0, 100.0] * (patients // 4), foreshortening=np.nan
-    )
+    boxes = pd.DataFrame({"run_id": manifest.run_id, "x1": place, "y1": place, "segment": 2, "foreshortening": np.nan})
+    boxes["percent_stenosis"] = [30.0, 60.0, 80.0, 100.0] * (patients // 4)
     boxes = boxes.assign(x2=boxes.x1 + 24, y2=boxes.y1 + 24).merge(pd.DataFrame({"frame": [1, 2]}), how="cross")
     lesions = manifest[["patient_id", "artery"]].assign(segment=2, percent_stenosis=60.0, length_mm=10.0)
     patients_table = pd.DataFrame({"patient_id": ids, "low_quality": False})
@@ -64,17 +63,10 @@ def store_classifiers(store: Store, cohort: Cohort, shift: int = 0) -> None:
     settings = settings.model_copy(update={"cut_points": ((25.0,),), "redundancy": (True,)})
     cells = {f"{cell.model_view}-{cell.fold}": cell for cell in grid(settings)}
     folds = patient_folds(fold_strata(cohort), 2, 0)
-    export_part(
-        store,
-        "classification",
-        settings=settings,
-        cohort=cohort,
-        weights={name: new_classifier(cell).head.state_dict() for name, cell in cells.items()},
-        facts={
-            "cells": {name: cell.model_dump(mode="json") for name, cell in cells.items()},
-            "folds": {p: (int(f) + shift) % 2 for p, f in zip(folds.patient_id, folds.fold, strict=True)},
-        },
-    )
+    weights = {name: new_classifier(cell).head.state_dict() for name, cell in cells.items()}
+    facts = {"cells": {name: cell.model_dump(mode="json") for name, cell in cells.items()}}
+    facts["folds"] = {p: (int(f) + shift) % 2 for p, f in zip(folds.patient_id, folds.fold, strict=True)}
+    export_part(store, "classification", settings=settings, cohort=cohort, weights=weights, facts=facts)
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +86,16 @@ def found(store, cohort):
     return localize(cohort, SETTINGS, store)
 
 
-def test_clean_methods_are_scored_once_on_the_same_images(found):
+def test_clean_methods_are_scored_once_on_the_same_images_and_published_rules_leak_patients(found):
     clean = found.images[found.images.arm == "clean"]
     for method in ("fpn", "cam", "prior"):
         assert clean[clean.method == method].image_id.tolist() == found.frames.images.image_id.tolist()
     assert clean.groupby("patient_id").fold.nunique().max() == 1
-
-
-def test_published_rules_leak_patients_and_score_the_cam_on_everything(found):
+    side = found.sides["clean", "cam"]
+    parts = [side.of_artery(name) for name in ("LCA", "RCA")]
+    assert [len(own.truth) for own in parts] == [8, 8]
+    recalls = [float(own.metrics(np.ones((1, len(own.images))))["recall"][0]) for own in (*parts, side)]
+    assert recalls[2] == pytest.approx(np.mean(recalls[:2]))
     published = found.images[found.images.arm == "as_published"]
     assert set(published.method) == {"fpn", "cam"}
     assert published[published.method == "fpn"].groupby("patient_id").fold.nunique().max() == 2
@@ -112,7 +106,7 @@ def test_published_rules_leak_patients_and_score_the_cam_on_everything(found):
     assert chosen["as_published", "fpn"].tolist() == [0.35, 0.35]
 
 
-def test_tables_are_published_and_lie_inside_the_image(found, store):
+def test_tables_lie_inside_the_image_and_finished_folds_are_found_again(found, store, cohort, monkeypatch):
     boxes = pd.read_parquet(store.table("localization_detections"))
     assert set(boxes.image_id) <= set(found.frames.truth.image_id)
     assert list(boxes) == ["image_id", "method", *CORNERS, "score", "arm", "fold", "operating"]
@@ -121,9 +115,6 @@ def test_tables_are_published_and_lie_inside_the_image(found, store):
     heat = found.heat()
     assert set(heat) == set(found.frames.images.image_id)
     assert all(own.shape == (64, 64) and own.min() >= 0 and own.max() <= 1 for own in heat.values())
-
-
-def test_finished_folds_are_found_again(found, store, cohort, monkeypatch):
     monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("trained again"))
     monkeypatch.setattr(cam, "explain", lambda *_: pytest.fail("explained again"))
     again = localize(cohort, SETTINGS, store)
@@ -144,32 +135,32 @@ def test_an_exported_detector_finds_the_same_boxes_again(found, store, cohort):
     expected = own[own.image_id == own.image_id.iloc[0]][CORNERS].to_numpy()
     # Boxes of nearly equal score may change places, since stored maps are rounded: each has its like on the other side.
     apart = np.abs(boxes[:, None] - expected[None]).max(axis=2)
-    assert len(boxes) == len(expected)
-    assert apart.min(axis=0).max() <= 1 and apart.min(axis=1).max() <= 1
+    assert len(boxes) == len(expected) and apart.min(axis=0).max() <= 1 and apart.min(axis=1).max() <= 1
 
 
-def test_metrics_follow_the_images_of_an_artery(found):
-    side = found.sides["clean", "cam"]
-    parts = [side.of_artery(name) for name in ("LCA", "RCA")]
-    assert [len(own.truth) for own in parts] == [8, 8]
-    recalls = [float(own.metrics(np.ones((1, len(own.images))))["recall"][0]) for own in (*parts, side)]
-    assert recalls[2] == pytest.approx(np.mean(recalls[:2]))
-
-
-def test_a_grid_of_text_keeps_the_order_of_the_table():
-    rows = pd.DataFrame(
-        [("RCA", "prior", "sens_s", 0.5, 0.25, 0.75), ("LCA", "cam", "mse", 31.4, np.nan, np.nan)],
-        columns=["artery", "method", "metric", "value", "low", "high"],
-    ).assign(n_groups=3)
-    table = text_grid(rows, ["artery", "Metric"], "method")
-    assert table.to_numpy().tolist() == [
-        ["RCA", "Sens_s", "0.50 (0.25 to 0.75)", "–"],
-        ["LCA", "“MSE”, px", "–", "31 (no interval)"],
-    ]
+def test_published_truth_is_scored_looser_for_the_cam_and_a_grid_of_text_keeps_the_order_of_scores():
+    rows = [("RCA", "prior", "sens_s", 0.5, 0.25, 0.75, 3), ("LCA", "cam", "mse", 31.4, np.nan, np.nan, 3)]
+    names = ["artery", "method", "metric", "value", "low", "high", "n_groups"]
+    table = text_grid(pd.DataFrame(rows, columns=names), ["artery", "Metric"], "method")
+    first, second = table.to_numpy().tolist()
+    assert first == ["RCA", "Sens_s", "0.50 (0.25 to 0.75)", "–"]
+    assert second == ["LCA", "“MSE”, px", "–", "31 (no interval)"]
     assert list(table) == ["artery", "Metric", "place prior", "CAM"]
+    assert scoring_rule("as_published", "cam", 0.5, 35).iou == 0.1
+    assert scoring_rule("as_published", "fpn", 0.4, 35).box_minimum == 50
+    assert scoring_rule("clean", "cam", 0.4, 35) == scoring_rule("clean", "fpn", 0.4, 35)
+    images = pd.DataFrame({"image_id": ["a", "b"], "patient_id": ["P", "Q"], "width": 256, "height": 256})
+    truth = pd.DataFrame({"image_id": ["a", "b"], "x1": 10, "y1": 10, "x2": 40, "y2": 40, "percent_stenosis": 50.0})
+    boxes = truth.assign(score=0.9, operating=True)
+    values = Scored(images, boxes, truth, scoring_rule("clean", "fpn", 0.5, 35)).metrics(np.ones((1, 2)))
+    assert {name: float(value[0]) for name, value in values.items()} == {
+        **dict.fromkeys(("global_sensitivity", "sens_s", "spec_s", "recall", "precision", "f1"), 1.0),
+        **dict.fromkeys(("mse", "false_positives", "distance_found", "distance_with_misses"), 0.0),
+        **{"ap50": 1.0, "recall_at_1fp": 1.0, "ap": pytest.approx(1.0), "ar": pytest.approx(1.0)},
+    }
 
 
-def test_borrowed_classifiers_explain_a_cohort_without_views(store):
+def test_borrowed_classifiers_explain_a_cohort_without_views_to_which_else_no_cam_applies(store, tmp_path):
     changes = {"arms": ("clean",), "epochs": 1, "cam_profile": store.root.name}
     own = Store(store.root.parent / "own", "cpu")
     found = localize(squares(views=False), SETTINGS.model_copy(update=changes), own)
@@ -177,6 +168,10 @@ def test_borrowed_classifiers_explain_a_cohort_without_views(store):
     assert set(found.heat()) == set(found.frames.images.image_id)
     with pytest.raises(InputError, match="nothing: holds no trained classifiers"):
         localize(squares(views=False), SETTINGS.model_copy(update=changes | {"cam_profile": "nothing"}), own)
+    changes = {"arms": ("clean",), "epochs": 1, "trainable": "all", "bootstrap": 5}
+    found = localize(squares(views=False), SETTINGS.model_copy(update=changes), Store(tmp_path, "cpu"))
+    assert found.heat() == {} and set(found.sides) == {("clean", "fpn"), ("clean", "prior")}
+    assert any(name.startswith("trunk.") for name in found.detectors()[0][1].load_weights("detector"))
 
 
 def test_classifiers_are_refused_where_they_are_missing_or_of_other_folds(cohort, tmp_path):
@@ -193,44 +188,13 @@ def test_classifiers_are_refused_where_they_are_missing_or_of_other_folds(cohort
         localize(cohort, SETTINGS, store)
 
 
-def test_without_views_the_cam_does_not_apply_and_every_layer_can_be_trained(tmp_path):
-    changes = {"arms": ("clean",), "epochs": 1, "trainable": "all", "bootstrap": 5}
-    found = localize(squares(views=False), SETTINGS.model_copy(update=changes), Store(tmp_path, "cpu"))
-    assert found.heat() == {}
-    assert set(found.sides) == {("clean", "fpn"), ("clean", "prior")}
-    weights = found.detectors()[0][1].load_weights("detector")
-    assert any(name.startswith("trunk.") for name in weights)
-
-
-def test_published_truth_is_scored_looser_for_the_cam():
-    assert scoring_rule("as_published", "cam", 0.5, 35).iou == 0.1
-    assert scoring_rule("as_published", "fpn", 0.4, 35).box_minimum == 50
-    assert scoring_rule("clean", "cam", 0.4, 35) == scoring_rule("clean", "fpn", 0.4, 35)
-
-
-def test_scores_are_exact_where_everything_is_found():
-    images = pd.DataFrame({"image_id": ["a", "b"], "patient_id": ["P", "Q"], "width": 256, "height": 256})
-    truth = pd.DataFrame({"image_id": ["a", "b"], "x1": 10, "y1": 10, "x2": 40, "y2": 40, "percent_stenosis": 50.0})
-    boxes = truth.assign(score=0.9, operating=True)
-    side = Scored(images, boxes, truth, scoring_rule("clean", "fpn", 0.5, 35))
-    values = side.metrics(np.ones((1, 2)))
-    assert {name: float(value[0]) for name, value in values.items()} == {
-        **dict.fromkeys(("global_sensitivity", "sens_s", "spec_s", "recall", "precision", "f1"), 1.0),
-        **dict.fromkeys(("mse", "false_positives", "distance_found", "distance_with_misses"), 0.0),
-        **{"ap50": 1.0, "recall_at_1fp": 1.0, "ap": pytest.approx(1.0), "ar": pytest.approx(1.0)},
-    }
-
-
-def test_anchors_follow_the_image_size_and_digests_what_matters():
+def test_anchors_follow_the_image_size_digests_what_matters_and_a_detector_the_classifier_of_its_trunk(store):
     half, full = (SETTINGS.model_copy(update={"image_size": size}).detector() for size in (128, 256))
     assert np.allclose(np.array(full.anchor_sizes), 2 * np.array(half.anchor_sizes))
     published = SETTINGS.model_copy(update={"anchors": "published", "image_size": 512})
     assert published.detector().anchor_sizes == (32, 64, 128, 256, 512)
     other = SETTINGS.model_copy(update={"profile": "other", "bootstrap": 7, "device": "auto"})
     assert [cell.digest() for cell in fpn_cells(other, None)] == [cell.digest() for cell in fpn_cells(SETTINGS, None)]
-
-
-def test_a_detector_starts_from_the_classifier_where_it_has_the_same_trunk(store):
     own = Classifiers.of(store.root)
     changed = SETTINGS.model_copy(update={"trainable": "all", "arms": ("clean",)})
     assert [cell.start for cell in fpn_cells(changed, own)] == [own.cells[fold, START_VIEW][1] for fold in range(2)]

@@ -11,7 +11,6 @@ import pytest
 
 from cag.chapters import mapped
 from cag.chapters import store as store_module
-from cag.chapters.mapped import open_scheduler
 from cag.chapters.store import Store, run_tasks
 from cag.data.cohort import Cohort
 from cag.settings import InputError, LabelError, SettingsError
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Dask warns of what happens 
 
 @pytest.fixture(scope="module")
 def address():
-    with open_scheduler("local:2") as found:
+    with mapped.open_scheduler("local:2") as found:
         yield found
 
 
@@ -60,12 +59,9 @@ def test_a_worker_killed_in_the_middle_of_a_task_loses_nothing(address, cohort, 
     assert {path.suffix for path in store.working.iterdir()} == {".lock"}
 
 
-def test_a_refused_input_is_its_own_sentence(address, cohort, tmp_path):
+def test_a_refused_input_and_machines_that_do_not_share_the_folder_are_told(address, cohort, tmp_path, monkeypatch):
     with pytest.raises(LabelError, match=r"boxes: there is none. Add some"):
         run_tasks("refuse", refuse, numbers(1), cohort, Store(tmp_path, scheduler=address))
-
-
-def test_machines_that_do_not_share_the_folder_are_told(address, cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(store_module, "_fill_there", _elsewhere)
     with pytest.raises(InputError, match="a worker does not see the results folder"):
         run_tasks("count", count, numbers(1), cohort, Store(tmp_path, scheduler=address))
@@ -77,13 +73,10 @@ def _elsewhere(task, **_):
 
 def test_a_scheduler_that_is_gone_is_told_and_the_work_resumes(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(mapped, "PATIENCE", 3.0)
-    script = (
-        "import sys; from cag.chapters.mapped import open_scheduler\n"
-        "with open_scheduler('local:1') as a: print(a, flush=True); sys.stdin.read()"
-    )
+    serve = "with open_scheduler('local:1') as a: print(a, flush=True); sys.stdin.read()"
+    script = f"import sys; from cag.chapters.mapped import open_scheduler\n{serve}"
     command = [sys.executable, "-c", f"if __name__ == '__main__':\n    exec({script!r})"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
         store = Store(tmp_path, scheduler=process.stdout.readline().strip())
         begun = f"until ls {tmp_path}/begun-* >/dev/null 2>&1; do sleep 0.1; done; kill -9 {process.pid}"
         killer, start = subprocess.Popen(["sh", "-c", begun]), time.monotonic()
@@ -98,7 +91,7 @@ def test_a_scheduler_that_is_gone_is_told_and_the_work_resumes(cohort, tmp_path,
 
 def test_what_is_no_scheduler_is_told():
     for wrong in ("local:0", "local:", "here", "http://x"):
-        with pytest.raises(SettingsError, match="is no scheduler"), open_scheduler(wrong):
+        with pytest.raises(SettingsError, match="is no scheduler"), mapped.open_scheduler(wrong):
             pass
-    with open_scheduler("tcp://10.0.0.1:8786") as address:
+    with mapped.open_scheduler("tcp://10.0.0.1:8786") as address:
         assert address == "tcp://10.0.0.1:8786"

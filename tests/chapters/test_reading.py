@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -31,7 +30,6 @@ from cag.chapters.frames.selection import run_frame_selection
 from cag.chapters.frames.settings import FrameSelectionSettings
 from cag.chapters.localization.comparison import export_detectors, localize
 from cag.chapters.localization.settings import LocalizationSettings
-from cag.chapters.mapped import open_scheduler
 from cag.chapters.reading.models import ArteryTriage, ReadingModels, angle_class, load_models
 from cag.chapters.reading.study import ReadingSettings, probabilities, read_study, trunk_maps
 from cag.chapters.reading.words import decision_rule, known_sentence, refused_table
@@ -140,12 +138,11 @@ def reading(study, models):
 
 
 def test_every_file_is_read_or_refused_with_a_reason(reading):
-    assert len(reading.runs) == 4 and len(reading.refused) == 3
     reasons = {reading.files[file.label]: file.reason for file in reading.refused}
-    assert "not a DICOM file" in reasons["notes.txt"]
-    assert "link" in reasons["link.dcm"]
-    assert "same bytes" in reasons["b/twice.dcm"]
-    assert not set(refused_table(reading).File) & set(reasons)
+    assert len(reading.runs) == 4 and not set(refused_table(reading).File) & set(reasons)
+    for name, reason in {"notes.txt": "not a DICOM", "link.dcm": "link", "b/twice.dcm": "same bytes"}.items():
+        assert reason in reasons.pop(name)
+    assert not reasons
 
 
 def test_from_a_folder_to_the_patient_few_modules_are_entered(study, models):
@@ -172,8 +169,7 @@ def test_filled_runs_are_named_and_scored_and_others_say_why_not(reading):
     assert odd.finding.interval and "88/0" in odd.reason and "score" not in odd.images and len(odd.frames)
     for name, artery, view in (("a/left.dcm", "LCA", "LCA LAO cranial"), ("a/deep/right.dcm", "RCA", "RCA LAO")):
         run = by_name[name]
-        assert (run.artery, run.view, run.reason) == (artery, view, "")
-        assert run.finding.interval is not None
+        assert (run.artery, run.view, run.reason) == (artery, view, "") and run.finding.interval is not None
         assert run.images.score.between(0, 1).all() and np.allclose(run.images.filter(like="p3_").sum(axis=1), 1)
         assert run.heatmaps is not None and run.heatmaps.shape == (len(run.images), SIZE, SIZE)
         assert run.boxes.empty or (run.boxes[["x1", "y1"]].ge(0).all(axis=None) and run.boxes.x2.max() <= SIZE)
@@ -206,24 +202,19 @@ def test_an_artery_that_was_not_read_is_said_and_a_given_one_is_believed(study, 
     assert "RCA LAO" in run.reason and reading.patients.called.isna().all()
 
 
-def test_a_patient_of_the_own_cohort_is_read_by_the_fold_that_has_not_seen_them(cohort, models, store):
-    assert cohort.folder is not None
+def test_an_own_patient_is_read_and_called_by_the_fold_that_has_not_seen_them(cohort, models, store, reading):
     table = pd.read_parquet(store.table("classification"))
     fold = int(table[(table.part == "outer") & (table.patient_id == "P0003")].fold.iloc[0])
     known = models.own_patients(KEY)
     by_name = known[pseudonym(str(derived_uid("run", "P0003", "P0003", "P0003_LCA")), "run", KEY)]
     assert (by_name.patient_id, by_name.fold) == ("P0003", fold)
     assert known[cohort.manifest.set_index("run_id").sha256["P0003_RCA"]] == by_name
-    reading = read_study(cohort.folder / "P0003", models, key=KEY, progress=False)
-    (run,) = [run for run in reading.runs if run.artery == "RCA"]
+    own = read_study(cohort.folder / "P0003", models, key=KEY, progress=False)
+    (run,) = [run for run in own.runs if run.artery == "RCA"]
     single = models.networks("RCA LAO", fold).two
     assert len(single) == 1 and len(models.networks("RCA LAO", None).two) == 2
     expected = probabilities(single, trunk_maps(torch.from_numpy(run.frames), "cpu"), SIZE)[0][:, 1]
     assert run.images.score.to_numpy() == pytest.approx(expected, abs=0.02)
-
-
-def test_the_threshold_named_is_the_one_that_calls(cohort, models, reading):
-    assert cohort.folder is not None
     other = called_by(models, threshold=0.79, of_folds={0: 0.77, 1: 0.77})
     own = read_study(cohort.folder / "P0003", other, key=KEY, progress=False)
     said = decision_rule(own)
@@ -232,20 +223,16 @@ def test_the_threshold_named_is_the_one_that_calls(cohort, models, reading):
     assert decision_rule(replace(reading, models=other)) == other.operating.rule
 
 
-def test_triage_is_scored_on_patients_it_has_not_seen(store, cohort):
+def test_triage_is_scored_on_patients_it_has_not_seen_and_angles_outvote_a_doubtful_image_alone(store, cohort):
     triage = pd.read_parquet(store.table("artery_triage"))
     assert len(triage) == len(cohort.manifest) and triage.groupby("patient_id").fold.nunique().eq(1).all()
     assert ((triage.p_right >= 0.5) == (triage.artery == "RCA")).all(), "an upright tube is told from a lying one"
-
-
-def test_angles_outvote_a_doubtful_image_and_not_a_clear_one():
-    odds = torch.tensor([[-2.5, 2.5, 0.0, 0.0]])
-    triage = ArteryTriage(torch.tensor([[1.0]]), torch.zeros(1), odds)
-    assert [angle_class(40, 0), angle_class(40, -28), angle_class(90, 0), angle_class(None, 0)] == [1, 0, 3, 3]
-    assert angle_class(22, 27) == 2
+    network = ArteryTriage(torch.tensor([[1.0]]), torch.zeros(1), torch.tensor([[-2.5, 2.5, 0.0, 0.0]]))
+    angles = ((40, 0), (40, -28), (90, 0), (None, 0), (22, 27))
+    assert [angle_class(*each) for each in angles] == [1, 0, 3, 3, 2]
     doubtful, clear = torch.tensor([[0.5], [1.0]]), torch.tensor([[4.0]])
-    assert triage.right(doubtful) > 0.5 > triage.right(doubtful, angle_class(40, -28))
-    assert triage.right(clear, angle_class(40, -28)) > 0.5
+    assert network.right(doubtful) > 0.5 > network.right(doubtful, angle_class(40, -28))
+    assert network.right(clear, angle_class(40, -28)) > 0.5
 
 
 def test_reading_gives_what_training_stored(cohort, models, store):
@@ -274,7 +261,7 @@ def test_the_default_study_is_a_patient_the_frame_selector_has_not_seen(cohort, 
         folder(replace(cohort, manifest=cohort.manifest.assign(source="hospital")))
 
 
-def test_a_folder_without_an_angiogram_is_refused(models, tmp_path):
+def test_a_folder_without_an_angiogram_and_a_report_inside_the_study_are_refused(models, tmp_path, study, store):
     file, empty = tmp_path / "x.dcm", tmp_path / "empty"
     file.write_bytes(b"nothing")
     empty.mkdir()
@@ -282,6 +269,8 @@ def test_a_folder_without_an_angiogram_is_refused(models, tmp_path):
     for place, problem in problems.items():
         with pytest.raises(InputError, match=problem):
             read_study(place, models, key=KEY, progress=False)
+    with pytest.raises(InputError, match="inside the study"):
+        write_report(ReportRequest(study, store.root, study / "out", progress=False))
 
 
 PLANTED = "Zyxwvut"
@@ -361,7 +350,7 @@ def test_identifiers_reach_nothing_that_is_written_or_said(planted_study, store,
 
 def test_identifiers_reach_no_output_of_the_notebook(planted_study, cohort, store, models, tmp_path):
     """The notebook over the same functions, with other settings than those of the parameters cell."""
-    assert cohort.folder is not None and models.image_size == SIZE
+    assert models.image_size == SIZE
     parameters = {"profile": store.root, "manifest": cohort.folder / "data_manifest.csv", "study": planted_study}
     parameters |= {"device": "cpu", "bootstrap": 20}
     command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "07_reading_a_study.ipynb"), "out.ipynb"]
@@ -378,31 +367,22 @@ def test_identifiers_reach_no_output_of_the_notebook(planted_study, cohort, stor
     tested = set(pd.read_parquet(store.table("frame_selection_runs")).patient_id)
     assert {links: set(own.patient_id) for links, own in chain.groupby("found_links")} == dict.fromkeys(LINKS, tested)
     assert chain.groupby(["found_links", "run_id"]).size().max() <= 2 and chain.score.between(0, 1).sum() > 0
-    said = done.stdout.decode() + done.stderr.decode()
-    named = str(planted_study)
+    texts.append((done.stdout + done.stderr).decode().replace(str(planted_study), ""))  # papermill names the parameter
     for text in PLANTED_TEXTS:
         assert not any(text in one for one in texts), text
-        assert text not in said.replace(named, ""), "papermill itself names the parameter"
 
 
 def said_of_broken_copies(folder: Path, models: ReadingModels) -> list[bytes]:
     """Sentences of refusals of the same files, cut short and with values that no reader expects."""
     said = []
-    edits: Sequence[Callable[[bytes], bytes]] = (lambda raw: raw[:1500], lambda raw: raw[:-5000], lambda raw: raw[300:])
-    for edit in edits:
-        broken = folder.parent / "broken"
-        broken.mkdir(exist_ok=True)
-        source = min(folder.glob(f"{PLANTED}*.dcm"))
-        (broken / "file.dcm").write_bytes(edit(source.read_bytes()))
+    broken, raw = folder.parent / "broken", min(folder.glob(f"{PLANTED}*.dcm")).read_bytes()
+    broken.mkdir()
+    for content in (raw[:1500], raw[:-5000], raw[300:]):
+        (broken / "file.dcm").write_bytes(content)
         with pytest.raises(InputError) as error:
             read_study(broken, models, key=KEY, progress=False)
         said.append(str(error.value).encode())
     return said
-
-
-def test_a_report_inside_the_study_is_refused(study, store):
-    with pytest.raises(InputError, match="inside the study"):
-        write_report(ReportRequest(study, store.root, study / "out", progress=False))
 
 
 @pytest.fixture
@@ -466,7 +446,7 @@ def test_a_batch_on_a_cluster_gives_the_same_though_a_worker_dies(many, store, m
     there = replace(here, out=tmp_path / "there")
     there.make_folder()
     shutil.copy(here.out / KEY_FILE, there.out)
-    with open_scheduler("local:1") as address, Client(address, set_as_default=False) as client:
+    with mapped.open_scheduler("local:1") as address, Client(address, set_as_default=False) as client:
         (worker,) = client.run(os.getpid).values()
         script = f"until ls {there.out}/studies >/dev/null 2>&1; do sleep 0.1; done; kill -9 {worker}"
         killer = subprocess.Popen(["sh", "-c", script])

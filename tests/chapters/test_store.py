@@ -1,4 +1,4 @@
-"""Stored work: found again by its key, whole or not there, and a killed process leaves nothing behind."""
+"""Stored work: found again by its key, whole or not there; the bundle gives back what was exported."""
 
 import os
 import resource
@@ -11,7 +11,10 @@ import pandas as pd
 import pytest
 import torch
 
+from cag.chapters import bundle
 from cag.chapters import store as module
+from cag.chapters.bundle import PARTS, Part, export_part, load_part
+from cag.chapters.classification.settings import ClassificationSettings
 from cag.chapters.store import RunFolder, Store, fill, run_tasks, task_folder
 from cag.data import fingerprint
 from cag.data.cohort import Cohort
@@ -107,19 +110,12 @@ def test_another_process_at_it_is_left_alone_and_one_killed_is_replaced(store, c
     folder = task_folder("kind", keep, Example(), cohort, store)
     command = [sys.executable, "-c", HOLDER, str(store.root), str(folder.path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdin is not None and other.stdout is not None
-        assert other.stdout.readline() == "begun\n"
-        assert not fill(cohort, keep, Example(), folder)
+        assert other.stdout.readline() == "begun\n" and not fill(cohort, keep, Example(), folder)
         if killed:
             os.kill(other.pid, signal.SIGKILL)
-        else:
-            other.stdin.write("go on\n")
-            other.stdin.flush()
-        other.wait(timeout=20)
-    assert folder.complete != killed
-    assert fill(cohort, keep, Example(), folder)
-    assert (folder.path / "result.parquet").exists() == killed
-    assert not drafts(store)
+        other.communicate("" if killed else "go on\n", timeout=20)
+    assert folder.complete != killed and fill(cohort, keep, Example(), folder)
+    assert (folder.path / "result.parquet").exists() == killed and not drafts(store)
 
 
 def test_settings_cohort_and_weights_decide_the_key(store, cohort, monkeypatch):
@@ -205,21 +201,73 @@ def test_a_torn_file_is_refused_with_the_remedy(store, load):
 def test_a_write_that_the_system_stops_half_way_is_a_sentence_and_leaves_the_old_file(store, save):
     """A limit on file size stops the writers of all three formats as a full disk does."""
     folder = RunFolder(store.root / "run", store)
-    small, large = (
-        {
-            "save_table": pd.DataFrame({"x": torch.rand(count).numpy()}),
-            "save_weights": {"x": torch.rand(count)},
-            "save_json": {"x": list(range(count))},
-        }[save]
-        for count in (1, 20_000)
-    )
-    getattr(folder, save)("x", small)
+    content = {
+        "save_table": lambda count: pd.DataFrame({"x": torch.rand(count).numpy()}),
+        "save_weights": lambda count: {"x": torch.rand(count)},
+        "save_json": lambda count: {"x": list(range(count))},
+    }[save]
+    getattr(folder, save)("x", content(1))
     before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
         with pytest.raises(InputError, match=r"cannot be written \(File too large.*Free some space"):
-            getattr(folder, save)("x", large)
+            getattr(folder, save)("x", content(20_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert before == {path.name: path.read_bytes() for path in folder.path.iterdir()}
+
+
+@pytest.fixture
+def export(drawn_cohort, tmp_path):
+    store = Store(tmp_path / "demo")
+
+    def export(value=1.0, weights="random"):
+        settings = ClassificationSettings.checked({"weights": weights})
+        state = {"rca": {"weight": torch.full((3,), value)}}
+        common = {"settings": settings, "cohort": drawn_cohort, "weights": state}
+        export_part(store, "classification", facts={"folds": {"P00": 1}}, **common)
+        return store
+
+    return export
+
+
+def weight_of(part: Part) -> float:
+    (value,) = part.folder.load_weights("rca")["weight"].unique()
+    return float(value)
+
+
+def test_a_part_is_what_was_exported_by_either_folder(export, drawn_cohort):
+    root = export().root
+    for folder in (root, root / "bundle"):
+        part = load_part(folder, "classification")
+        assert part.facts == {"folds": {"P00": 1}} and part.settings["weights"] == "random"
+        assert weight_of(part) == 1 and (part.profile, part.patients, part.runs) == ("demo", 12, 24)
+        assert part.cohort_digest == drawn_cohort.digest() and part.cohort == drawn_cohort.simulated_or_real
+        assert set(part.folder.load_table("runs").run_id) == set(drawn_cohort.manifest.run_id)
+
+
+def test_an_export_takes_the_place_of_the_one_before_unless_it_fails(export, monkeypatch):
+    root = [export(value).root for value in (0.5, 1.0)][-1]
+
+    def full(*_):
+        raise InputError("cannot be written (no space)")
+
+    monkeypatch.setattr(bundle.RunFolder, "save_json", full)
+    with pytest.raises(InputError, match="no space"):
+        export(2.0)
+    assert weight_of(load_part(root, "classification")) == 1
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_missing_part_names_its_notebook(name, tmp_path):
+    with pytest.raises(InputError, match=f"notebook {PARTS[name][1]}"):
+        load_part(tmp_path, name)
+
+
+def test_a_frozen_trunk_must_still_be_there(export, monkeypatch):
+    root = export(weights="xa").root
+    assert load_part(root, "classification").trunk
+    monkeypatch.setattr(module, "weights_digest", lambda *_: "another")
+    with pytest.raises(InputError, match=r"other weights \(xa\). Execute notebook 03"):
+        load_part(root, "classification")

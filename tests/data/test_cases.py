@@ -136,11 +136,7 @@ REFUSED = {
     "no syntax": (None, (b"\2\0\x10\0UI", b"\2\0\x11\0UI"), "Transfer Syntax UID: mandatory tag is missing"),
     "no class": (tags("SOPClassUID"), None, "SOP Class UID: mandatory tag is missing"),
     "RF": (tags(SOPClassUID="1.2.840.10008.5.1.4.1.1.12.2"), None, "X-Ray Radiofluoroscopic Image Storage is not read"),
-    "8 bits in 12": (
-        both(compress(JPEGLSLossless), DEEPER),
-        None,
-        "of 8 bits where the header declares 48 x 64 x 1 of",
-    ),
+    "8 bits in 12": (both(compress(JPEGLSLossless), DEEPER), None, "of 8 bits where the header declares 48 x 64 x 1"),
 }
 
 

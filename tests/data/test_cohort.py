@@ -1,6 +1,7 @@
-"""A cohort serves the same frames and labels, whatever its source."""
+"""A cohort serves the same frames and labels, whatever its source: order, size, grey levels, pseudonyms."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,11 @@ import torch
 from PIL import Image
 
 from cag.data.cohort import Cohort
+from cag.data.frames import load_frames, shrink
 from cag.data.images import read_image, read_images
 from cag.data.manifest import build_manifest
-from cag.settings import DicomError, LabelError, ManifestError
+from cag.data.pseudonyms import pseudonym, study_key
+from cag.settings import DicomError, InputError, LabelError, ManifestError
 from cag.simulator.cohort import simulated_cohort
 from cag.simulator.phantom.cohort import CohortSettings
 
@@ -38,18 +41,7 @@ def test_frames_are_those_of_the_files(files):
         cohort.frames("P9")
 
 
-def test_other_bytes_and_missing_files_are_refused(files, write_run):
-    cohort = Cohort.from_manifest(files[0])
-    run = cohort.manifest.iloc[0]
-    write_run(files[0].parent / run.path, patient_id="other")
-    with pytest.raises(ManifestError, match="bytes are not those of the manifest"):
-        cohort.frames(run.run_id)
-    (files[0].parent / run.path).unlink()
-    with pytest.raises(ManifestError, match="this file is missing"):
-        cohort.frames(run.run_id)
-
-
-def test_labels_are_required_by_name(files):
+def test_labels_are_required_by_name_and_other_bytes_and_missing_files_are_refused(files, write_run):
     cohort = Cohort.from_manifest(files[0])
     cohort.require()
     with pytest.raises(ManifestError, match="tables only"):
@@ -57,6 +49,13 @@ def test_labels_are_required_by_name(files):
     for label in ("contrast", "lesions", "boxes", "view", "artery"):
         with pytest.raises(LabelError, match=f"{label}: this cohort has no such labels"):
             cohort.require(label)
+    run = cohort.manifest.iloc[0]
+    write_run(files[0].parent / run.path, patient_id="other")
+    with pytest.raises(ManifestError, match="bytes are not those of the manifest"):
+        cohort.frames(run.run_id)
+    (files[0].parent / run.path).unlink()
+    with pytest.raises(ManifestError, match="this file is missing"):
+        cohort.frames(run.run_id)
 
 
 def test_the_digest_follows_labels_and_real_files(files):
@@ -114,3 +113,36 @@ def test_frames_are_rendered_on_the_card_of_the_machine_that_asks(monkeypatch):
     source = PhantomFrames.planned(CohortSettings(patients=1, size=96), "auto")
     run = pd.Series({"run_id": next(iter(source.runs))})
     assert source.frames(run, [3]).shape == (1, 96, 96)
+
+
+def test_frames_come_in_the_order_of_the_samples_each_run_is_opened_once_and_shrinking_keeps_the_mean():
+    opened = []
+
+    def frames_of_runs(requests):
+        """Frames tell their run and number by their grey level."""
+        for run_id, indices in requests:
+            opened.append(run_id)
+            level = torch.tensor([10 * int(run_id[1:]) + index for index in indices], dtype=torch.uint8)
+            yield level[:, None, None].expand(-1, 12, 16).contiguous()
+
+    samples = pd.DataFrame({"run_id": ["R2", "R1", "R2", "R2"], "frame": [5, 0, 1, 5]}, index=[7, 3, 9, 1])
+    images = load_frames(SimpleNamespace(frames_of_runs=frames_of_runs), samples, size=8, progress=False)
+    assert images.shape == (4, 8, 8) and images.dtype == torch.uint8
+    assert images[:, 0, 0].tolist() == [25, 10, 21, 25] and opened == ["R2", "R1"]
+    board = (torch.arange(64)[:, None] + torch.arange(64)).remainder(2).mul(255).to(torch.uint8)[None]
+    assert shrink(board, 16).float().mean() == pytest.approx(127.5, abs=1)
+
+
+def test_pseudonyms_depend_on_the_key_and_the_kind(tmp_path, key):
+    one = pseudonym("123", "patient", key)
+    assert one == pseudonym(" 123 ", "patient", key) and one[0] == "P" and "123" not in one[:4]
+    assert len({one, pseudonym("124", "patient", key), pseudonym("123", "patient", b"x" * 32)}) == 3
+    assert one[1:] != pseudonym("123", "study", key)[1:]
+    with pytest.raises(InputError, match="too few"):
+        pseudonym("123", "patient", b"short")
+    first = study_key(tmp_path / "key")
+    assert first == study_key(tmp_path / "key") and len(first) == 32
+    assert (tmp_path / "key").stat().st_mode & 0o077 == 0
+    (tmp_path / "key").write_text("no hex")
+    with pytest.raises(InputError, match="holds no key"):
+        study_key(tmp_path / "key")

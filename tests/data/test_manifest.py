@@ -1,8 +1,5 @@
 """Manifests and label tables: what is built, what is verified, what is refused and how it is said."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,7 @@ from cag.settings import ManifestError
 
 
 @pytest.fixture
-def cohort(tmp_path: Path, write_run: Callable, key: bytes) -> Path:
+def cohort(tmp_path, write_run, key):
     """Two simulated runs of one patient and one of another, with labels."""
     rows = []
     for name, patient in (("P1_R1", "P1"), ("P1_R2", "P1"), ("P2_R1", "P2")):
@@ -46,7 +43,7 @@ def edit(path: Path, /, **columns: object) -> None:
     table.to_csv(path, index=False)
 
 
-def test_tables_survive_writing(cohort: Path) -> None:
+def test_tables_survive_writing_and_fingerprints_bear_one_grey_level(cohort):
     tables = CohortTables.load(cohort)
     assert list(tables.manifest) == list(COLUMNS["data_manifest"])
     assert tables.manifest.contrast_begin.tolist()[:2] == [1, 1] and np.isnan(tables.manifest.contrast_begin[2])
@@ -62,6 +59,10 @@ def test_tables_survive_writing(cohort: Path) -> None:
     assert cohort.read_bytes() == before and b"1.0" not in before
     further = checked_table(pd.DataFrame({"patient_id": ["P1"], "center": ["north"]}), "patients")
     assert further.center.tolist() == ["north"] and further.low_quality.tolist() == [False]
+    frames = np.full((3, 9, 10), 100, np.uint8)
+    assert fingerprint(frames) == "64" * 48 and same_picture(fingerprint(frames), fingerprint(frames + 1))
+    assert not same_picture(fingerprint(frames), fingerprint(frames + 2))
+    assert not same_picture("64", "6464") and fingerprint_frames(1) == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -94,14 +95,14 @@ def test_tables_survive_writing(cohort: Path) -> None:
         ("boxes", {"x2": "wide"}, "x2: line 2: 'wide' is not a number"),
     ],
 )
-def test_wrong_cells_are_refused_by_line_and_value(cohort: Path, table: str, columns: dict, expected: str) -> None:
+def test_wrong_cells_are_refused_by_line_and_value(cohort, table, columns, expected):
     edit(cohort.parent / f"{table}.csv", **columns)
     with pytest.raises(ManifestError) as caught:
         CohortTables.load(cohort)
     assert expected in str(caught.value) and caught.value.remedy and "\n" not in str(caught.value)
 
 
-def test_missing_columns_and_files_are_refused(cohort: Path) -> None:
+def test_missing_columns_and_files_are_refused(cohort):
     pd.read_csv(cohort).drop(columns="patient_id").to_csv(cohort, index=False)
     with pytest.raises(ManifestError, match=r"data_manifest.csv, patient_id: this column is missing"):
         CohortTables.load(cohort)
@@ -112,7 +113,7 @@ def test_missing_columns_and_files_are_refused(cohort: Path) -> None:
         CohortTables.load(cohort)
 
 
-def test_verify_tells_file_by_file(cohort: Path, write_run: Callable) -> None:
+def test_verify_tells_file_by_file(cohort, write_run):
     assert verify(cohort, progress=False) == []
     runs = cohort.parent / "runs"
     (runs / "P1_R2.dcm").unlink()
@@ -135,15 +136,7 @@ def test_verify_tells_file_by_file(cohort: Path, write_run: Callable) -> None:
         verify(cohort, progress=False)
 
 
-def test_fingerprints_bear_one_grey_level() -> None:
-    frames = np.full((3, 9, 10), 100, np.uint8)
-    assert fingerprint(frames) == "64" * 48
-    assert same_picture(fingerprint(frames), fingerprint(frames + 1))
-    assert not same_picture(fingerprint(frames), fingerprint(frames + 2))
-    assert not same_picture("64", "6464") and fingerprint_frames(1) == [0, 0, 0]
-
-
-def test_a_manifest_is_built_from_any_tree(tmp_path: Path, write_run: Callable, key: bytes) -> None:
+def test_a_manifest_is_built_from_any_tree(tmp_path, write_run, key):
     study = tmp_path / "study"
     frames = write_run(study / "a" / "1.dcm", primary_angle=41, secondary_angle=3)
     write_run(study / "b" / "deep" / "2", patient_id="P0002", primary_angle=None, secondary_angle=None)
@@ -165,7 +158,7 @@ def test_a_manifest_is_built_from_any_tree(tmp_path: Path, write_run: Callable, 
     np.testing.assert_array_equal(read_frames(tmp_path / "study/a/1.dcm"), frames)
 
 
-def test_building_refuses_what_it_cannot_do(tmp_path: Path, key: bytes) -> None:
+def test_building_refuses_what_it_cannot_do(tmp_path, key):
     study = tmp_path / "study"
     study.mkdir()
     (study / "notes.txt").write_text("no angiogram")
@@ -177,7 +170,7 @@ def test_building_refuses_what_it_cannot_do(tmp_path: Path, key: bytes) -> None:
         build_manifest(study, tmp_path / "other" / "m.csv", key=key)
 
 
-def test_real_files_build_a_manifest(cag_data: Path, tmp_path: Path, key: bytes) -> None:
+def test_real_files_build_a_manifest(cag_data, tmp_path, key):
     for file in (cag_data / "dicom_xa").glob("*.dcm"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     report = build_manifest(tmp_path, tmp_path / "m.csv", key=key, progress=False)

@@ -1,7 +1,5 @@
 """The files of a study: single frames become a run, archives are opened, burned-in text is filled and told."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 
@@ -20,28 +18,27 @@ def found(source: Path, key: bytes) -> list[StudyFile]:
     return list(study_files(source, key, progress=False))
 
 
-def test_single_frames_of_a_series_become_a_run(tmp_path: Path, key: bytes) -> None:
+def test_single_frames_of_a_series_become_a_run(tmp_path, key):
     write_single_frames(tmp_path / "series")
     write_variant("plain", tmp_path)
     plain, whole = found(tmp_path, key)
-    assert plain.cine is not None and whole.cine is not None
     assert whole.cine.n_frames == FRAMES and whole.cine.run_id != plain.cine.run_id
     np.testing.assert_array_equal(whole.cine.frames, disk())
     assert "10 files of one frame" in whole.notes[0] and "9 more" in whole.name and len(whole.sha256) == 64
 
 
-def test_too_many_single_frames_are_not_kept(tmp_path: Path, key: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_single_frames_are_not_kept(tmp_path, key, monkeypatch):
     monkeypatch.setattr(reading_files, "MAX_PIXELS", 4 * disk()[0].size)
     write_single_frames(tmp_path)
     counts = [file.cine.n_frames for file in found(tmp_path, key) if file.cine]
     assert counts == [1] * 6 + [4]
     write_single_frames(tmp_path / "alone", count=1)
     (alone,) = found(tmp_path / "alone", key)
-    assert alone.cine is not None and alone.cine.n_frames == 1 and alone.notes == ()
+    assert alone.cine.n_frames == 1 and alone.notes == ()
 
 
 @pytest.mark.parametrize("kind", ["zip", "gztar"])
-def test_an_archive_reads_as_its_folder(tmp_path: Path, key: bytes, kind: str) -> None:
+def test_an_archive_reads_as_its_folder(tmp_path, key, kind):
     for name in ("plain", "jpeg_ls"):
         write_variant(name, tmp_path / "study" / "a")
     archive = Path(shutil.make_archive(str(tmp_path / "around" / "study"), kind, tmp_path / "study"))
@@ -52,21 +49,19 @@ def test_an_archive_reads_as_its_folder(tmp_path: Path, key: bytes, kind: str) -
         assert all(np.array_equal(inside[run], frames) for run, frames in runs.items())
 
 
-def test_burned_in_text_is_filled_and_told(tmp_path: Path, key: bytes) -> None:
+def test_burned_in_text_is_filled_and_told(tmp_path, key):
     write_variant("burned_in", tmp_path)
     (file,) = found(tmp_path, key)
-    assert file.cine is not None and "were found and filled (51 pixels)" in file.notes[0]
-    assert file.cine.frames[:, TEXT].max() < 200
+    assert "were found and filled (51 pixels)" in file.notes[0] and file.cine.frames[:, TEXT].max() < 200
     dataset = dcmread(write_variant("burned_in", tmp_path / "short"))
     dataset.PixelData, dataset.NumberOfFrames = disk()[:3].tobytes(), 3
     dataset.save_as(tmp_path / "short" / "burned_in.dcm")
     (short,) = found(tmp_path / "short", key)
-    assert short.notes == (
-        "The file says that text is burned into the picture, and none was found: look before you share it.",
-    )
+    (note,) = short.notes
+    assert note == "The file says that text is burned into the picture, and none was found: look before you share it."
 
 
-def test_both_planes_are_runs(tmp_path: Path, key: bytes) -> None:
+def test_both_planes_are_runs(tmp_path, key):
     for name in ("biplane_a", "biplane_b"):
         write_variant(name, tmp_path)
     assert [file.cine.plane for file in found(tmp_path, key) if file.cine] == ["A", "B"]
@@ -85,7 +80,7 @@ def written(frames: np.ndarray, text: str = "DOE JOHN 1947") -> tuple[np.ndarray
     return frames, drawn
 
 
-def test_text_is_found_and_filled(rng: np.random.Generator) -> None:
+def test_text_is_found_and_filled(rng):
     frames, drawn = written(noise(rng))
     found = burned_in(frames)
     assert found[drawn].mean() > 0.95 and not found[~drawn].any()
@@ -97,7 +92,7 @@ def test_text_is_found_and_filled(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(filled[:, far], frames[:, far])
 
 
-def test_what_is_no_text_is_left_alone(rng: np.random.Generator) -> None:
+def test_what_is_no_text_is_left_alone(rng):
     frames = noise(rng)
     assert not burned_in(frames).any() and np.array_equal(without_graphics(frames, burned_in(frames)), frames)
     bright = frames.copy()
@@ -112,7 +107,7 @@ def test_what_is_no_text_is_left_alone(rng: np.random.Generator) -> None:
     assert burned_in(moving).sum() < 150, "what moves stands nowhere for long"
 
 
-def test_a_real_run_without_text_has_none(cag_data: Path, key: bytes) -> None:
+def test_a_real_run_without_text_has_none(cag_data, key):
     cine = read_cine(cag_data / "dicom_xa" / "rca_cine_jpeg_baseline.dcm", key=key)
     assert not burned_in(cine.frames).any()
     frames, drawn = written(cine.frames)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
@@ -28,40 +28,30 @@ def values(target, outputs):
     return {name: value[0] for name, value in metrics(np.asarray(target, dtype=int), outputs).items()}
 
 
-def test_the_two_rules_by_hand():
-    # P(normal) .3, P(stenosis) .2, P(redundant) .5.
+def test_the_two_rules_by_hand_agree_without_a_redundant_class():
     outputs = np.array([[0.3, 0.2]]), np.array([0.5])
     published, clean = scored(*outputs, "as_published"), scored(*outputs, "clean")
-    assert published.predicted[0] == 2  # redundant won: wrong for either target
-    assert published.score[0] == pytest.approx(0.7)  # P(redundant) counts as disease
-    assert clean.predicted[0] == 0
-    assert clean.score[0] == pytest.approx(0.2 / 0.5)
+    assert published.predicted[0] == 2, "redundant won: wrong for either target"
+    assert published.score[0] == pytest.approx(0.7), "P(redundant) counts as disease"
+    assert clean.predicted[0] == 0 and clean.score[0] == pytest.approx(0.2 / 0.5)
     np.testing.assert_allclose(clean.probabilities, [[0.6, 0.4]])
-
-
-def test_rules_agree_without_a_redundant_class():
-    _, real, _ = draw(0, 3)
+    certain = scored(np.array([[0.0, 0.0]]), np.array([1.0]))
+    np.testing.assert_array_equal(certain.probabilities, [[0.5, 0.5]])
+    assert certain.predicted[0] == 0, "of equal categories the lower"
+    real = draw(0, 3)[1]
     real = real / real.sum(1, keepdims=True)
     clean, published = scored(real), scored(real, np.full(len(real), np.nan), "as_published")
     np.testing.assert_allclose(clean.score, published.score)
     np.testing.assert_array_equal(clean.predicted, published.predicted)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 100_000), st.integers(2, 5))
 def test_clean_outputs_are_probabilities(seed, k):
     _, real, redundant = draw(seed, k)
     clean = scored(real, redundant)
     np.testing.assert_allclose(clean.probabilities.sum(1), 1)
-    assert ((clean.score >= 0) & (clean.score <= 1)).all()
-    assert (clean.predicted < k).all()
+    assert ((clean.score >= 0) & (clean.score <= 1) & (clean.predicted < k)).all()
     assert (scored(real, redundant, "as_published").score >= clean.score - 1e-12).all()
-
-
-def test_certain_redundancy_leaves_the_categories_even_and_equal_ones_go_to_the_lower():
-    outputs = scored(np.array([[0.0, 0.0]]), np.array([1.0]))
-    np.testing.assert_array_equal(outputs.probabilities, [[0.5, 0.5]])
-    assert outputs.predicted[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -79,11 +69,9 @@ def test_one_category_and_targets_outside_the_categories_are_refused():
         values([0, 2], as_outputs([0, 1]))
 
 
-def test_two_categories_by_hand():
-    # Normal: 3 right, 1 called stenosis. Stenosis: 4 right, 2 called normal.
+def test_categories_by_hand_redundant_is_wrong_for_everyone_and_any_stenosis_forgives_the_wrong_degree():
     result = values([0] * 4 + [1] * 6, as_outputs([0, 0, 0, 1, 1, 1, 1, 1, 0, 0]))
-    assert result["accuracy"] == pytest.approx(7 / 10)
-    assert result["sensitivity"] == pytest.approx(4 / 6)
+    assert result["accuracy"] == pytest.approx(7 / 10) and result["sensitivity"] == pytest.approx(4 / 6)
     assert result["specificity"] == pytest.approx(3 / 4)
     # F1: normal 2*3/(4+5) = 2/3, stenosis 2*4/(6+5) = 8/11; weighted (4*2/3 + 6*8/11)/10.
     assert result["f1_weighted"] == pytest.approx((4 * 2 / 3 + 6 * 8 / 11) / 10)
@@ -93,10 +81,6 @@ def test_two_categories_by_hand():
     assert result["auc"] == pytest.approx((4 / 6 + 3 / 4) / 2)
     # Brier: 7 right at distance .2, 3 wrong at .8.
     assert result["brier"] == pytest.approx((7 * 0.04 + 3 * 0.64) / 10)
-
-
-def test_redundant_is_wrong_for_everyone_and_any_stenosis_forgives_the_wrong_degree():
-    # 2 = redundant: neither sensitive nor specific.
     result = values([0, 0, 1, 1], as_outputs([0, 2, 1, 2]))
     assert (result["accuracy"], result["sensitivity"], result["specificity"]) == (0.5, 0.5, 0.5)
     # 3 categories: an occlusion called 25-99 % is found, though in the wrong category.
@@ -104,7 +88,6 @@ def test_redundant_is_wrong_for_everyone_and_any_stenosis_forgives_the_wrong_deg
     assert result["sensitivity"] == 1 and result["accuracy"] == pytest.approx(2 / 3)
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 100_000), st.integers(2, 4), st.sampled_from(["clean", "as_published"]))
 def test_every_metric_is_scikit_learns_under_the_same_weights(seed, k, rule):
     target, real, redundant = draw(seed, k)
@@ -155,21 +138,13 @@ POSITIVE = np.array([True, True, False, True, False, False])
 SCORE = np.array([0.9, 0.8, 0.7, 0.6, 0.4, 0.2])
 
 
-def test_youden_by_hand_takes_the_higher_of_equals():
+def test_thresholds_by_hand_take_the_higher_of_equals_and_one_class_has_none():
     assert youden_threshold(POSITIVE, SCORE) == 0.8
-
-
-@pytest.mark.parametrize(("minimum", "threshold"), [(0.95, 0.6), (2 / 3, 0.8), (0.1, 0.9)])
-def test_sensitivity_by_hand(minimum, threshold):
-    assert sensitivity_threshold(POSITIVE, SCORE, minimum) == threshold
-
-
-def test_one_class_has_no_threshold():
+    assert [sensitivity_threshold(POSITIVE, SCORE, minimum) for minimum in (0.95, 2 / 3, 0.1)] == [0.6, 0.8, 0.9]
     assert np.isnan(youden_threshold(np.array([True, True]), np.array([0.1, 0.2])))
     assert np.isnan(sensitivity_threshold(np.zeros(0, dtype=bool), np.zeros(0)))
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 100_000), st.floats(0.05, 1.0))
 def test_the_promised_sensitivity_is_reached_at_the_highest_such_threshold(seed, minimum):
     rng = np.random.default_rng(seed)

@@ -30,15 +30,8 @@ def table(rows, *more):
     return pd.DataFrame(rows, columns=["image_id", *CORNERS, *more])
 
 
-TRUTH = table(
-    [
-        ("a", 0.0, 0.0, 10.0, 10.0, 30.0, 1),
-        ("a", 50.0, 50.0, 60.0, 60.0, 90.0, 2),
-        ("b", 0.0, 0.0, 10.0, 10.0, 90.0, 2),
-    ],
-    "percent_stenosis",
-    "segment",
-)
+TRUTH = table([("a", 0.0, 0.0, 10.0, 10.0), ("a", 50.0, 50.0, 60.0, 60.0), ("b", 0.0, 0.0, 10.0, 10.0)])
+TRUTH = TRUTH.assign(percent_stenosis=[30.0, 90.0, 90.0], segment=[1, 2, 2])
 DETECTIONS = table(
     [
         ("a", 0.0, 0.0, 10.0, 12.0, 0.9),  # IoU 100/120 with the first lesion, center 1 px off: found
@@ -58,36 +51,24 @@ def value(result):
     return {name: array[0] for name, array in result.items()}
 
 
-def test_matches_by_hand():
+def test_matches_and_metrics_by_hand():
     matches = match_detections(IMAGES, DETECTIONS, TRUTH)
     assert matches.detections["hit"].tolist() == [True, False, False, False, False, True]
     assert matches.truth["found"].tolist() == [True, True, False]
     assert matches.truth["distance"].tolist() == pytest.approx([1, 0, np.nan], nan_ok=True)
     assert (matches.truth["diagonal"] == 500).all()
+    expected = {"recall": 2 / 3, "precision": 2 / 6, "f1": 2 * 2 / (3 + 6), "image_sensitivity": 1 / 2}
+    expected |= {"false_positives": 4 / 4, "distance_found": (1 + 0) / 2, "distance_with_misses": (1 + 0 + 500) / 3}
+    assert value(metrics(match_detections(IMAGES, DETECTIONS, TRUTH))) == pytest.approx(expected)
 
 
-def test_metrics_by_hand():
-    result = value(metrics(match_detections(IMAGES, DETECTIONS, TRUTH)))
-    assert result == pytest.approx(
-        {
-            "recall": 2 / 3,
-            "precision": 2 / 6,
-            "f1": 2 * 2 / (3 + 6),
-            "image_sensitivity": 1 / 2,
-            "false_positives": 4 / 4,
-            "distance_found": (1 + 0) / 2,
-            "distance_with_misses": (1 + 0 + 500) / 3,
-        }
-    )
-
-
-def test_enlarged_boxes_overlap_more():
-    # At 30 px both boxes of image b are 30 x 30, 6 px apart: 24/36.
-    found = [
-        match_detections(IMAGES, DETECTIONS, TRUTH, box_minimum=30.0, iou_threshold=t).truth["found"][2]
-        for t in (24 / 36 - 1e-9, 24 / 36 + 1e-9)
-    ]
-    assert found == [True, False]
+def test_enlarged_boxes_overlap_more_and_the_better_score_chooses_first():
+    for threshold, found in ((24 / 36 - 1e-9, True), (24 / 36 + 1e-9, False)):
+        matches = match_detections(IMAGES, DETECTIONS, TRUTH, box_minimum=30.0, iou_threshold=threshold)
+        assert matches.truth["found"][2] == found
+    assert match_image(np.array([[0.6, 0.7], [0.0, 0.9]]), 0.5).tolist() == [1, -1]
+    # As COCO: the later lesion of equal overlap; the threshold itself is enough.
+    assert match_image(np.array([[0.5, 0.5]]), 0.5).tolist() == [1]
 
 
 @pytest.mark.parametrize(
@@ -109,19 +90,9 @@ def test_nothing_found_and_nothing_to_find(n_images, detections, truth, expected
     assert len(detections) or score_at_rate(matches, 1.0) == float("inf")
 
 
-def test_the_better_score_chooses_first():
-    # Detection 0 overlaps both lesions, the second more; detection 1 only the second, which is taken.
-    assert match_image(np.array([[0.6, 0.7], [0.0, 0.9]]), 0.5).tolist() == [1, -1]
-    # As COCO: the later lesion of equal overlap; the threshold itself is enough.
-    assert match_image(np.array([[0.5, 0.5]]), 0.5).tolist() == [1]
-
-
-def test_only_the_highest_scores_of_an_image_are_kept(monkeypatch):
+def test_only_the_highest_scores_of_an_image_are_kept_and_one_without_area_is_false(monkeypatch):
     monkeypatch.setattr("cag.metrics.matching.MAX_DETECTIONS", 1)
     assert match_detections(IMAGES, DETECTIONS, TRUTH).detections["score"].tolist() == [0.9, 0.6, 0.5]
-
-
-def test_a_detection_without_area_is_false():
     flat = table([("a", 5.0, 5.0, 5.0, 5.0, 0.9)], "score")
     assert value(metrics(match_detections(IMAGES, flat, TRUTH)))["precision"] == 0
 
@@ -147,7 +118,7 @@ def draw(seed, n=15, lesions=25, found=80, levels=1000):
     return images.assign(width=512, height=512), detections.assign(score=scores), truth
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 100_000))
 def test_order_of_rows_is_immaterial(seed):
     tables = draw(seed)
@@ -156,7 +127,7 @@ def test_order_of_rows_is_immaterial(seed):
     assert first == pytest.approx(second, nan_ok=True)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 100_000))
 def test_a_weight_of_two_is_an_image_twice(seed):
     images, *boxes = draw(seed)
@@ -188,29 +159,24 @@ def by_pycocotools(images, detections, truth):
 
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
-        coco.dataset = {
-            "images": [{"id": index} for index in number.values()],
-            "annotations": annotations(truth),
-            "categories": [{"id": 1}],
-        }
+        coco.dataset = {"images": [{"id": index} for index in number.values()], "categories": [{"id": 1}]}
+        coco.dataset["annotations"] = annotations(truth)
         coco.createIndex()
-        found = annotations(detections)
-        for entry, score in zip(found, detections["score"], strict=True):
-            entry["score"] = score
+        scores = zip(annotations(detections), detections["score"], strict=True)
+        found = [entry | {"score": score} for entry, score in scores]
         evaluation = COCOeval(coco, coco.loadRes(found), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation.eval["precision"][:, :, 0, 0, 2].mean(1), evaluation.eval["recall"][:, 0, 0, 2]
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(st.integers(0, 100_000))
 def test_average_precision_is_pycocotools_at_each_iou(seed):
     images, detections, truth = draw(seed)
-    ours = [average_precision(match_detections(images, detections, truth, iou_threshold=t))[0] for t in IOU_THRESHOLDS]
-    precision, recall = by_pycocotools(images, detections, truth)
-    np.testing.assert_allclose(ours, precision, atol=1e-9)
     matches = [match_detections(images, detections, truth, iou_threshold=t) for t in IOU_THRESHOLDS]
+    precision, recall = by_pycocotools(images, detections, truth)
+    np.testing.assert_allclose([average_precision(each)[0] for each in matches], precision, atol=1e-9)
     both = coco_metrics(matches)
     assert both["ap"][0] == pytest.approx(precision.mean(), abs=1e-9)
     assert both["ar"][0] == pytest.approx(recall.mean(), abs=1e-9)
@@ -228,42 +194,25 @@ def test_equal_scores_of_different_images_are_as_in_pycocotools():
 HITS, SCORES = [True, False, True, False, False, True], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
 
 
-def by_hand(hits=HITS, scores=SCORES, n_images=10):
-    images = pd.DataFrame({"image_id": [f"i{k}" for k in range(n_images)], "patient_id": "P", "width": 9, "height": 9})
-    truth = pd.DataFrame([(f"i{k}", 0.0, 0.0, 9.0, 9.0) for k in range(4)], columns=["image_id", *CORNERS])
-    place = iter(range(4))
-    rows = [(f"i{next(place)}", 0.0, 0.0, 9.0, 9.0) if hit else ("i9", 0.0, 0.0, 9.0, 9.0) for hit in hits]
-    detections = pd.DataFrame(rows, columns=["image_id", *CORNERS]).assign(score=scores)
-    return match_detections(images, detections, truth)
+def by_hand(hits=HITS, scores=SCORES):
+    images = pd.DataFrame({"image_id": [f"i{k}" for k in range(10)], "patient_id": "P", "width": 9, "height": 9})
+    place, box = iter(range(4)), (0.0, 0.0, 9.0, 9.0)
+    detections = table([(f"i{next(place)}" if hit else "i9", *box) for hit in hits]).assign(score=scores)
+    return match_detections(images, detections, table([(f"i{k}", *box) for k in range(4)]))
 
 
-def test_average_precision_by_hand():
-    # Precision at the hits 1, 2/3, 3/6; recalls 1/4, 2/4, 3/4. Of the 101 recalls 0..25 (26) see 1,
-    # 26..50 (25) see 2/3, 51..75 (25) see 1/2, the rest 0.
+def test_average_precision_froc_and_the_score_at_a_rate_by_hand_where_no_threshold_splits_equal_scores():
     assert average_precision(by_hand())[0] == pytest.approx((26 + 25 * 2 / 3 + 25 / 2) / 101)
-
-
-def test_froc_by_hand():
-    # False positives an image before the hits: 0, .1, .3 -> sensitivity at rates 0, .1, .2, .3, 4.
     sensitivity = froc_sensitivity(by_hand(), np.ones((1, 10)), (0.0, 0.1, 0.2, 0.3, 4.0))[0]
     assert sensitivity.tolist() == [1 / 4, 2 / 4, 2 / 4, 3 / 4, 3 / 4]
-
-
-def test_no_threshold_splits_equal_scores():
-    # All six have one score: either none (0 false positives) or all (.3 an image).
+    assert [score_at_rate(by_hand(), rate) for rate in (0.1, 4.0)] == [0.7, 0.4]
+    assert score_at_rate(by_hand(hits=[False], scores=[0.9]), 0.0) == float("inf")
     matches = by_hand(scores=[0.5] * 6)
     assert froc_sensitivity(matches, np.ones((1, 10)), (0.0, 0.2, 0.3))[0].tolist() == [0, 0, 0.75]
     assert [score_at_rate(matches, rate) for rate in (0.2, 0.3)] == [float("inf"), 0.5]
 
 
-def test_score_at_a_rate():
-    matches = by_hand()
-    assert score_at_rate(matches, 0.1) == 0.7
-    assert score_at_rate(matches, 4.0) == 0.4
-    assert score_at_rate(by_hand(hits=[False], scores=[0.9]), 0.0) == float("inf")
-
-
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(st.integers(0, 100_000))
 def test_froc_rises_and_is_the_recall_at_its_score(seed):
     images, detections, truth = draw(seed, levels=20)

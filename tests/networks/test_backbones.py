@@ -58,8 +58,7 @@ def test_a_cell_looks_at_the_place_that_its_geometry_tells(trunks, name, cell):
     support = torch.nonzero(images.grad[0, 0])
     center = (support.amin(dim=0) + support.amax(dim=0) + 1) / 2
     expected = torch.tensor([place.start + place.stride * 10, place.start + place.stride * cell])
-    assert (center - expected).abs().max() <= 2
-    assert abs(center[1] - (cell + 0.5) * 256 / maps.shape[-1]) > 3
+    assert (center - expected).abs().max() <= 2 and abs(center[1] - (cell + 0.5) * 256 / maps.shape[-1]) > 3
 
 
 def test_the_compact_geometry_follows_from_kernels_strides_and_paddings(trunks):
@@ -126,7 +125,7 @@ def test_stored_trunks_come_back_in_small_shards_and_are_told_apart(trunks, tmp_
         build_trunk("xa", seed=0, folder=tmp_path)
 
 
-def test_foreign_and_broken_weights_are_told_apart(tmp_path):
+def test_foreign_broken_and_unreachable_weights_are_told_apart(tmp_path, monkeypatch):
     save_trunk(nn.Linear(2, 2), tmp_path, {}, "xa", "efficientnet_lite0")
     shard = next(tmp_path.glob("xa-*.safetensors"))
     for content, message in ((shard.read_bytes(), "belong to another network"), (b"not safetensors", "unreadable")):
@@ -134,8 +133,6 @@ def test_foreign_and_broken_weights_are_told_apart(tmp_path):
         with pytest.raises(InputError, match=message):
             build_trunk("xa", seed=0, backbone="efficientnet_lite0", folder=tmp_path)
 
-
-def test_imagenet_weights_without_a_network_are_a_clear_error(monkeypatch):
     def offline(*args, **kwargs):
         raise URLError("no route")
 

@@ -44,15 +44,10 @@ def mutated(whole: bytes, seed: int) -> bytes:
     return bytes(data)
 
 
-def header_bytes(data: bytearray, rng: np.random.Generator, pixels: int) -> None:
-    """Some bytes before the pixels become others."""
-    for place in rng.integers(128, pixels, rng.integers(1, 12)):
-        data[place] = rng.integers(256)
-
-
-def pixel_bytes(data: bytearray, rng: np.random.Generator, pixels: int) -> None:
-    """Some bytes of the pixels become others."""
-    for place in rng.integers(pixels, len(data), rng.integers(1, 40)):
+def some_bytes(data: bytearray, rng: np.random.Generator, pixels: int) -> None:
+    """Some bytes before the pixels, or of them, become others."""
+    start, end, most = ((128, pixels, 12), (pixels, len(data), 40))[rng.integers(2)]
+    for place in rng.integers(start, end, rng.integers(1, most)):
         data[place] = rng.integers(256)
 
 
@@ -89,7 +84,7 @@ def marker(data: bytearray, rng: np.random.Generator, pixels: int) -> None:
         data[place + offset : place + offset + 1] = EXTREMES[rng.integers(len(EXTREMES))]
 
 
-MUTATIONS = (header_bytes, pixel_bytes, cut, hole, steering_value, steering_value, other_syntax, marker)
+MUTATIONS = (some_bytes, some_bytes, cut, hole, steering_value, steering_value, other_syntax, marker)
 
 
 def read_files(seeds: list[Path], numbers: range, told: Connection) -> None:

@@ -1,8 +1,12 @@
-"""Public sets: layouts and quirks, on made-up sets and on the real excerpts."""
+"""Public sets: fetched whole or not at all; layouts and quirks, on made-up sets and on the real excerpts."""
 
+import io
 import json
+import threading
+import zipfile
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +20,10 @@ from cag.data.fingerprint import cell_means
 from cag.data.images import read_image
 from cag.data.public import read_public
 from cag.data.public.arcade import THUMB, near_duplicate_groups, read_coco
+from cag.data.public.fetch import RECORD, SOURCES, describe, fetch
 from cag.data.splits import Split, fold_strata, patient_folds, split_images
 from cag.data.tables import CORNERS
-from cag.settings import ManifestError
+from cag.settings import InputError, ManifestError
 
 GOOD = {"id": 1, "image_id": 1, "bbox": [4, 5, 6, 7], "category_id": 26, "segmentation": [[4, 5, 10, 5, 10, 12]]}
 
@@ -29,9 +34,7 @@ def picture(rng: np.random.Generator) -> np.ndarray:
     return np.clip(140 + 300 * detail, 60, 255).astype(np.uint8)
 
 
-def arcade_part(
-    folder: Path, part: str, pictures: list[np.ndarray], *annotations: dict[str, Any], **more: object
-) -> Path:
+def arcade_part(folder: Path, part: str, pictures: list[np.ndarray], *annotations: dict, **more: object) -> Path:
     """Write images and a COCO file, and return the latter."""
     place = folder / "stenosis" / part
     for name in ("images", "annotations"):
@@ -45,7 +48,7 @@ def arcade_part(
     return place / "annotations" / f"{part}.json"
 
 
-def box(number: int, image: int, *bbox: float | None) -> dict[str, Any]:
+def box(number: int, image: int, *bbox: float | None) -> dict:
     return {"id": number, "image_id": image, "bbox": bbox}
 
 
@@ -112,7 +115,7 @@ def test_unusable_annotations_are_left_out_and_counted(tmp_path, rng, odd, reaso
     assert found.counts[reason] == 1 and found.tables.boxes[CORNERS].to_numpy().tolist() == [[4, 5, 10, 12]]
 
 
-def test_deep_images_other_capitals_and_folders_in_names_are_read(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_deep_images_other_capitals_and_folders_in_names_are_read(tmp_path, rng):
     image, named = picture(rng), {"images": [{"id": 1, "file_name": "images/1.png"}]}
     stenosis = {"categories": [{"id": 26, "name": "Stenosis"}]}
     arcade_part(tmp_path, "train", [image.astype(np.uint16) * 257], GOOD, **named, **stenosis)
@@ -154,15 +157,7 @@ def test_groups_join_through_others(rng):
     assert cell_means(np.full((512, 512), 7, np.uint8), 64).tolist() == [[7.0] * 64] * 64
 
 
-def test_the_known_pair_is_one_group(cag_data):
-    # train 218 equals val 58; train 219 and val 59 are other pictures.
-    folder = cag_data / "arcade" / "stenosis"
-    names = ("train/images/218.png", "val/images/58.png", "train/images/219.png", "val/images/59.png")
-    groups = near_duplicate_groups(np.stack([cell_means(read_image(folder / name), THUMB) for name in names]))
-    assert groups[0] == groups[1] and len(set(groups[1:])) == 3
-
-
-def test_real_quirks_are_counted_and_no_group_is_split(cag_data):
+def test_real_quirks_are_counted_no_group_is_split_and_the_known_pair_is_one(cag_data):
     cohort = Cohort.from_manifest(cag_data / "arcade")
     assert cohort.counts["images without annotation left out"] == 3
     assert cohort.counts["images stored in color, read as grey"] == 38
@@ -178,9 +173,13 @@ def test_real_quirks_are_counted_and_no_group_is_split(cag_data):
         parts = pd.Series(split_images(cohort, frames.images, Split("clean", fold, 4, 0)), index=frames.images.index)
         assert (parts[repeated.index].groupby(repeated.patient_id).nunique() == 1).all()
         assert (repeated.patient_id.map(folds).eq(fold) == parts[repeated.index].eq("outer")).all()
+    folder = cag_data / "arcade" / "stenosis"
+    names = ("train/images/218.png", "val/images/58.png", "train/images/219.png", "val/images/59.png")
+    groups = near_duplicate_groups(np.stack([cell_means(read_image(folder / name), THUMB) for name in names]))
+    assert groups[0] == groups[1] and len(set(groups[1:])) == 3
 
 
-def test_cadica_excerpt(cag_data):
+def test_excerpts_of_cadica_and_danilov(cag_data):
     cohort = Cohort.from_manifest(cag_data / "cadica_excerpt")
     manifest, boxes = cohort.manifest, cohort.boxes
     assert (len(boxes), len(manifest), manifest.n_frames.sum(), manifest.patient_id.nunique()) == (46, 13, 43, 4)
@@ -190,17 +189,14 @@ def test_cadica_excerpt(cag_data):
     assert first.severity_class.tolist() == ["p0_20"] and first.percent_stenosis.tolist() == [10]
     assert cohort.counts["boxes of frames without an image left out"] > 0
     assert cohort.frames("cadica_p19_v6", [1]).shape == (1, 512, 512)
-
-
-def test_danilov_excerpt(cag_data):
     found = read_public(cag_data / "danilov_excerpt").tables
     assert (len(found.boxes), len(found.manifest), set(found.manifest.patient_id)) == (7, 6, {"D14_002"})
     boxes = found.boxes[found.boxes.run_id == "danilov_14_002_5_0017"]
     assert boxes[CORNERS].to_numpy().tolist() == [[161, 173, 179, 187], [222, 174, 241, 186]]
 
 
-BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>5</xmax><ymax>6</ymax></bndbox>"
-VOC = f"<annotation><object>{BOX}</object></annotation>"
+SIDES = "<xmin>1</xmin><ymin>2</ymin><xmax>5</xmax><ymax>6</ymax>"
+VOC = f"<annotation><object><bndbox>{SIDES}</bndbox></object></annotation>"
 
 
 def save(path: Path) -> None:
@@ -244,3 +240,118 @@ def test_danilov_files_of_another_form(tmp_path, text):
     (tmp_path / "xml_dir" / "frame1.xml").write_text(VOC)
     with pytest.raises(ManifestError, match="1 parts instead of 4"):
         read_public(tmp_path)
+
+
+def danilov_zip(*, inner: bool = False, escape: bool = False, folder: str = "image_dir") -> bytes:
+    """A set of two frames in the layout of Danilov et al."""
+    image, buffer, outer = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    Image.fromarray(np.full((16, 16), 90, np.uint8)).save(image, format="BMP")
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for frame in ("14_2_5_0001", "15_1_5_0001"):
+            archive.writestr(f"data/{folder}/{frame}.bmp", image.getvalue())
+            archive.writestr(f"data/xml_dir/{frame}.xml", VOC)
+        if escape:
+            archive.writestr("../evil", "x")
+    if not inner:
+        return buffer.getvalue()
+    with zipfile.ZipFile(outer, "w") as archive:
+        archive.writestr("published/set.zip", buffer.getvalue())
+    return outer.getvalue()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one file; breaks off after ``stop`` bytes where asked to."""
+
+    content = b""
+    stop: int | None = None
+    status = 200
+    asked = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked += 1
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(self.server.content)))
+        self.end_headers()
+        self.wfile.write(self.server.content[: self.server.stop])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    server = Server(("127.0.0.1", 0), Handler)
+    server.content = danilov_zip()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}/danilov.zip"
+    monkeypatch.setitem(SOURCES, "danilov", SOURCES["danilov"]._replace(url=url))
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def knows(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    """From now on the set's digest is known."""
+    monkeypatch.setitem(SOURCES, "danilov", SOURCES["danilov"]._replace(sha256=sha256(content).hexdigest()))
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_a_set_is_fetched_read_and_found_again(server, tmp_path, inner):
+    server.content = danilov_zip(inner=inner, escape=True)
+    folder, found = fetch("danilov", tmp_path, progress=False)
+    assert folder == tmp_path / "danilov" and (folder / "image_dir").is_dir()
+    assert found.tables.manifest.patient_id.tolist() == ["D14_2", "D15_1"] and len(found.tables.boxes) == 2
+    record = json.loads((tmp_path / "danilov" / RECORD).read_text())
+    assert record["sha256"] == sha256(server.content).hexdigest() and "Attribution 4.0" in record["license"]
+    fetch("danilov", tmp_path, progress=False)
+    assert server.asked == 1, "not asked again"
+    assert not list(tmp_path.parent.rglob("evil"))
+
+
+def test_a_broken_download_is_begun_again(server, tmp_path, monkeypatch):
+    knows(monkeypatch, server.content)
+    server.stop = 700
+    with pytest.raises(InputError, match=r"cannot be downloaded .* Run it again"):
+        fetch("danilov", tmp_path, progress=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"danilov.zip.part"}
+    server.stop = None
+    _, found = fetch("danilov", tmp_path, progress=False)
+    assert server.asked == 2 and len(found.tables.manifest) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"danilov.zip", "danilov"}
+
+
+def test_another_digest_is_refused(server, tmp_path, monkeypatch):
+    knows(monkeypatch, b"something else")
+    with pytest.raises(InputError, match=r"danilov.zip: SHA-256 is \w+ instead of"):
+        fetch("danilov", tmp_path, progress=False)
+    mine = tmp_path / "mine.zip"
+    mine.write_bytes(server.content)
+    with pytest.raises(InputError, match=r"mine.zip: SHA-256 is \w+ instead of"):
+        fetch("danilov", tmp_path, archive=mine, progress=False)
+    assert not (tmp_path / "danilov").exists()
+    knows(monkeypatch, server.content)
+    assert len(fetch("danilov", tmp_path, archive=mine)[1].tables.manifest) == 2
+    with pytest.raises(InputError, match="no zip or tar archive"):
+        fetch("cadica", tmp_path, archive=tmp_path / "absent.zip")
+
+
+def test_what_is_not_the_set_is_refused_and_a_refusing_server_is_one_sentence_with_a_way_out(server, tmp_path):
+    wrong = {"cannot be unpacked": b"<html>Please log in</html>", "known layout": danilov_zip(folder="other")}
+    for expected, server.content in wrong.items():
+        out = tmp_path / expected.replace(" ", "_")
+        with pytest.raises(InputError, match=expected):
+            fetch("danilov", out, progress=False)
+        assert [path.name for path in out.iterdir()] == ["danilov.zip"] and not (tmp_path / "evil").exists()
+    server.status = 403
+    with pytest.raises(InputError, match=r"\(403\)\. .* --archive"):
+        fetch("danilov", tmp_path, progress=False)
+    with pytest.raises(InputError, match=r"'imagenet' is no known set\. Known: arcade, cadica, danilov"):
+        fetch("imagenet", tmp_path)
+    for source in SOURCES.values():
+        assert all(part in describe(source) for part in (source.url, "Creative Commons", "doi 10."))
