@@ -31,11 +31,14 @@ def test_thebe_scripts_are_recognized_and_the_package_is_listed_with_its_modules
         package_reference.modules_of("cag.nothing")
 
 
-def test_definitions_are_read_by_term():
+def test_definitions_are_read_by_term_and_british_and_american_spelling_are_one_word_to_the_search():
     glossary = publish_doctree("run\n  One film\n  of one injection.\n")
     for term in glossary.findall(lambda node: node.tagname == "term"):
         term["ids"] = ["term-run"]
     assert term_tooltips.definitions(glossary) == {"term-run": "One film of one injection."}
+    search = book_search.OneSpelling({})
+    for pair in ("grey gray", "localisation localizations", "centre centers", "labelled labeled", "ischaemia ischemia"):
+        assert len(set(map(search.stem, pair.split()))) == 1
 
 
 @pytest.mark.parametrize(
@@ -119,9 +122,3 @@ def test_costs_are_those_of_the_executions_and_of_the_stored_work(tmp_path):
     assert rows[1] == ["02", "60 s", "0.0003", "0.10"] and rows[2][:2] == ["03", "2 minutes"]
     assert rows[3] == ["All, by the share of the cores", "2 minutes", "0.0013", "0.50"]
     assert rows[5] == ["classification", "16", "60 minutes", "0.0300", "12.00"]
-
-
-def test_british_and_american_spelling_are_one_word_to_the_search():
-    search = book_search.OneSpelling({})
-    for pair in ("grey gray", "localisation localizations", "centre centers", "labelled labeled", "ischaemia ischemia"):
-        assert len(set(map(search.stem, pair.split()))) == 1

@@ -118,7 +118,7 @@ def test_a_second_run_finds_everything_and_a_part_of_it_gives_the_same(
     pd.testing.assert_frame_equal(table, same[table.columns])
 
 
-def test_arms_pick_the_epoch_by_the_part_they_claim():
+def test_arms_pick_the_epoch_by_the_part_they_claim_and_trunks_are_shared_where_they_start_alike(grid_settings):
     def epoch(number, inner, outer):
         rows = {"part": ["inner", "outer"], "p_0": [1 - inner, 1 - outer], "p_1": [inner, outer], "target": 1}
         return pd.DataFrame(rows).assign(epoch=number, redundant=False)
@@ -126,6 +126,13 @@ def test_arms_pick_the_epoch_by_the_part_they_claim():
     chosen = experiment.select_epochs(pd.concat([epoch(0, 0.9, 0.2), epoch(1, 0.3, 0.8)]))
     assert chosen.groupby("arm")["epoch"].unique().map(list).to_dict() == {"clean": [0], "as_published": [1]}
     assert chosen.query("arm == 'as_published'")["part"].tolist() == ["outer"]
+    cell = grid(grid_settings)[0]
+    other = cell.model_copy(update={"seed": 5})
+    trunk = experiment.new_classifier(cell).trunk
+    assert experiment.new_classifier(cell.model_copy(update={"fold": 1})).trunk is trunk
+    assert experiment.new_classifier(other).trunk is not trunk, "another seed draws other random weights"
+    xa = {"weights": "xa", "trunk": "digest"}
+    assert experiment.start_of(cell.model_copy(update=xa)) == experiment.start_of(other.model_copy(update=xa))
 
 
 @pytest.mark.parametrize("trainable", ["head", "all"])
@@ -152,16 +159,6 @@ def test_dealt_labels_spare_the_outer_fold_and_stay_with_their_run(drawn_cohort,
     empty = grid(grid_settings)[0].model_copy(update={"model_view": "LCA RAO caudal"})
     with pytest.raises(LabelError, match="no frame to train on"):
         experiment.train_cell(drawn_cohort, empty, RunFolder(tmp_path, Store(tmp_path)))
-
-
-def test_trunks_are_shared_where_they_start_alike(grid_settings):
-    cell = grid(grid_settings)[0]
-    other = cell.model_copy(update={"seed": 5})
-    trunk = experiment.new_classifier(cell).trunk
-    assert experiment.new_classifier(cell.model_copy(update={"fold": 1})).trunk is trunk
-    assert experiment.new_classifier(other).trunk is not trunk, "another seed draws other random weights"
-    xa = {"weights": "xa", "trunk": "digest"}
-    assert experiment.start_of(cell.model_copy(update=xa)) == experiment.start_of(other.model_copy(update=xa))
 
 
 def test_variants_cross_their_values_and_leave_out_the_study_itself(grid_settings):

@@ -307,7 +307,7 @@ def test_all_layers_are_trained_and_stored(cohort, tmp_path):
     assert finding.probability == pytest.approx(stored.probability.to_numpy(), abs=0.02)
 
 
-def test_features_in_parts_are_those_of_all_runs(cohort, settings, store, tmp_path, monkeypatch):
+def test_features_in_parts_are_those_of_all_and_cropping_keeps_pairs(cohort, settings, store, tmp_path, monkeypatch):
     whole = training.run_features(cohort, settings, store)
     monkeypatch.setattr(training, "RUNS_AT_ONCE", 4)
     parts = training.run_features(cohort, settings, Store(tmp_path))
@@ -316,6 +316,12 @@ def test_features_in_parts_are_those_of_all_runs(cohort, settings, store, tmp_pa
     assert of_whole.keys() == of_parts.keys()
     assert all(torch.equal(of_whole[run], of_parts[run]) for run in of_whole)
     assert len(parts.load_table("curves")) == len(whole.load_table("curves"))
+    targets = torch.arange(64.0).repeat(5, 1)
+    inputs, cut = crop_runs(targets[..., None].clone(), targets, torch.Generator().manual_seed(0), 0.3)
+    assert torch.equal(inputs[..., 0], cut)
+    assert (cut.diff(dim=1) >= 0).all() and cut.min() >= 0 and cut.max() <= 63
+    assert (cut[:, -1] - cut[:, 0] < 63).any()
+    assert torch.equal(crop_runs(targets[..., None], targets, torch.Generator(), 0.0)[1], targets)
 
 
 def test_work_depends_only_on_what_changes_it_and_a_cohort_without_intervals_is_refused(settings, cohort, store):
@@ -327,15 +333,6 @@ def test_work_depends_only_on_what_changes_it_and_a_cohort_without_intervals_is_
     bare = replace(cohort, manifest=cohort.manifest.assign(contrast_begin=pd.NA, contrast_end=pd.NA))
     with pytest.raises(LabelError, match="contrast"):
         run_frame_selection(bare, settings, store)
-
-
-def test_cropping_keeps_order_and_pairs():
-    targets = torch.arange(64.0).repeat(5, 1)
-    inputs, cut = crop_runs(targets[..., None].clone(), targets, torch.Generator().manual_seed(0), 0.3)
-    assert torch.equal(inputs[..., 0], cut)
-    assert (cut.diff(dim=1) >= 0).all() and cut.min() >= 0 and cut.max() <= 63
-    assert (cut[:, -1] - cut[:, 0] < 63).any()
-    assert torch.equal(crop_runs(targets[..., None], targets, torch.Generator(), 0.0)[1], targets)
 
 
 def test_public_runs_are_found_by_their_bytes(cag_data, monkeypatch):

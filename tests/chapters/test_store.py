@@ -50,7 +50,7 @@ def drafts(store: Store) -> list[Path]:
     return [path for path in store.working.iterdir() if path.suffix != ".lock"]
 
 
-def test_tables_weights_and_json_come_back_as_stored(store):
+def test_what_is_stored_comes_back_and_a_folder_appears_whole_and_replaces_a_broken_one(store, cohort):
     folder, table = RunFolder(store.root / "run", store), pd.DataFrame({"run_id": ["a", "b"], "score": [0.25, 0.5]})
     folder.save_table("scores", table)
     folder.save_weights("net", {"w": torch.arange(6.0).view(2, 3).T})
@@ -58,6 +58,14 @@ def test_tables_weights_and_json_come_back_as_stored(store):
     pd.testing.assert_frame_equal(folder.load_table("scores"), table)
     assert torch.equal(folder.load_weights("net")["w"], torch.arange(6.0).view(2, 3).T)
     assert folder.load_json("notes") == {"epochs": 3}
+    folder = task_folder("kind", keep, Example(), cohort, store)
+    folder.save_json("old", {})
+    with pytest.raises(ZeroDivisionError):
+        fill(cohort, fail, Example(), folder)
+    assert not folder.complete and not drafts(store)
+    assert fill(cohort, keep, Example(), folder) and folder.complete
+    assert not (folder.path / "old.json").exists() and not drafts(store)
+    assert fill(cohort, fail, Example(), folder), "it is there already"
 
 
 def test_finished_work_is_found_again_and_broken_work_is_done_again(store, cohort):
@@ -78,17 +86,6 @@ def test_finished_work_is_found_again_and_broken_work_is_done_again(store, cohor
     assert folders[0].load_json("settings") == {"number": 1}
     assert 0 <= folders[0].load_json("complete")["seconds"] < 5
     assert run_tasks("square", work, [], cohort, store) == []
-
-
-def test_a_folder_appears_whole_and_replaces_a_broken_one(store, cohort):
-    folder = task_folder("kind", keep, Example(), cohort, store)
-    folder.save_json("old", {})
-    with pytest.raises(ZeroDivisionError):
-        fill(cohort, fail, Example(), folder)
-    assert not folder.complete and not drafts(store)
-    assert fill(cohort, keep, Example(), folder) and folder.complete
-    assert not (folder.path / "old.json").exists() and not drafts(store)
-    assert fill(cohort, fail, Example(), folder), "it is there already"
 
 
 HOLDER = """

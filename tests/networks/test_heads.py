@@ -70,16 +70,13 @@ def test_activation_spans_zero_to_one_and_leaves_nothing_behind(tiny_trunk, imag
     assert requires == [parameter.requires_grad for parameter in model.parameters()]
 
 
-def test_a_cell_is_put_where_it_looks(tiny_trunk):
+def test_a_cell_is_put_where_it_looks_and_boxes_enclose_the_connected_parts_best_first(tiny_trunk):
     coarse = np.zeros((1, 3, 3), dtype=np.float32)
     coarse[0, 2, 0] = 1
     for trunk in (None, tiny_trunk):
         full = enlarge_activation(coarse, 96, 96, trunk)[0]
         row, column = np.unravel_index(full.argmax(), full.shape)
         assert row >= 77 and column <= 19
-
-
-def test_boxes_enclose_the_connected_parts_best_first():
     activation = np.zeros((20, 30), dtype=np.float32)
     activation[2:5, 4:9] = 0.8
     activation[15:18, 4:9] = 0.8

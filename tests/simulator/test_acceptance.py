@@ -55,15 +55,12 @@ def test_realism_compares_every_real_statistic_twice_and_tells_real_from_simulat
     assert len(found) == 2 and found["met"].eq("reported").all() and found["value"].between(0, 1).all()
 
 
-def test_a_network_finds_a_mark_and_nothing_in_noise():
+def test_a_network_finds_a_mark_and_nothing_in_noise_and_planted_shortcuts_are_found(plan, monkeypatch):
     images = torch.from_numpy(np.random.default_rng(1).integers(100, 140, (80, 32, 32), dtype=np.uint8))
     label, marked = np.arange(80) % 2 == 1, images.clone()
     marked[torch.from_numpy(label), 12:20, 12:20] = 0
     found, blind = (probes.network_probe(shown, label, range(80), settings=QUICK) for shown in (marked, images))
     assert found[label].min() > found[~label].max() and abs(np.corrcoef(blind, label)[0, 1]) < 0.4
-
-
-def test_planted_shortcuts_and_crowded_lesions_are_found(plan, monkeypatch):
     monkeypatch.setattr(acceptance, "network_probe", lambda images, label, groups: label.astype(float))
     runs = probes.run_labels(plan, [run for run in plan.runs if run.artery == "RCA" and run.view in VIEWS])
     noise = np.random.default_rng(1).integers(100, 140, (len(runs), 128, 128), dtype=np.uint8)

@@ -173,7 +173,7 @@ def test_a_device_is_there_only_where_planned(flag, grown):
     assert len(having.radius) > len(without.radius)
 
 
-def test_calcium_lies_in_the_walls_and_stent_rings_surround_a_vessel(grown):
+def test_calcium_lies_in_the_walls_stents_surround_a_vessel_and_disease_leaves_devices_where_they_are(grown):
     tree = grown(PLAIN, "LCA")
     assert d.calcium(PLAIN, tree) == []
     specks = d.calcium(replace(PLAIN, calcium=1.0), tree)[0]
@@ -182,9 +182,6 @@ def test_calcium_lies_in_the_walls_and_stent_rings_surround_a_vessel(grown):
     gaps = [torch.cdist(part.position, torch.as_tensor(tree.position)).min(1) for part in (specks, rings)]
     assert float(gaps[0].values.max()) < 1.4 * float(reference.max())
     assert float((gaps[1].values / reference[gaps[1].indices]).median()) == pytest.approx(1.0, abs=0.1)
-
-
-def test_disease_leaves_every_device_where_it_is(grown):
     lesion = LesionPlan("LCA", 13, 0.5, 80.0, 12.0)
     ill = replace(PLAIN, lesions=(lesion,), calcium=0.7, stents=True, clips=True)
     one, other = (d.devices(p, DEVICE_RUN, grown(p, "LCA")) for p in (ill, replace(ill, lesions=())))

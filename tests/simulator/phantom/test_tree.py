@@ -168,14 +168,11 @@ def test_lesions_leave_the_course_where_it_is_and_a_segment_the_patient_lacks_is
         build_tree(patient, "RCA")
 
 
-def test_disease_lies_where_qca_can_measure_it(demo):
+def test_disease_lies_where_qca_can_measure_it_and_further_lesions_in_the_vessel_of_the_worst(demo):
     trees = [build_tree(patient, artery) for patient in demo.patients for artery in ARTERIES]
     for placed in (lesion for tree in trees for lesion in tree.lesions if lesion.plan.percent_stenosis >= 25):
         least = MEASURABLE_OCCLUSION if placed.plan.occluded else MEASURABLE
         assert placed.reference_diameter_mm >= least
-
-
-def test_further_lesions_gather_in_the_vessel_of_the_worst_which_is_never_left_out():
     calibers = {segment: np.full(50, 3.0) for segment in range(11, 30)}
     drawn = [draw_lesions("LCA", 1, calibers, np.random.default_rng(seed)) for seed in range(300)]
     pairs = [(x[0].segment, x[1].segment) for x in drawn if len(x) > 1]
