@@ -115,8 +115,8 @@ def test_examples_show_the_boxes_that_count():
 
 def test_drawn_examples_say_what_a_hand_calculation_says_of_boxes_overlaps_and_intervals():
     page = page_of()
-    measured = run_cells("08_scorecard", "cell-17", "cell-17b", "cell-17c", page=page)["measured"]
-    two, sure, each, none = measured.values()
+    shown = run_cells("08_scorecard", "cell-17", "cell-17b", "cell-17c", page=page)
+    two, sure, each, none = shown["measured"].values()
     assert two["global_sensitivity"] == 1 and two["sens_s"] == pytest.approx(1 / 2), "B is missed"
     assert two["spec_s"] == pytest.approx(2 / 3), "the duplicate is forgiven"
     assert none["sens_s"] == 0 and np.isnan(none["spec_s"]) and np.isnan(none["mse"])
@@ -124,7 +124,6 @@ def test_drawn_examples_say_what_a_hand_calculation_says_of_boxes_overlaps_and_i
     titles = [ax.get_title() for ax in page.shown["fig-audit-overlap"].axes]
     overlaps = np.array([float(title.split()[1].rstrip(",")) for title in titles]).reshape(2, 4)
     assert (overlaps[1] > overlaps[0]).all() and (np.diff(overlaps) < 0).all()
-    page = page_of()
     run_cells("08_scorecard", "cell-19", page=page)
     words = [text.get_text() for text in page.shown["fig-audit-intervals"].axes[0].texts]
     assert {"begin 2 (accepted),\nend 2 (accepted)", "begin 6 (neither),\nend 6 (neither)"} <= set(words)
