@@ -26,20 +26,20 @@ MAX_MEMBERS, MAX_BYTES = 20_000, 2**35
 _MAX_READ = 2**24
 #: Name and size of each file that an archive declares, why it is not read, how to open it.
 _Entries = Iterator[tuple[str, int, str, Callable[[], IO[bytes] | None]]]
-_LINK, _NO_FILE = "is a link, and links are not followed", "is a link or no plain file"
+_LINK = "is a link, and links are not followed. Put the file itself there"
+_NO_FILE = "is a link or no plain file. Put the file itself there, or leave it out"
+_CLOSED = "is a folder that cannot be opened. Check that you may read it"
+_LEADS_OUT = "its name leads out of the archive. Pack it again by a name below one folder"
+_NESTED = "is an archive within an archive. Unpack it first"
 _AGAIN = "Unpack it yourself with a tool you trust, or export it again"
 _STUDY = "Give the folder, or the zip or tar archive, that holds a patient's DICOM files"
 
 
 class FoundFile(NamedTuple):
-    """A file of a folder or an archive: its name below the study, and where to read it or why it must not be read.
+    """A file of a folder or an archive: its name below the study, and where to read it or why it must not be read."""
 
-    The name is as the archive has it, made printable, and never to be used as a path; the path holds until the next is
-    asked for.
-    """
-
-    name: str
-    path: Path | None
+    name: str  #: Made printable, and never to be used as a path.
+    path: Path | None  #: Holds until the next file is asked for.
     problem: str = ""
 
 
@@ -49,33 +49,31 @@ def is_archive(path: Path) -> bool:
 
 
 def tree_entries(source: Path) -> list[FoundFile]:
-    """Files of a folder at any depth, sorted by name; archives are single entries, links and devices refused.
-
-    Raises `InputError` if it is neither a folder nor an archive, holds no file, or more than `MAX_FILES`.
-    """
+    """Files of a folder (else `InputError`) at any depth, sorted by name; archives are entries, links refused."""
     if source.is_file() and is_archive(source):
         return [FoundFile(printable(source.name), source)]
     if not source.is_dir():
         raise InputError("is neither a folder nor an archive", field="study", remedy=_STUDY)
-    paths: list[Path] = []
-    for place, folders, names in os.walk(source, followlinks=False):
+    paths, closed = list[Path](), list[OSError]()
+    for place, folders, names in os.walk(source, onerror=closed.append):
         links = [name for name in folders if (Path(place) / name).is_symlink()]
         paths += [Path(place) / name for name in [*names, *links]]
         if len(paths) > MAX_FILES:
             raise InputError(f"holds more than {MAX_FILES} files", field="study", remedy=_STUDY)
+    paths += [Path(error.filename) for error in closed]
     if not paths:
         raise InputError("holds no file", field="study", remedy=_STUDY)
     paths.sort(key=os.fsencode)
-    whys = [_LINK if path.is_symlink() else "" if path.is_file() else _NO_FILE for path in paths]
+    whys = [
+        _LINK if path.is_symlink() else _CLOSED if path.is_dir() else "" if path.is_file() else _NO_FILE
+        for path in paths
+    ]
     names = [printable(path.relative_to(source).as_posix()) for path in paths]
     return [FoundFile(name, None if why else path, why) for name, path, why in zip(names, paths, whys, strict=True)]
 
 
 def opened(entries: Iterable[FoundFile]) -> Iterator[FoundFile]:
-    """The entries, with archives replaced by their files; an archive within an archive is refused.
-
-    Unpacked is one file at a time, in a temporary folder; an archive that breaks ends there, with the reason.
-    """
+    """The entries, with archives replaced by their files, one at a time in a temporary folder, or by why they end."""
     for entry in entries:
         if entry.path is None or not is_archive(entry.path):
             yield entry
@@ -85,9 +83,9 @@ def opened(entries: Iterable[FoundFile]) -> Iterator[FoundFile]:
                 for member in members(entry.path, Path(scratch)):
                     found = member._replace(name=f"{entry.name}/{member.name}")
                     nested = member.path is not None and is_archive(Path(member.name))
-                    yield found._replace(path=None, problem="is an archive within an archive") if nested else found
+                    yield found._replace(path=None, problem=_NESTED) if nested else found
         except InputError as error:
-            yield FoundFile(entry.name, None, error.problem)
+            yield FoundFile(entry.name, None, error.reason)
 
 
 def members(archive: Path, scratch: Path) -> Iterator[FoundFile]:
@@ -96,7 +94,7 @@ def members(archive: Path, scratch: Path) -> Iterator[FoundFile]:
     Links, devices, encrypted files and names that lead out of the archive are not copied but reported.
     Raises `InputError` if it is damaged, or holds more than `MAX_MEMBERS` files or `MAX_BYTES`.
     """
-    copy, left = scratch / "member", MAX_BYTES
+    copy, left, count = scratch / "member", MAX_BYTES, 0
     entries = _zip_entries if archive.name.lower().endswith(".zip") else _tar_entries
     try:
         for count, (name, size, problem, content) in enumerate(entries(archive), start=1):
@@ -104,13 +102,15 @@ def members(archive: Path, scratch: Path) -> Iterator[FoundFile]:
             if count > MAX_MEMBERS or left < 0:
                 problem = f"holds more than {MAX_MEMBERS} entries or {MAX_BYTES} bytes"
                 raise InputError(problem, file=archive.name, remedy=_AGAIN)
-            problem = problem or ("its name leads out of the archive" if leads_out(name) else "")
+            problem = problem or (_LEADS_OUT if leads_out(name) else "")
             if problem:
                 yield FoundFile(printable(name), None, problem)
                 continue
             with content() as source, copy.open("wb") as file:  # type: ignore[union-attr]  # plain files have content
                 shutil.copyfileobj(source, file)
             yield FoundFile(printable(name), copy)
+        if not count:
+            raise InputError("holds no file", file=archive.name, remedy=_AGAIN)
     except InputError:
         raise
     except Exception as error:  # both libraries raise nearly every built-in exception, and may quote a name
@@ -128,8 +128,8 @@ def _zip_entries(path: Path) -> _Entries:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             foreign = info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-            problem = "is compressed in a way that is not read" if foreign else ""
-            problem = "is encrypted" if info.flag_bits & 1 else problem
+            problem = "is compressed in a way that is not read. Unpack it first" if foreign else ""
+            problem = "is encrypted. Unpack it first, with its password" if info.flag_bits & 1 else problem
             if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
                 problem = _NO_FILE
             if not info.is_dir():

@@ -104,8 +104,7 @@ class Cohort(CohortTables):
     def frames(self, run_id: str, indices: Sequence[int] | None = None) -> UInt8[Tensor, "t h w"]:
         """Frames of a run as grey levels 0..255, in the order asked for; all by default.
 
-        Raises `DicomError` or `ManifestError` if the run, its file or a frame is not there or not what the
-        manifest says.
+        Raises `DicomError` or `ManifestError` if run, file or frame is not there or not what the manifest says.
         """
         return self._source.frames(self.run(run_id), indices)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from cag.data.dicom_header import angles, frame_rate, guarded, number, open_dicom, unusable
+from cag.data.dicom_header import angles, frame_rate, guarded, number, open_dicom, unusable, words
 from cag.data.dicom_pixels import decode
 from cag.data.pseudonyms import Kind, pseudonym
 
@@ -29,6 +30,7 @@ class Cine:
     run_id: str | None  #: Of SOP Instance UID.
     series_id: str | None  #: Of its series, acquisition number and time; None for a file without a series.
     instance_number: int | None  #: Place within the series.
+    content_time: float | None  #: Seconds of the day, in files without Acquisition Time; else None.
     plane: str  #: ``A`` or ``B`` of a biplane run, else empty; the planes are files, and runs, of their own.
     says_burned_in: bool  #: Whether the file says that text is burned in; many that have some do not.
     notes: tuple[str, ...]  #: What a reader of the run must know, such as values of the header that cannot be.
@@ -39,9 +41,8 @@ def read_cine(path: Path, *, key: bytes | None = None, frames: Sequence[int] | N
     """Read a run as grey levels with its timing, angles and pseudonyms.
 
     ``key`` is the secret of the pseudonyms, at least 16 bytes. ``frames`` are those to decode, 0-based (-1 is the last)
-    and in this order; all by default. Raises `DicomError` if the file is unreadable, truncated, not DICOM, not XA,
-    without pixels, in color, too large, or lacks a mandatory tag; if a frame's own size differs from the header's, or
-    fewer frames are there than it says; if a frame asked for does not exist. The sentence names no identifier.
+    and in this order; all by default. Raises `DicomError`, which names no identifier, if the file is not XA, not grey,
+    not whole, too large, or lacks a mandatory tag, or if a frame asked for does not exist.
     """
     return _read(path, key, frames, allow_non_xa=False)
 
@@ -57,30 +58,25 @@ def _read(path: Path, key: bytes | None, frames: Sequence[int] | None, *, allow_
 
     with guarded(path), path.open("rb") as file:
         opened = open_dicom(path, file, allow_non_xa=allow_non_xa)
-        dataset, count = opened.dataset, int(opened.dataset.NumberOfFrames)
+        dataset, count = opened.dataset, opened.dataset.NumberOfFrames
         instance, (primary, secondary) = number(dataset, "InstanceNumber"), angles(dataset)
         study, series = str(dataset.StudyInstanceUID), str(dataset.get("SeriesInstanceUID") or "")
         acquisition = f"{number(dataset, 'AcquisitionNumber')}\0{dataset.get('AcquisitionTime')}"
+        clock = None if dataset.get("AcquisitionTime") else number(dataset, "ContentTime")  # hhmmss
+        seconds = None if clock is None else clock // 10000 * 3600 + clock // 100 % 100 * 60 + clock % 100
         indices = list(range(count)) if frames is None else [int(index) for index in frames]
         for index in indices:
             if not -count <= index < count:
                 raise unusable(path, "frames", f"frame {index} does not exist", f"It has frames 0 to {count - 1}")
-        planes = [kind for kind in dataset.get("ImageType") or () if kind in ("BIPLANE A", "BIPLANE B")]
+        planes = [kind[-1] for kind in words(dataset, "ImageType") if kind in ("BIPLANEA", "BIPLANEB")]
         pixels = decode(path, opened, [index % count for index in indices])
-        return Cine(
-            n_frames=count,
-            rows=int(dataset.Rows),
-            columns=int(dataset.Columns),
-            fps=frame_rate(dataset),
-            primary_angle=primary,
-            secondary_angle=secondary,
-            patient_id=named(str(dataset.get("PatientID") or "").strip() or f"study\0{study}", "patient"),
-            study_id=named(study, "study"),
-            run_id=named(str(dataset.SOPInstanceUID), "run"),
-            series_id=named(f"series\0{series}\0{acquisition}", "run") if series else None,
-            instance_number=None if instance is None else int(instance),
-            plane=planes[0][-1] if planes else "",
-            says_burned_in=dataset.get("BurnedInAnnotation") == "YES",
-            notes=tuple(dict.fromkeys(opened.notes)),
-            frames=pixels,
-        )
+        values: dict[str, Any] = {
+            **{"n_frames": count, "rows": dataset.Rows, "columns": dataset.Columns, "fps": frame_rate(dataset)},
+            **{"primary_angle": primary, "secondary_angle": secondary, "plane": planes[0] if planes else ""},
+            "patient_id": named(str(dataset.get("PatientID") or "").strip() or f"study\0{study}", "patient"),
+            **{"study_id": named(study, "study"), "run_id": named(str(dataset.SOPInstanceUID), "run")},
+            "series_id": named(f"series\0{series}\0{acquisition}", "run") if series else None,
+            **{"instance_number": None if instance is None else int(instance), "content_time": seconds},
+            **{"says_burned_in": "YES" in words(dataset, "BurnedInAnnotation"), "frames": pixels},
+        }
+        return Cine(**values, notes=tuple(dict.fromkeys(opened.notes)))

@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 import math
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import pandas as pd
 import pydicom
 from jaxtyping import UInt8
 from pydicom.datadict import dictionary_description
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.multival import MultiValue
@@ -55,6 +57,8 @@ _LIMITS = {name: (float(row["low"]), float(row["high"])) for name, row in _ROWS.
 _ANGLES = ("PositionerPrimaryAngle", "PositionerSecondaryAngle")
 #: What a JPEG, JPEG 2000 (bare or in its box) frame begins with; other pieces go on with the frame before them.
 _STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
+#: Kinds of image that Photometric Interpretation names (PS3.3 C.7.6.3.1.2), retired and misspelled ones too.
+_KINDS = re.compile(r"(MONOCHROME|A?RGB|HSV|CMYK|YBR|PALETTE COLOR)[\w ]{0,12}", re.IGNORECASE)
 _ITEM, _UNDEFINED = 0xE000FFFE, 0xFFFFFFFF
 
 _STEADY = 2.0  #: Degrees by which angles may differ within a run that counts as one view.
@@ -105,8 +109,15 @@ def open_dicom(path: Path, file: BinaryIO, *, allow_non_xa: bool) -> Opened:
     dataset, file = _parsed(path, file)
     syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ""))
     for keyword in ("TransferSyntaxUID", *_USED["mandatory"]):
-        if (dataset.file_meta if keyword == "TransferSyntaxUID" else dataset).get(keyword) in (None, ""):
+        texts = _texts(dataset.file_meta if keyword == "TransferSyntaxUID" else dataset, keyword)
+        if not any(texts):
             raise unusable(path, dictionary_description(keyword), "mandatory tag is missing")
+        if keyword in _LIMITS:
+            value, *more = numbers(dataset, keyword)
+            if more or math.isnan(value) or value % 1:
+                problem = f"{_shown(', '.join(texts))} is no whole number from 0 to 65535"
+                raise unusable(path, dictionary_description(keyword), problem, f"Correct this tag, or {_AGAIN.lower()}")
+            dataset[keyword] = DataElement(keyword, "US", int(value))
     if syntax not in DECODERS:
         shown = f"{syntax.name!r}" if syntax.is_transfer_syntax and not syntax.is_private else "this transfer syntax"
         remedy = "Convert it to JPEG lossless or an uncompressed syntax"
@@ -117,6 +128,8 @@ def open_dicom(path: Path, file: BinaryIO, *, allow_non_xa: bool) -> Opened:
         problem = f"{shown} is not read, only X-Ray Angiographic and Enhanced XA Image Storage"
         raise unusable(path, "SOP Class UID", problem, "Export the run as one of these, or leave it out")
     # what Enhanced XA keeps in functional groups (shared, else of the first frame) goes where XA has it
+    if any(dataset[name].VR != "SQ" for name in _USED["group"] if name in dataset):
+        raise unusable(path, "Functional Groups Sequence", "is no sequence")
     groups = [items[0] for name in _USED["group"] if len(items := dataset.get(name) or [])]
     for group, keyword in product(groups, _USED["frame"]):
         if keyword not in dataset and (item := _in_group(group, keyword)) is not None:
@@ -142,6 +155,12 @@ def _parsed(path: Path, file: BinaryIO) -> tuple[FileDataset, BinaryIO]:
     return dataset, file
 
 
+def _shown(text: str) -> str:
+    """A value in quotes where it looks like a number or a kind of image; only its length where it may be a name."""
+    length = f"what stands there ({len(text)} characters)"
+    return repr(text) if _KINDS.fullmatch(text) else quotable(text).replace("what stands there", length)
+
+
 def _in_group(group: Dataset, keyword: str) -> Dataset | None:
     """The item of a functional group that holds a tag."""
     items = (element.value[0] for element in group if element.VR == "SQ" and len(element.value))
@@ -150,23 +169,30 @@ def _in_group(group: Dataset, keyword: str) -> Dataset | None:
 
 def _check_image(path: Path, dataset: Dataset) -> None:
     """Refuse images that are not grey, or declare impossible or absurd sizes."""
-    samples, allocated, stored = int(dataset.SamplesPerPixel), int(dataset.BitsAllocated), int(dataset.BitsStored)
-    high, sign = int(dataset.get("HighBit", stored - 1)), int(dataset.get("PixelRepresentation", 0))
-    rows, columns, frames = int(dataset.Rows), int(dataset.Columns), int(number(dataset, "NumberOfFrames") or 1)
+    samples, allocated, stored = dataset.SamplesPerPixel, dataset.BitsAllocated, dataset.BitsStored
+    high, sign = (number(dataset, name) for name in ("HighBit", "PixelRepresentation"))
+    rows, columns, frames = dataset.Rows, dataset.Columns, int(number(dataset, "NumberOfFrames") or 1)
     video = DECODERS[str(dataset.file_meta.TransferSyntaxUID)] == "av"  # in color by its syntax; its brightness is read
-    grey = video or dataset.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
+    kind = ", ".join(_texts(dataset, "PhotometricInterpretation"))
+    other = f"{_shown(kind)} is not read, only MONOCHROME1 and MONOCHROME2"
+    grey = video or words(dataset, "PhotometricInterpretation") in (["MONOCHROME1"], ["MONOCHROME2"])
     size, place = f"{rows} x {columns} x {frames}", "Rows, Columns, Number of Frames"
     small = frames <= MAX_FRAMES and rows * columns * frames <= MAX_PIXELS
     most = f"{size} is more than the {MAX_PIXELS} pixels or {MAX_FRAMES} frames read"
     bits, depth = allocated in (8, 16) and 1 <= stored <= allocated, "Bits Allocated, Bits Stored"
     for fine, field, problem, remedy in (
         (video or samples == 1, "Samples per Pixel", f"{samples} instead of 1 (a color image)", _ORIGINAL),
-        (grey, "Photometric Interpretation", "neither MONOCHROME1 nor MONOCHROME2", _ORIGINAL),
+        (grey, "Photometric Interpretation", other, _ORIGINAL),
         (min(rows, columns) > 0, place, f"{size} declares no image", _AGAIN),
         (small, place, most, "Split the run, or check that the header is right"),
         (bits, depth, f"{allocated} and {stored} instead of 8 or 16 and at most that", _AGAIN),
-        (high == stored - 1, "High Bit", f"{high} instead of {stored - 1} for {stored} bits stored", _AGAIN),
-        (sign in (0, 1), "Pixel Representation", f"{sign} instead of 0 or 1", _AGAIN),
+        (
+            high in (stored - 1, None),
+            "High Bit",
+            f"{high or 0:g} instead of {stored - 1} for {stored} bits stored",
+            _AGAIN,
+        ),
+        (sign in (0, 1, None), "Pixel Representation", f"{sign or 0:g} instead of 0 or 1", _AGAIN),
     ):
         if not fine:
             raise unusable(path, field, problem, remedy)
@@ -203,7 +229,9 @@ def _with_frames(path: Path, file: BinaryIO, dataset: Dataset) -> Opened:
     if found > max(declared, 1):
         said = f"says {declared}" if declared else "is missing"
         notes.append(f"Number of Frames {said}; the file holds pixels of {found} frames, and all are read.")
-    dataset.NumberOfFrames, dataset.PixelRepresentation = found, dataset.get("PixelRepresentation") or 0
+    sign = int(number(dataset, "PixelRepresentation") or 0)
+    for keyword, value in (("NumberOfFrames", found), ("PixelRepresentation", sign)):
+        dataset[keyword] = DataElement(keyword, "IS", value)
     _check_image(path, dataset)
     return Opened(dataset, file, start, pieces, head[4:6].decode() if explicit else "OW", notes)
 
@@ -263,6 +291,11 @@ def _texts(dataset: Dataset, keyword: str) -> list[str]:
     return [] if value in (None, "") else [str(one).strip(" \0") for one in values]
 
 
+def words(dataset: Dataset, keyword: str) -> list[str]:
+    """Values of a tag that holds words of the standard, in capitals and without blanks."""
+    return [text.upper().replace(" ", "") for text in _texts(dataset, keyword)]
+
+
 def numbers(dataset: Dataset, keyword: str) -> list[float]:
     """Values of an optional tag, with point or comma; NaN for each that is no number or beyond its limits."""
     low, high = _LIMITS.get(keyword, (-1e9, 1e9))
@@ -298,7 +331,7 @@ def angles(dataset: Dataset) -> tuple[float | None, float | None]:
     paths = [numbers(dataset, f"{name}Increment") for name in _ANGLES]
     paths += [[number(item, name) or 0.0 for item in items if item] for name in _ANGLES]
     turns = any(len(path) > 1 and np.nanmax(path) - np.nanmin(path) > _STEADY for path in paths)
-    if str(dataset.SOPClassUID) not in XA_CLASSES or dataset.get("PositionerMotion") == "DYNAMIC" or turns:
+    if str(dataset.SOPClassUID) not in XA_CLASSES or "DYNAMIC" in words(dataset, "PositionerMotion") or turns:
         return None, None
     primary, secondary = (number(dataset, name) for name in _ANGLES)
     return primary, secondary

@@ -17,7 +17,7 @@ from pydicom.pixels.decoders.base import Decoder
 from pydicom.uid import RLELossless
 from skimage.draw import polygon2mask
 
-from cag.data.dicom_header import DECODERS, Opened, joined, number, unusable, video_frames
+from cag.data.dicom_header import DECODERS, Opened, joined, number, unusable, video_frames, words
 
 _JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70)}
 _JPEG_2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
@@ -51,7 +51,8 @@ def _grey_table(path: Path, opened: Opened, bits: int) -> UInt8[np.ndarray, " n"
     if grey is None:
         used = _used_bits(path, opened, bits) if bits > 8 else int(dataset.BitsStored)
         grey = np.clip((stored + (2 ** (used - 1) if signed else 0)) / (2**used - 1), 0, 1)
-    return np.rint(255 * (1 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey)).astype(np.uint8)
+    inverted = "MONOCHROME1" in words(dataset, "PhotometricInterpretation")
+    return np.rint(255 * (1 - grey if inverted else grey)).astype(np.uint8)
 
 
 def _used_bits(path: Path, opened: Opened, bits: int) -> int:
@@ -97,15 +98,14 @@ def fitting_bits(needed: int, declared: int) -> int:
 def _windowed(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, " n"] | None:
     """A window by its function (PS3.3 C.11.2.1.2 and C.11.2.1.3), as 0..1."""
     center, width = number(dataset, "WindowCenter"), number(dataset, "WindowWidth")
-    function = dataset.get("VOILUTFunction")
-    exact = function in ("SIGMOID", "LINEAR_EXACT")
-    if center is None or width is None or (width < 1 and not exact):
+    sigmoid, exact = (name in words(dataset, "VOILUTFunction") for name in ("SIGMOID", "LINEAR_EXACT"))
+    if center is None or width is None or (width < 1 and not (sigmoid or exact)):
         return None
     slope, shift = number(dataset, "RescaleSlope") or 1, number(dataset, "RescaleIntercept") or 0
     windows = ((center, width), ((center - shift) / slope, width / slope))
     low, high = stored.min(), stored.min() + 2 ** int(dataset.BitsStored)
     center, width = min(windows, key=lambda own: abs(own[0] - own[1] / 2 - low) + abs(own[0] + own[1] / 2 - high))
-    if function == "SIGMOID":
+    if sigmoid:
         return 1 / (1 + np.exp(np.clip(-4 * (stored - center) / width, -50, 50)))
     if not exact:
         center, width = center - 0.5, width - 1
@@ -180,10 +180,7 @@ def _codestream(path: Path, opened: Opened, index: int) -> bytes:
 
 
 def _stored_frames(path: Path, opened: Opened, indices: Iterable[int], bits: int) -> Iterator[Int[np.ndarray, "h w"]]:
-    """Values of frames, of ``bits`` bits.
-
-    Native words are masked, since old machines kept overlays above Bits Stored; what lossy decoders add is clipped.
-    """
+    """Values of frames: native words are masked, for overlays above ``bits``; what lossy decoders add is clipped."""
     dataset, syntax = opened.dataset, str(opened.dataset.file_meta.TransferSyntaxUID)
     if DECODERS[syntax] == "av":
         stream, wanted = joined(opened.file, opened.pieces[0]), list(indices)

@@ -45,9 +45,8 @@ def write_cine(
 ) -> None:  # fmt: skip
     """Write a run as X-Ray Angiographic Image Storage: 8 bit, MONOCHROME2, explicit VR little endian.
 
-    No date, no institution; UIDs follow from the names, so that equal arguments give equal bytes. All runs of a patient
-    are of one study. Cine Rate holds whole numbers only; other rates (frames a second) are in Frame Time alone. Angles
-    are degrees, LAO+ and CRA+; None leaves the tag out.
+    UIDs follow from the names, so that equal arguments give equal bytes. All runs of a patient are of one study. Rates
+    are frames a second, those that are not whole in Frame Time alone; angles degrees, LAO+ and CRA+, None for no tag.
     """
     dataset, dataset.file_meta = Dataset(), FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

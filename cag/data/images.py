@@ -32,10 +32,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """Read a grey image, one of 16 bits brought to 8; one stored in color is read if its channels are equal.
-
-    Raises `ManifestError` if it cannot be read, is absurdly large, or is really in color.
-    """
+    """Read a grey image (else `ManifestError`); 16 bits are brought to 8, color of equal channels is grey."""
     try:
         with Image.open(path) as image:
             deep = image.mode.startswith("I")
@@ -50,10 +47,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w"]:
 
 
 def read_images(path: Path, frames: Sequence[int] | None = None) -> UInt8[np.ndarray, "t h w"]:
-    """Frames of a run stored as an image or a folder of images of one size, all by default.
-
-    Raises `ManifestError` if a frame is not there, cannot be read or has another size.
-    """
+    """Frames of a run stored as an image or a folder of images of one size (else `ManifestError`), all by default."""
     files = image_files(path)
     chosen = range(len(files)) if frames is None else frames
     for index in chosen:

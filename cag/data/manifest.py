@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
@@ -21,8 +22,8 @@ from cag.settings import InputError, ManifestError, printable
 
 #: File beside a manifest that holds the secret of its pseudonyms.
 KEY_FILE = ".pseudonym_key"
-#: Table of what a cohort's owner knows of each file: the first of these that is there.
-LABEL_FILES = ("runs.csv", "runs.xlsx")
+#: Table of what a cohort's owner knows of each file, in any capitals; those of the last two kinds are refused.
+LABEL_FILES = ("runs.csv", "runs.tsv", "runs.xlsx", "runs.xls", "runs.ods")
 _LABELS, _INTERVAL = ("file", "artery"), ("contrast_begin", "contrast_end")
 _HEADER = ("run_id", "patient_id", "n_frames", "rows", "columns", "fps", "primary_angle", "secondary_angle")
 
@@ -40,27 +41,30 @@ def build_manifest(
 ) -> BuildReport:
     """Find the cine runs below a folder, write their manifest, and list what was refused.
 
-    Runs are those that `cag.data.study.study_files` finds in the same files. Of each the header, its first and its last
-    frame are read: a truncated file is found here. What the header does not know stands in ``runs.csv`` (``runs.xlsx``)
-    in the folder: ``file`` (below the folder; any one of a run of single frames), ``artery``, and ``contrast_begin,
-    contrast_end`` (frames from 0) where known. Without it these and the view stay empty.
+    Runs are those that `cag.data.study.study_files` finds in the same files; of each the header, its first and its last
+    frame are read. What the header does not know stands in ``runs.csv`` (``runs.xlsx``) in the folder: ``file`` (below
+    the folder; any one of a run of single frames), ``artery``, ``contrast_begin, contrast_end`` (frames from 0).
 
-    ``out`` is the manifest; it must lie in ``folder`` or above it. The ``key`` of the pseudonyms is by default that of
-    ``.pseudonym_key`` beside it, made at first use. ``qca`` is a sheet of measured stenoses (`cag.data.qca.read_qca`),
-    written as ``lesions.csv`` beside the manifest. Raises `ManifestError` if the folder holds no run, the manifest
-    would lie elsewhere, or a label is wrong or of an unknown file.
+    ``out`` lies in ``folder`` or above it. The ``key`` of the pseudonyms is by default that of ``.pseudonym_key``
+    beside it, made at first use. ``qca`` (`cag.data.qca.read_qca`) becomes ``lesions.csv`` beside it. Raises
+    `ManifestError` if the folder holds no run, the manifest would lie elsewhere, or a label is wrong.
     """
     if not folder.is_dir():
         raise ManifestError("is not a folder", file=folder.name, remedy="Give the folder that holds the DICOM files")
     if not folder.resolve().is_relative_to(out.parent.resolve()):
         remedy = f"Write it in {folder.name} or a folder above"
         raise ManifestError("would not lie above its runs", file=out.name, remedy=remedy)
-    labeled = next((name for name in LABEL_FILES if (folder / name).is_file()), "")
+    tables = sorted(path for path in folder.iterdir() if path.name.lower() in LABEL_FILES)
+    if len(tables) > 1:
+        problem = f"{' and '.join(path.name for path in tables)} lie side by side"
+        raise ManifestError(problem, file=folder.name, remedy="Keep the one that is right")
+    used = {*(path.name for path in tables), *([os.path.relpath(qca, folder)] if qca else [])}
     own, packed = {out.name, KEY_FILE, *(f"{name}.csv" for name in COLUMNS)}, "is an archive. Unpack it first"
-    entries = [entry for entry in tree_entries(folder) if entry.name != labeled and Path(entry.name).name not in own]
+    entries = [entry for entry in tree_entries(folder) if entry.name not in used and Path(entry.name).name not in own]
     entries = [one._replace(path=None, problem=packed) if one.path and is_archive(one.path) else one for one in entries]
-    labels = _run_labels(folder / labeled, {entry.name for entry in entries}) if labeled else {}
-    notes = next(iter(labels.values())).unused(*_LABELS, *_INTERVAL) if labels else []
+    labels = _run_labels(tables[0], {entry.name for entry in entries}) if tables else {}
+    notes = [f"{table.name}: holds no row below its first line." for table in tables if not labels]
+    notes += next(iter(labels.values())).notes(*_LABELS, *_INTERVAL) if labels else []
     key = study_key(out.parent / KEY_FILE) if key is None else key
     rows, refused = list[dict[str, object]](), dict[str, str]()
     for run in found_runs(tqdm(entries, desc="Reading headers", unit="file", disable=not progress), key, [0, -1]):
@@ -131,24 +135,18 @@ def _frame(row: Row, column: str, count: int) -> int | None:
 
 
 class VerifyFinding(NamedTuple):
-    """Something about one file that the manifest does not say.
-
-    ``is_error`` is False for a note: a simulated run whose bytes differ in the last bits only, as between processors.
-    """
+    """Something about one file that the manifest does not say."""
 
     path: str
     problem: str
-    is_error: bool = True
+    is_error: bool = True  #: False for a note: a simulated run whose last bits alone differ, as between processors.
 
     def __str__(self) -> str:
         return f"{'error' if self.is_error else 'note '}  {self.path}: {self.problem}"
 
 
 def verify(manifest_path: Path, *, progress: bool = True) -> list[VerifyFinding]:
-    """Compare every file with its row: there, and the same bytes; empty when all is well.
-
-    Raises `ManifestError` if the manifest itself cannot be used.
-    """
+    """Compare every file of a manifest (else `ManifestError`) with its row: there, and the same bytes; empty if so."""
     manifest = CohortTables.load(manifest_path).manifest
     bar = tqdm(manifest.iterrows(), total=len(manifest), desc="Verifying", unit="run", disable=not progress)
     findings = (_verify_run(run_files(manifest_path, run.path), run) for _, run in bar)

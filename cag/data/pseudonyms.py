@@ -26,10 +26,8 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 def pseudonym(identifier: str, kind: Kind, key: bytes) -> str:
     """Replace an identifier by its keyed hash (HMAC-SHA256), such as ``P3fa09c44d1be``.
 
-    Neither outer blanks count nor whether an accent is a letter's own or a sign behind it.
-
-    Raises `InputError` if the key has fewer than 16 bytes: nobody must be able to tell which identifier gave which
-    pseudonym.
+    Neither outer blanks count nor whether an accent is a letter's own or a sign behind it. Raises `InputError` if the
+    key has fewer than 16 bytes: nobody must be able to tell which identifier gave which pseudonym.
     """
     if len(key) < _MINIMUM_KEY_BYTES:
         problem = f"{len(key)} bytes are too few to keep pseudonyms secret"
@@ -39,11 +37,7 @@ def pseudonym(identifier: str, kind: Kind, key: bytes) -> str:
 
 
 def study_key(path: Path) -> bytes:
-    """Read a study's secret key, or make one at the first call, readable by its owner alone.
-
-    Keep it with the original files, never with what is shared.
-    Raises `InputError` if the file is there and holds no key, or can be neither read nor written.
-    """
+    """Read a study's secret key (else `InputError`), or make one at the first call, readable by its owner alone."""
     try:
         with contextlib.suppress(FileExistsError), os.fdopen(os.open(path, _NEW, 0o600), "w") as file:
             file.write(secrets.token_hex(_KEY_BYTES))

@@ -20,13 +20,9 @@ _NEEDED, _MAX_ID = ("patient", "segment", "percent_stenosis"), 16
 def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.DataFrame, list[str]]:
     """Read a sheet with one row a lesion: ``patient, segment, percent_stenosis``, and ``artery`` if it likes.
 
-    ``patient`` is the Patient ID of the DICOM files (0010,0020), ``segment`` a number of the 29-segment model,
-    ``percent_stenosis`` 0 to 100; an artery without stenosis has one row with 0. Semicolons between the columns
-    with commas in the numbers, as European spreadsheets write, and Excel workbooks are understood.
-
-    ``patients`` are the pseudonyms of those who have runs. Returned are the lesions (``patient_id, artery, segment,
-    percent_stenosis``), and what is missing although nothing is wrong. Raises `ManifestError`, by line and without an
-    identifier, for another form, an unknown patient, a value out of range or a repeated row.
+    ``patient`` is Patient ID (0010,0020), ``segment`` of the 29-segment model, ``percent_stenosis`` 0 to 100 (one row
+    with 0 for an artery without). ``patients`` are the pseudonyms of those who have runs. Returned are the lesions, and
+    what is missing although nothing is wrong. Raises `ManifestError`, by line and without an identifier.
     """
     rows = read_rows(path, _NEEDED, ("artery",))
     if not rows:
@@ -39,7 +35,7 @@ def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.Data
     silent = len(set(patients) - set(lesions.patient_id))
     half = int((lesions.groupby("patient_id").artery.nunique() < len(ARTERIES)).sum())
     return lesions, [
-        *rows[0].unused(*_NEEDED, "artery"),
+        *rows[0].notes(*_NEEDED, "artery"),
         *[f"{silent} patients with runs have no row; add one with 0 for each artery without stenosis"] * bool(silent),
         *[f"{half} patients have rows for one artery only; the other counts as without stenosis"] * bool(half),
     ]
@@ -61,7 +57,7 @@ def _lesion(row: Row, patients: Collection[str], key: bytes) -> tuple[str, Arter
         problem = f"{quotable(percent)} is no percentage from 0 to 100"
         remedy = "Write one number, such as 70; for a range or a sign take the measured value"
         raise row.refusal("percent_stenosis", problem, remedy)
-    if 0 < value <= 1:
+    if 0 < value <= 1 and "%" not in percent:
         problem = f"{quotable(percent)} is a fraction, no percentage"
         raise row.refusal("percent_stenosis", problem, "Write percent: 70, not 0.7")
     return patient, artery, number, float(value)

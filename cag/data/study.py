@@ -1,7 +1,4 @@
-"""The cine runs of a study's folder or archive, without its identifiers and without text burned into the pixels.
-
-Such text is found because it stands still and is as bright as can be.
-"""
+"""The cine runs of a study's folder or archive, without its identifiers and without text burned into the pixels."""
 
 from __future__ import annotations
 
@@ -29,6 +26,7 @@ _BRIGHT, _STILL = 235, 12
 #: border of an over-exposed lung against a shutter or a wire does so on one side only.
 _STROKE, _CONTRAST = 1 / 64, 50
 _LEAST_PIXELS = 30
+_PAUSE = 10.0  #: Seconds without a frame, between runs; a run's own frames follow each other within one or two.
 _SAME_UID = "Another file has the same SOP Instance UID, but not the same bytes; both are read."
 _STUDIES = "Several studies have its Patient ID: look whether they are of one patient."
 
@@ -49,9 +47,8 @@ class StudyFile:
 def study_files(source: Path, key: bytes, *, progress: bool = True) -> Iterator[StudyFile]:
     """Every file of a study's folder or archive, sorted by name: decoded as a run, or refused with the reason.
 
-    Links are refused and no folder is entered through one, so nothing outside the study is read; zip and tar
-    archives are opened, one file at a time. One run is decoded at a time, and text burned into it is filled.
-    Raises `InputError` if it is neither, or holds no file.
+    No link is followed, so nothing outside the study is read; zip and tar archives are opened. One run is decoded at a
+    time, and text burned into it is filled. Raises `InputError` if it is neither, or holds no file.
     """
     entries = opened(tqdm(tree_entries(source), desc="Reading the study", unit="file", disable=not progress))
     return (file if file.cine is None else _cleaned(file, file.cine) for file in found_runs(entries, key))
@@ -87,7 +84,8 @@ def found_runs(entries: Iterable[FoundFile], key: bytes, frames: Sequence[int] |
         else:
             yield file
     for files in singles.values():
-        yield from _joined(sorted(files, key=lambda pair: pair[1].instance_number or 0))
+        for own in _apart(sorted(files, key=lambda pair: pair[1].instance_number or 0)):
+            yield from _joined(own)
 
 
 def _open(found: FoundFile, key: bytes, frames: Sequence[int] | None) -> StudyFile:
@@ -99,6 +97,17 @@ def _open(found: FoundFile, key: bytes, frames: Sequence[int] | None) -> StudyFi
         return StudyFile(label, found.name, cine, file_digest(found.path), "", cine.notes, (found.path,))
     except DicomError as error:
         return StudyFile(label, found.name, None, "", error.reason)
+
+
+def _apart(files: list[tuple[StudyFile, Cine]]) -> list[list[tuple[StudyFile, Cine]]]:
+    """Single frames as the runs that Content Time tells apart, by a pause or numbers that begin anew; none of one."""
+    if None in (cine.content_time for _, cine in files):
+        return [files]
+    numbers, times = np.array([(cine.instance_number, cine.content_time) for _, cine in files]).T
+    order = np.lexsort((numbers, times)) if (np.diff(numbers) == 0).any() else np.arange(len(files))
+    begins = (np.diff(numbers[order]) <= 0) | (np.abs(np.diff(times[order])) > _PAUSE)
+    parts = np.split(order, np.flatnonzero(begins) + 1)
+    return [[files[place] for place in part] for part in parts] if min(map(len, parts)) > 1 else [files]
 
 
 def _joined(files: list[tuple[StudyFile, Cine]]) -> Iterator[StudyFile]:
@@ -131,8 +140,7 @@ def _cleaned(file: StudyFile, cine: Cine) -> StudyFile:
 def burned_in(frames: UInt8[np.ndarray, "t h w"]) -> Bool[np.ndarray, "h w"]:
     """Pixels that look like burned-in text or graphics; all false in runs of fewer than `MIN_FRAMES` frames.
 
-    X-ray pixels are noisy: a thin stroke that stays white over all frames is drawn. Dark text is not found, nor
-    is white text on an over-exposed ground.
+    X-ray pixels are noisy: what is thin and white in all frames is drawn. Dark text, and text on white, is not found.
     """
     if len(frames) < MIN_FRAMES:
         return np.zeros(frames.shape[1:], dtype=bool)

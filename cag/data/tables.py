@@ -35,60 +35,35 @@ _CORRECT = "Correct this row and run again"
 #: What stands between the files of a run of single frames in a manifest's column ``path``.
 BETWEEN = "|"
 
-#: Columns that each row must fill, and columns that may be empty or absent.
-_filled = partial(pa.Column, coerce=True, report_duplicates="exclude_first")
-_known = partial(pa.Column, coerce=True, nullable=True)
-_artery = pa.Check.isin(ARTERIES)
 _whole = pa.Check(lambda values: values % 1 == 0, error="is not a whole number")
-_segment = pa.Check.isin(list(SEGMENTS))
-_percent = pa.Check.in_range(0, 100)
-_angle = pa.Check.in_range(-180, 180)
-_flags = ("hypertension", "diabetes", "dyslipidemia", "smoker", "family_history", "previous_cva")
+_KINDS = {"text": "str", "whole": "float64", "number": "float64", "flag": "boolean"}
+_WORDS: dict[str, pa.Check] = {
+    **{"sha256": pa.Check.str_matches(r"^[0-9a-f]{64}$"), "segments": pa.Check.isin(list(SEGMENTS))},
+    **{"sources": pa.Check.isin(list(SOURCES)), "arteries": pa.Check.isin(ARTERIES)},
+    "views": pa.Check.isin([*VIEWS, NO_STANDARD_VIEW]),
+}
+
+
+def _column(kind: str, use: str, low: str, high: str, words: str) -> pa.Column:
+    """A column's values: their kind, whether each row must fill it, once only, or empty means false, and limits."""
+    checks = [_whole] * (kind == "whole")
+    if words:
+        checks.append(_WORDS.get(words) or pa.Check.isin(words.split("|")))
+    if low:
+        checks.append(pa.Check.in_range(float(low), float(high)) if high else pa.Check.ge(float(low)))
+    more: dict[str, Any] = {
+        "unique": use == "key",
+        "report_duplicates": "exclude_first",
+        "default": False if use == "false" else None,
+    }
+    return pa.Column(_KINDS[kind], checks, nullable=use not in ("key", "filled"), coerce=True, **more)
+
 
 #: Columns of each table; whole numbers that may be missing become float, and a flag with a default is never missing.
-COLUMNS: dict[TableName, dict[str, pa.Column]] = {
-    "data_manifest": {
-        "run_id": _filled("str", unique=True),
-        "patient_id": _filled("str"),
-        "path": _filled("str"),
-        "sha256": _filled("str", pa.Check.str_matches(r"^[0-9a-f]{64}$")),
-        "source": _filled("str", pa.Check.isin(list(SOURCES))),
-        **{name: _filled("float64", [_whole, pa.Check.ge(1)]) for name in ("n_frames", "rows", "columns")},
-        "fps": _known("float64", pa.Check.in_range(0, 1000, include_min=False)),
-        **{name: _known("float64", _angle) for name in ("primary_angle", "secondary_angle")},
-        "artery": _known("str", _artery),
-        "view": _known("str", pa.Check.isin([*VIEWS, NO_STANDARD_VIEW])),
-        **{name: _known("float64", [_whole, pa.Check.ge(0)]) for name in ("contrast_begin", "contrast_end")},
-        "end_censored": _known("boolean", default=False),
-        "fingerprint": _known("str"),
-    },
-    "patients": {
-        "patient_id": _filled("str", unique=True),
-        "sex": _known("str", pa.Check.isin(["M", "F"])),
-        "age": _known("float64", pa.Check.in_range(0, 120)),
-        "race": _known("str"),
-        "bmi": _known("float64", pa.Check.in_range(5, 100)),
-        **{name: _known("boolean") for name in _flags},
-        "low_quality": _known("boolean", default=False),
-        "dominance": _known("str"),
-        "set": _known("str", pa.Check.isin(["frame_train", "frame_test", "-"])),
-    },
-    "lesions": {
-        "patient_id": _filled("str"),
-        "artery": _filled("str", _artery),
-        "segment": _filled("float64", [_whole, _segment]),
-        "percent_stenosis": _filled("float64", _percent),
-        "length_mm": _known("float64", pa.Check.gt(0)),
-    },
-    "boxes": {
-        "run_id": _filled("str"),
-        "frame": _filled("float64", [_whole, pa.Check.ge(0)]),
-        **{corner: _filled("float64") for corner in CORNERS},
-        "segment": _known("float64", _segment),
-        "percent_stenosis": _known("float64", _percent),
-        "foreshortening": _known("float64", pa.Check.in_range(0, 1)),
-    },
-}
+COLUMNS: dict[TableName, dict[str, pa.Column]] = {"data_manifest": {}, "patients": {}, "lesions": {}, "boxes": {}}
+with Path(__file__).with_name("columns.csv").open(encoding="utf-8") as _file:
+    for _table, _name, *_told in list(csv.reader(_file))[1:]:
+        COLUMNS[_table][_name] = _column(*_told)  # type: ignore[index]
 #: What a failed check of pandera is called.
 _PROBLEMS = {
     **{"not_nullable": "is empty", "field_uniqueness": "stands there twice", str(_whole.error): str(_whole.error)},
@@ -99,12 +74,13 @@ _PROBLEMS = {
 def read_text(path: Path, needed: Iterable[str], optional: Iterable[str] = ()) -> pd.DataFrame:
     """Any table that a person wrote, all cells text without outer blanks: CSV of any separator and encoding, or Excel.
 
-    Column names are in lower case with underscores; the index counts lines, from the one below the first. Raises
-    `ManifestError` if it is no such file, lacks or misspells a column, or a row has more cells than there are columns.
+    Column names are in lower case with underscores; the index counts lines, from the one below the first. Of several
+    sheets the one with the columns needed is read, which ``attrs["note"]`` says. Raises `ManifestError` if it is no
+    such file, lacks or misspells a column, or a row has more cells than there are columns.
     """
     try:
         raw = path.read_bytes()
-        lines = _sheet_lines(path, raw) if raw.startswith(b"PK") else _text_lines(raw)
+        found = _workbook_lines(path, raw) if raw.startswith(b"PK") else {"": _text_lines(raw)}
     except FileNotFoundError:
         raise ManifestError("no such table", file=path.name, remedy="Check the path, or build it first") from None
     except ManifestError:
@@ -113,18 +89,31 @@ def read_text(path: Path, needed: Iterable[str], optional: Iterable[str] = ()) -
         problem, columns = f"is not a readable table ({type(error).__name__})", ", ".join(needed or optional)
         remedy = f"Save it as Excel workbook (.xlsx), or as CSV (UTF-8), with the columns {columns}"
         raise ManifestError(problem, file=path.name, remedy=remedy) from None
-    filled = ((line, [unicodedata.normalize("NFC", cell.strip()) for cell in cells]) for line, cells in lines)
-    rows = {line: cells for line, cells in filled if any(cells)}
+    sheets = {title: own for title, lines in found.items() if (own := _columns_and_rows(lines))[0]} or {"": ([], {})}
+    fitting = {title: own for title, own in sheets.items() if needed and set(needed) <= set(own[0])}
+    chosen, shown = sheets if len(sheets) == 1 else fitting, ", ".join(map(repr, sheets))
+    if len(chosen) != 1:
+        remedy = f"Keep one, or the columns {', '.join(needed)} in one" if needed else "Keep one"
+        raise ManifestError(f"holds {len(sheets)} sheets, {shown}", file=path.name, remedy=remedy)
+    ((sheet, (names, rows)),) = chosen.items()
+    _check_names(names, needed, optional, path.name)
+    for line, cells in rows.items():
+        if any(cells[len(names) :]):
+            remedy = "Put a number with a decimal comma in quotes, or save with semicolons or as Excel workbook"
+            raise Row(path.name, line, {}).refusal(None, f"has {len(cells)} cells for {len(names)} columns", remedy)
+    padded = [[*cells[: len(names)], *[""] * (len(names) - len(cells))] for cells in rows.values()]
+    table = pd.DataFrame(padded, columns=names, index=[line - 2 for line in rows], dtype=str)
+    table.attrs["note"] = f"{path.name}: of its sheets {shown}, {sheet!r} is read." * (len(sheets) > 1)
+    return table
+
+
+def _columns_and_rows(lines: list[tuple[int, list[str]]]) -> tuple[list[str], dict[int, list[str]]]:
+    """Column names, from the first line that is not blank, and the cells of the others by the line's number."""
+    cleaned = ((line, [unicodedata.normalize("NFC", cell.strip()) for cell in cells]) for line, cells in lines)
+    rows = {line: cells for line, cells in cleaned if any(cells)}
     names = [re.sub(r"[\s-]+", "_", name.lower()) for name in rows.pop(min(rows, default=0), [])]
     width = max((place for place, name in enumerate(names, start=1) if name), default=0)
-    for line, cells in rows.items():
-        if any(cells[width:]):
-            remedy = "Put a number with a decimal comma in quotes, or save with semicolons or as Excel workbook"
-            raise Row(path.name, line, {}).refusal(None, f"has {len(cells)} cells for {width} columns", remedy)
-    names = [name or f"column_{place}" for place, name in enumerate(names[:width], start=1)]
-    _check_names(names, needed, optional, path.name)
-    table = [[*cells[:width], *[""] * (width - len(cells))] for cells in rows.values()]
-    return pd.DataFrame(table, columns=names, index=[line - 2 for line in rows], dtype=str)
+    return [name or f"column_{place}" for place, name in enumerate(names[:width], start=1)], rows
 
 
 def _text_lines(raw: bytes) -> list[tuple[int, list[str]]]:
@@ -142,17 +131,24 @@ def _text_lines(raw: bytes) -> list[tuple[int, list[str]]]:
     return [(reader.line_num, cells) for cells in reader][1 if said else 0 :]
 
 
-def _sheet_lines(path: Path, raw: bytes) -> list[tuple[int, list[str]]]:
-    """Line number and cells of an Excel workbook's only sheet that is not empty; merged cells each have the value."""
-    sheets = [sheet for sheet in load_workbook(io.BytesIO(raw), data_only=True) if any(map(any, sheet.values))]
-    if len(sheets) != 1:
-        remedy = "Give a workbook with one sheet"
-        raise ManifestError(f"holds {len(sheets)} sheets that are not empty", file=path.name, remedy=remedy)
-    texts = {(cell.row, cell.column): _cell_text(cell) for row in sheets[0].iter_rows() for cell in row}
-    for area in sheets[0].merged_cells.ranges:
-        texts |= dict.fromkeys(area.cells, texts[area.min_row, area.min_col])
-    rows, columns = sheets[0].max_row, sheets[0].max_column
-    return [(row, [texts[row, column] for column in range(1, columns + 1)]) for row in range(1, rows + 1)]
+def _workbook_lines(path: Path, raw: bytes) -> dict[str, list[tuple[int, list[str]]]]:
+    """Line number and cells of each sheet of an Excel workbook; merged cells each have the value."""
+    book, formulas = (load_workbook(io.BytesIO(raw), data_only=only) for only in (True, False))
+    found = {}
+    for sheet in book:
+        texts = {}
+        for row, cells in enumerate(sheet.iter_rows(), start=1):
+            for column, cell in enumerate(cells, start=1):
+                meant = formulas[sheet.title].cell(row, column)
+                if meant.data_type == "f" and cell.value is None and cell.data_type == "n":  # an empty text is "str"
+                    problem, remedy = "holds a formula without its value", "Open the workbook in Excel and save it"
+                    raise Row(path.name, row, {}).refusal(None, f"{meant.coordinate} {problem}", remedy)
+                texts[row, column] = _cell_text(cell)
+        for area in sheet.merged_cells.ranges:
+            texts |= dict.fromkeys(area.cells, texts[area.min_row, area.min_col])
+        columns = range(1, sheet.max_column + 1)
+        found[sheet.title] = [(row, [texts[row, column] for column in columns]) for row in range(1, sheet.max_row + 1)]
+    return found
 
 
 def _cell_text(cell: Any) -> str:
@@ -177,11 +173,12 @@ def _check_names(names: list[str], needed: Iterable[str], optional: Iterable[str
 
 
 class Row(NamedTuple):
-    """One line of a table that a person wrote: its cells by column."""
+    """One line of a table that a person wrote: its cells by column, and what is to be known of the table."""
 
     file: str
     line: int
     cells: dict[str, str]
+    note: str = ""
 
     def refusal(self, column: str | None, problem: str, remedy: str = _CORRECT) -> ManifestError:
         """The error that names this line."""
@@ -192,17 +189,21 @@ class Row(NamedTuple):
         found = re.fullmatch(r"([0-9]+)([.,]0+)?", self.cells.get(column, ""))
         return int(found[1]) if found else None
 
-    def unused(self, *used: str) -> list[str]:
-        """A sentence on the columns of its table that nothing reads, if there are any."""
+    def notes(self, *used: str) -> list[str]:
+        """What is to be known of its table: which sheet is read, and which columns nothing reads."""
         names = ", ".join(name for name in self.cells if name not in used)
-        return [f"{self.file}: of its columns, these are not used: {names}."] if names else []
+        return [
+            *[self.note] * bool(self.note),
+            *[f"{self.file}: of its columns, these are not used: {names}."] * bool(names),
+        ]
 
 
 def read_rows(path: Path, needed: Iterable[str], optional: Iterable[str] = ()) -> list[Row]:
     """The lines of a table that a person wrote; see `read_text`."""
     table = read_text(path, needed, optional)
-    names = [str(name) for name in table]
-    return [Row(path.name, line + 2, dict(zip(names, row, strict=True))) for line, *row in table.itertuples(name=None)]
+    names, note = [str(name) for name in table], table.attrs["note"]
+    rows = table.itertuples(name=None)
+    return [Row(path.name, line + 2, dict(zip(names, row, strict=True)), note) for line, *row in rows]
 
 
 def _require(columns: Iterable[Any], needed: Iterable[str], file: str) -> None:
@@ -260,13 +261,10 @@ def _refuse(wrong: pd.Series, values: pd.Series, problem: str, file: str, field:
 
 @dataclass(frozen=True)
 class CohortTables:
-    """Manifest, patients, lesions and boxes of a cohort, each with its columns (`COLUMNS`).
-
-    Every patient of the manifest has a row in ``patients``, empty where nothing is known.
-    """
+    """Manifest, patients, lesions and boxes of a cohort, each with its columns (`COLUMNS`)."""
 
     manifest: pd.DataFrame
-    patients: pd.DataFrame
+    patients: pd.DataFrame  #: A row for every patient of the manifest, empty where nothing is known.
     lesions: pd.DataFrame
     boxes: pd.DataFrame
 
@@ -276,8 +274,7 @@ class CohortTables:
     ) -> CohortTables:
         """Give each table its types.
 
-        Raises `ManifestError` if a value breaks a limit, a label is of an unknown run or patient, or an
-        interval, lesion or box cannot be.
+        Raises `ManifestError` if a value breaks a limit, a label is of an unknown run, or an interval or box cannot be.
         """
         manifest = checked_table(manifest, "data_manifest")
         begin, end, place = manifest.contrast_begin, manifest.contrast_end, ("data_manifest.csv", "contrast_end")
@@ -309,10 +306,7 @@ class CohortTables:
 
     @classmethod
     def load(cls, manifest_path: Path) -> CohortTables:
-        """Load a manifest and its labels: beside it, or in a folder between it and its first run.
-
-        Raises `ManifestError` as `checked` does, and for a run outside the manifest's folder.
-        """
+        """Load a manifest and its labels, beside it or in a folder between it and its first run (see `checked`)."""
         manifest, top = load_table(manifest_path, "data_manifest"), manifest_path.parent
         for path in manifest.path:
             run_files(manifest_path, path)

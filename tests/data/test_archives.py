@@ -58,9 +58,9 @@ def test_plain_files_come_out_and_the_rest_is_told(tmp_path, name):
     for member in members(KINDS[name](tmp_path / name), scratch):
         read[member.name] = member.path.read_bytes() if member.path else member.problem
     assert read["a/one.txt"] == b"one" and read["b/two.txt"] == CONTENT["b/two.txt"]
-    outside = {key for key, value in read.items() if value == "its name leads out of the archive"}
+    outside = {key for key, value in read.items() if "leads out of the archive. Pack it again" in str(value)}
     assert outside == {"../out.txt", "/etc/absolute"}
-    assert all(read[key] == "is a link or no plain file" for key in ("link", "hard", "pipe"))
+    assert all(read[key].startswith("is a link or no plain file. Put the") for key in ("link", "hard", "pipe"))
     assert [path.name for path in scratch.iterdir()] == ["member"] and not (tmp_path / "out.txt").exists()
     assert all(map(leads_out, ["../a", "a/../../b", "/a", "C:/a", "..\\a", "a\0b"])) and not leads_out("a/b..c/d.dcm")
 
@@ -106,12 +106,12 @@ def test_encrypted_and_foreign_compressions_are_told(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("x", b"x" * 100)
     (lzma,) = members(tmp_path / "a.zip", tmp_path)
-    assert lzma.problem == "is compressed in a way that is not read"
+    assert lzma.problem == "is compressed in a way that is not read. Unpack it first"
     raw = bytearray(write_zip(tmp_path / "b.zip").read_bytes())
     place = raw.find(b"PK\x01\x02")
     raw[place + 8] |= 1
     (tmp_path / "b.zip").write_bytes(raw)
-    assert next(members(tmp_path / "b.zip", tmp_path)).problem == "is encrypted"
+    assert next(members(tmp_path / "b.zip", tmp_path)).problem == "is encrypted. Unpack it first, with its password"
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -131,8 +131,8 @@ def test_damaged_archives_are_read_or_refused(tmp_path, name):
     assert refused
 
 
-def test_nothing_outside_is_reached(tmp_path):
-    outside, study = tmp_path / "outside", tmp_path / "study"
+def test_nothing_outside_is_reached_and_nothing_is_passed_over(tmp_path, monkeypatch):
+    walk, outside, study = os.walk, tmp_path / "outside", tmp_path / "study"
     (outside / "deep").mkdir(parents=True)
     (outside / "secret.dcm").write_bytes(b"secret")
     (study / "a").mkdir(parents=True)
@@ -141,9 +141,14 @@ def test_nothing_outside_is_reached(tmp_path):
     (study / "folder_link").symlink_to(outside)
     (study / "loop").symlink_to(study)
     os.mkfifo(study / "pipe.dcm")
-    links = dict.fromkeys(("file_link.dcm", "folder_link", "loop"), "is a link, and links are not followed")
+    why = {name: "is a link, and links are not followed" for name in ("file_link.dcm", "folder_link", "loop")}
+    why |= {"pipe.dcm": "is a link or no plain file", "closed": "is a folder that cannot be opened"}
+    (study / "closed").mkdir()
+    closed = OSError(13, "", str(study / "closed"))
+    monkeypatch.setattr(os, "walk", lambda top, onerror: [*walk(top), onerror(closed)][:-1])
     found = {entry.name: entry.problem for entry in tree_entries(study)}
-    assert found == {"a/run.dcm": "", **links, "pipe.dcm": "is a link or no plain file"}
+    assert {name: problem.partition(".")[0] for name, problem in found.items()} == {"a/run.dcm": "", **why}
+    assert all(". " in problem for name, problem in found.items() if name in why), "each with what to do"
 
 
 def test_archives_are_opened_once(tmp_path):
@@ -155,12 +160,14 @@ def test_archives_are_opened_once(tmp_path):
         archive.writestr("in/more.zip", "PK")
         archive.writestr("../out.dcm", "evil")
     (study / "b.zip").write_bytes(b"no archive")
+    zipfile.ZipFile(study / "c.zip", "w").close()
     read = [(f.name, f.path.read_bytes() if f.path else f.problem) for f in opened(tree_entries(study))]
     assert read == [
         ("a.zip/in/one.dcm", b"one"),
-        ("a.zip/in/more.zip", "is an archive within an archive"),
-        ("a.zip/../out.dcm", "its name leads out of the archive"),
-        ("b.zip", "cannot be unpacked (BadZipFile); it is damaged or no such archive"),
+        ("a.zip/in/more.zip", "is an archive within an archive. Unpack it first"),
+        ("a.zip/../out.dcm", "its name leads out of the archive. Pack it again by a name below one folder"),
+        ("b.zip", f"cannot be unpacked (BadZipFile); it is damaged or no such archive. {archives._AGAIN}"),
+        ("c.zip", "holds no file. " + archives._AGAIN),
         ("z.dcm", b"last"),
     ]
     assert next(f.name for f in opened(tree_entries(study / "a.zip"))) == "a.zip/in/one.dcm"

@@ -91,6 +91,13 @@ READ = {
     "no grey": (deep(12, WindowCenter=9, WindowWidth=4), None, None, "of it is black or white", {}),
     "turning": (tags("PositionerMotion", PositionerPrimaryAngleIncrement=[*range(10)]), None, GREY, "", UNKNOWN),
     "comma": (tags("CineRate"), (b"66.66", b"66,66"), GREY, "", {"fps": 15}),
+    "sizes as text": (both(text("Rows", "48,0"), text("BitsStored", "8")), None, GREY, "", {"rows": 48}),
+    "sizes of other kinds": (tags("HighBit", "PixelRepresentation"), None, GREY, "", {}),
+    "sign text": (text("PixelRepresentation", "none"), None, GREY, "Pixel Representation: what stands", {}),
+    "small letters": (None, (b"MONOCHROME2", b"monochrome2"), GREY, "", {}),
+    "plane alone": (text("ImageType", "BIPLANE A"), None, GREY, "", {"plane": "A"}),
+    "moves": (text("PositionerMotion", "dynamic"), None, GREY, "", UNKNOWN),
+    "rate beyond": (tags(CineRate=999999), None, GREY, "Cine Rate: '999999' counts as not given.", {"fps": 15}),
     "angle comma": (None, (b"40.0", b"40,5"), GREY, "", {"primary_angle": 40.5, "secondary_angle": 0}),
     "angle text": (None, (b"40.0", b"left"), GREY, "Primary Angle: what stands there counts as not given.", UNKNOWN),
     "angle 330": (None, (b"40.0", b"330 "), GREY, "Positioner Primary Angle: '330' counts as not given.", UNKNOWN),
@@ -130,12 +137,19 @@ def test_what_is_sound_is_read(tmp_path, change, name):
 
 NATIVE, RLE = b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0"
 DEEPER = tags(BitsAllocated=16, BitsStored=12, HighBit=11)
+kind = partial(text, "PhotometricInterpretation")
 REFUSED = {
     "says native": (compress(RLELossless), (RLE, NATIVE), "'Explicit VR Little Endian', uncompressed, but holds compr"),
     "says compressed": (None, (NATIVE, RLE), "says 'RLE Lossless', compressed, but holds uncompressed frames. Export"),
     "no syntax": (None, (b"\2\0\x10\0UI", b"\2\0\x11\0UI"), "Transfer Syntax UID: mandatory tag is missing"),
     "no class": (tags("SOPClassUID"), None, "SOP Class UID: mandatory tag is missing"),
     "RF": (tags(SOPClassUID="1.2.840.10008.5.1.4.1.1.12.2"), None, "X-Ray Radiofluoroscopic Image Storage is not read"),
+    "rows text": (text("Rows", "many"), None, "Rows: what stands there (4 characters) is no whole number from 0 to 65"),
+    "two sizes": (text("Columns", ["48", "64"]), None, "Columns: '48, 64' is no whole number from 0 to 65535. Correct"),
+    "part of a row": (text("Rows", "48.5"), None, "Rows: '48.5' is no whole number from 0 to 65535. Correct this tag"),
+    "palette": (kind("PALETTE COLOR"), None, "'PALETTE COLOR' is not read, only MONOCHROME1 and MONOCHROME2. Export"),
+    "third": (kind("Monochrome 3"), None, "Photometric Interpretation: 'Monochrome 3' is not read, only MONOCHROME1"),
+    "no groups": (text("SharedFunctionalGroupsSequence", "1"), None, "Functional Groups Sequence: is no sequence"),
     "8 bits in 12": (both(compress(JPEGLSLossless), DEEPER), None, "of 8 bits where the header declares 48 x 64 x 1"),
 }
 
@@ -171,12 +185,23 @@ def planes(ds):
     ds.ImageType = ["ORIGINAL", "PRIMARY", f"BIPLANE {'AB'[ds.InstanceNumber % 2]}"]
 
 
+def clock(seconds, number=lambda n: n):
+    """Content Time and number of each frame, by its place from 1."""
+    return lambda ds: tags(ContentTime=f"{120000 + seconds(n := ds.InstanceNumber):.2f}", InstanceNumber=number(n))(ds)
+
+
 @pytest.mark.parametrize(
     "edit, expected",
     [
         (lambda ds: setattr(ds, "AcquisitionNumber", ds.InstanceNumber % 2), [(5, ""), (5, "")]),
         (lambda ds: setattr(ds, "AcquisitionTime", f"1200{ds.InstanceNumber % 2:02}"), [(5, ""), (5, "")]),
         (planes, [(5, "A"), (5, "B")]),
+        (clock(lambda n: 0, lambda n: (n - 1) % 5 + 1), [(1, "")] * 10),
+        (clock(lambda n: n // 6, lambda n: (n - 1) % 5 + 1), [(5, ""), (5, "")]),
+        (clock(lambda n: n / 15 + n // 6, lambda n: (n - 1) % 5 + 1), [(5, ""), (5, "")]),
+        (clock(lambda n: 30 * (n // 6)), [(5, ""), (5, "")]),
+        (clock(lambda n: n // 3), [(10, "")]),
+        (clock(lambda n: 30 * n), [(10, "")]),
         (lambda ds: setattr(ds, "InstanceNumber", 1), [(1, "")] * 10),
     ],
 )
@@ -266,7 +291,29 @@ def test_a_workbook_is_a_table(tmp_path, key):
     book.save(tmp_path / "qca.xlsx")
     lesions, notes = read_qca(tmp_path / "qca.xlsx", people, key)
     assert lesions.percent_stenosis.tolist() == [70, 0] and set(lesions.patient_id) == people and len(notes) == 0
-    book.create_sheet().append(["more"])
+    book.create_sheet("More").append(["more"])
     book.save(tmp_path / "qca.xlsx")
-    with pytest.raises(ManifestError, match=r"qca.xlsx: holds 2 sheets that are not empty\. Give a workbook with one"):
+    (note,) = read_qca(tmp_path / "qca.xlsx", people, key)[1]
+    assert note == "qca.xlsx: of its sheets 'Sheet', 'More', 'Sheet' is read."
+    book["Sheet"]["C3"] = "=1-1"
+    book.save(tmp_path / "qca.xlsx")
+    with pytest.raises(ManifestError, match=r"qca.xlsx: line 3: C3 holds a formula without its value\. Open"):
         read_qca(tmp_path / "qca.xlsx", people, key)
+    book["Sheet"]["A1"], book["Sheet"]["C3"] = "name", 0
+    book.save(tmp_path / "qca.xlsx")
+    with pytest.raises(ManifestError, match=r"holds 2 sheets, 'Sheet', 'More'\. Keep one, or the columns patient"):
+        read_qca(tmp_path / "qca.xlsx", people, key)
+
+
+def test_one_table_of_labels_is_read_and_what_is_used_is_not_refused(tmp_path, key):
+    write_variant("plain", tmp_path).rename(tmp_path / "1.dcm")
+    (tmp_path / "RUNS.CSV").write_text(HEAD + ROW)
+    (tmp_path / "qca.csv").write_text("patient,segment,percent_stenosis\nP0001,1,0.5 %\nP0001,12,0\n")
+    report = build_manifest(tmp_path, tmp_path / "m.csv", key=key, qca=tmp_path / "qca.csv", progress=False)
+    assert report.manifest.artery.tolist() == ["LCA"] and report.refused == {} and report.notes == []
+    (tmp_path / "RUNS.CSV").write_text(HEAD)
+    report = build_manifest(tmp_path, tmp_path / "m.csv", key=key, progress=False)
+    assert report.notes == ["RUNS.CSV: holds no row below its first line."]
+    Workbook().save(tmp_path / "runs.xlsx")
+    with pytest.raises(ManifestError, match=r"RUNS.CSV and runs.xlsx lie side by side\. Keep the one that is right"):
+        build_manifest(tmp_path, tmp_path / "m.csv", key=key, progress=False)

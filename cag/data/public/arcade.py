@@ -1,9 +1,8 @@
 """ARCADE, stenosis part: single angiograms with boxes of stenoses (Popov et al., Sci Data 2024, CC BY 4.0).
 
-It serves localization: nearly every image shows a stenosis, and artery, view, severity and patient
-are not given. Near-duplicate images exist, also between its train and val parts; they are put in
-groups, which stand where patients would in a split. A group is not a patient: images of one patient
-in different views may lie in different groups.
+It serves localization: nearly every image shows a stenosis; artery, view, severity and patient are not given. Groups
+of near-duplicate images, also between its train and val parts, stand where patients would in a split; images of one
+patient in different views may lie in different groups.
 """
 
 from __future__ import annotations
@@ -76,10 +75,9 @@ def _root(folder: Path) -> Path:
 def read(folder: Path) -> PublicCohort:
     """Read images and boxes; an image is a run of one frame, a group of near-duplicates a patient.
 
-    Images without annotation are left out: the set shows at least one of them to be an omission
-    (train 218 equals val 58, which is annotated). What else is left out, or kept although odd,
-    `read_coco` and `public_cohort` say; ``counts`` tells how often.
-    Raises `ManifestError` if the annotations cannot be read or name images that are not there.
+    Images without annotation are left out, since at least one of them is an omission (train 218 equals val 58, which is
+    annotated); ``counts`` tells what else is, and how often. Raises `ManifestError` if the annotations cannot be read
+    or name images that are not there.
     """
     counts = Counter(dict.fromkeys(QUIRKS, 0))
     files, boxes = dict[str, Path](), list[dict[str, object]]()
@@ -122,10 +120,9 @@ def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float]]]
     """File name of each image number; image number and box (x, y, width, height) of each usable annotation; counts.
 
     A file's name counts without its folder. Left out and counted: annotations of another category than stenosis, whose
-    box is not four finite numbers, or whose outline has no points. Kept and counted: those that repeat a number, since
-    it is not used. An annotation without the field ``segmentation`` is a plain box.
-    Raises `ManifestError` for no JSON, a missing field, an image number given twice, or an annotation of an image that
-    the file does not list.
+    box is not four finite numbers, or whose outline has no points; one without ``segmentation`` is a plain box. Kept
+    and counted: those that repeat a number, since it is not used. Raises `ManifestError` for no JSON, a missing field,
+    an image given twice, or an annotation of an image that the file does not list.
     """
     try:
         coco = _Coco.model_validate_json(path.read_bytes())
@@ -160,8 +157,7 @@ def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float]]]
 def near_duplicate_groups(thumbs: Float[np.ndarray, "n s s"], similarity: float = SIMILARITY) -> Int[np.ndarray, " n"]:
     """Group images that show the same picture, directly or through others; groups are numbered from 0.
 
-    Compared is what is left of each image without its slow brightness changes and its collimator,
-    which look alike in different patients; ``similarity`` is the correlation from which two images are one group.
+    Compared by their correlation, up to ``similarity``, without what is alike in patients: slow brightness, collimator.
     """
     inner = np.stack([binary_erosion(thumb > _COLLIMATOR, iterations=3) for thumb in thumbs]).astype(float)
     sigma = (0, _SMOOTHING, _SMOOTHING)

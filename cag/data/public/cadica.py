@@ -22,11 +22,9 @@ def recognizes(folder: Path) -> bool:
 
 
 def read(folder: Path) -> PublicCohort:
-    """Read videos as runs, with boxes and the video's verdict.
+    """Read videos as runs, with boxes and the video's verdict; box files of another form are refused.
 
-    The manifest gains ``has_lesion`` (empty where a video is in neither list), the boxes
-    ``severity_class``. Boxes of frames without an image are counted and left out.
-    Raises `ManifestError` if there is no video, or a box file has another form.
+    The manifest gains ``has_lesion`` (empty where a video is in neither list), the boxes ``severity_class``.
     """
     rows, boxes = list[dict[str, object]](), list[dict[str, object]]()
     counts = {"boxes of frames without an image left out": 0, "videos in neither list": 0}

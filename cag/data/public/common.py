@@ -16,22 +16,16 @@ from cag.settings import ManifestError
 
 
 class PublicCohort(NamedTuple):
-    """A public set as the study's tables, and how often each known quirk of it was met, by what was done about it.
+    """A public set as the study's tables, and how often each known quirk of it was met, by what was done about it."""
 
-    The manifest's paths start from the set's folder.
-    """
-
-    tables: CohortTables
+    tables: CohortTables  #: The manifest's paths start from the set's folder.
     counts: Mapping[str, int]
 
 
 def public_cohort(
     rows: list[dict[str, object]], boxes: list[dict[str, object]], folder: Path, counts: Mapping[str, int]
 ) -> PublicCohort:
-    """The cohort of these runs, with their boxes: clipped to the image, without those of no area or that repeat.
-
-    Raises `ManifestError` if there is no run, or a table breaks its limits.
-    """
+    """The cohort of these runs (`ManifestError` if none), with their boxes: clipped, of some area, each once."""
     if not rows:
         left_out = "".join(f"; {count} {quirk}" for quirk, count in counts.items() if count)
         raise unreadable(folder, f"holds no annotated image or video{left_out}")

@@ -19,10 +19,7 @@ def recognizes(folder: Path) -> bool:
 
 
 def read(folder: Path) -> PublicCohort:
-    """Read each frame as a run of one frame, with its boxes; frames of one patient share the patient.
-
-    Raises `ManifestError` if a name has another form, or an annotation cannot be read.
-    """
+    """Read each frame as a run of one frame, with its boxes; names and annotations of another form are refused."""
     rows, boxes = list[dict[str, object]](), list[dict[str, object]]()
     counts = {"images without annotation left out": 0}
     for image in image_files(folder / "image_dir"):
