@@ -91,8 +91,7 @@ def opened(entries: Iterable[FoundFile]) -> Iterator[FoundFile]:
 def members(archive: Path, scratch: Path) -> Iterator[FoundFile]:
     """The files of an archive, one after another, each copied to the same file in ``scratch``.
 
-    Links, devices, encrypted files and names that lead out of the archive are not copied but reported.
-    Raises `InputError` if it is damaged, or holds more than `MAX_MEMBERS` files or `MAX_BYTES`.
+    What may not be is reported. Raises `InputError` if it is damaged, empty, or beyond `MAX_MEMBERS` and `MAX_BYTES`.
     """
     copy, left, count = scratch / "member", MAX_BYTES, 0
     entries = _zip_entries if archive.name.lower().endswith(".zip") else _tar_entries

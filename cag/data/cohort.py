@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from cag.anatomy import VIEWS
 from cag.data.dicom import read_frames
+from cag.data.dicom_pixels import POOR
 from cag.data.fingerprint import joint_digest, known_digest
 from cag.data.images import read_images
 from cag.data.public import is_public, read_public
@@ -84,11 +86,15 @@ class Cohort(CohortTables):
 
     @classmethod
     def from_manifest(cls, path: Path) -> Cohort:
-        """Open a cohort by its ``data_manifest.csv``, or by the unpacked folder of a public set."""
+        """Open a cohort by its ``data_manifest.csv``, or by the unpacked folder of a public set; poor pictures warn."""
         if is_public(path):
             found = read_public(path)
             return cls(**vars(found.tables), folder=path, source=FileFrames(path), counts=found.counts)
-        return cls(**vars(CohortTables.load(path)), folder=path.parent, source=FileFrames(path.parent))
+        tables = CohortTables.load(path)
+        if poor := int(tables.manifest.reindex(columns=["note"])["note"].astype(str).str.contains(POOR).sum()):
+            said = f"{poor} of {len(tables.manifest)} runs have few {POOR}, or are nearly all black and white"
+            warnings.warn(f"{path.name}, note: {said}. Look at them before you trust a result", stacklevel=2)
+        return cls(**vars(tables), folder=path.parent, source=FileFrames(path.parent))
 
     def run(self, run_id: str) -> pd.Series:
         """The manifest's row of a run; an unknown one is a `ManifestError`."""
@@ -133,7 +139,11 @@ class Cohort(CohortTables):
             if not there[label]:
                 file = f"{label if label in SIDECARS else 'data_manifest'}.csv"
                 remedy = "Add these labels, or run this experiment on a cohort that has them"
-                raise LabelError("this cohort has no such labels", file=file, field=label, remedy=remedy)
+                dropped = {
+                    quirk: count for quirk, count in self.counts.items() if quirk.endswith(("left out", "dropped"))
+                }
+                left_out = "".join(f"; {count} {quirk}" for quirk, count in dropped.items() if count)
+                raise LabelError(f"this cohort has no such labels{left_out}", file=file, field=label, remedy=remedy)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cohort) and self.digest() == other.digest()

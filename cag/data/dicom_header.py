@@ -59,6 +59,7 @@ _ANGLES = ("PositionerPrimaryAngle", "PositionerSecondaryAngle")
 _STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
 #: Kinds of image that Photometric Interpretation names (PS3.3 C.7.6.3.1.2), retired and misspelled ones too.
 _KINDS = re.compile(r"(MONOCHROME|A?RGB|HSV|CMYK|YBR|PALETTE COLOR)[\w ]{0,12}", re.IGNORECASE)
+_PACKED = (b"PK\3\4", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!")  #: What archives begin with.
 _ITEM, _UNDEFINED = 0xE000FFFE, 0xFFFFFFFF
 
 _STEADY = 2.0  #: Degrees by which angles may differ within a run that counts as one view.
@@ -72,10 +73,7 @@ def unusable(path: Path, field: str | None, problem: str, remedy: str = _AGAIN) 
 
 @contextmanager
 def guarded(path: Path) -> Iterator[None]:
-    """Turn whatever a broken file makes its readers raise into one `DicomError`, and keep their warnings quiet.
-
-    pydicom quotes the offending value, which may be a patient's name.
-    """
+    """Turn whatever a broken file makes its readers raise into one `DicomError`, without the value, maybe a name."""
     disabled = logging.root.manager.disable
     logging.disable()
     try:
@@ -143,6 +141,8 @@ def _parsed(path: Path, file: BinaryIO) -> tuple[FileDataset, BinaryIO]:
     head = file.read(132)
     file.seek(0)
     if head[128:] != b"DICM" and head[:2] not in (b"\x02\0", b"\x08\0"):  # not even without its preamble
+        if head.startswith(_PACKED):
+            raise unusable(path, None, "is an archive or document, no DICOM file", "If it holds runs, unpack it first")
         raise unusable(path, None, "is not a DICOM file", "Give XA cine runs as DICOM files")
     read_preamble(file, force=True)
     meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
@@ -311,8 +311,8 @@ def number(dataset: Dataset, keyword: str) -> float | None:
 def frame_rate(dataset: Dataset) -> float | None:
     """Frames a second at acquisition, or None where the file does not tell.
 
-    First of: Cine Rate; 1000 / Frame Time; 1000 / mean of what is known of Frame Time Vector (its first entry is 0);
-    Recommended Display Frame Rate (PS3.3 C.7.6.5). Zero or less means unknown and passes to the next.
+    First above 0 of: Cine Rate; 1000 / Frame Time; 1000 / mean of Frame Time Vector but its first entry, 0;
+    Recommended Display Frame Rate (PS3.3 C.7.6.5).
     """
     steps = [step for step in numbers(dataset, "FrameTimeVector")[1:] if not math.isnan(step)]
     times = (number(dataset, "FrameTime"), sum(steps) / len(steps) if steps else None)
@@ -324,8 +324,7 @@ def frame_rate(dataset: Dataset) -> float | None:
 def angles(dataset: Dataset) -> tuple[float | None, float | None]:
     """Positioner primary and secondary angle in degrees, LAO+ and CRA+ (PS3.3 C.8.7.5).
 
-    None where the file gives none up to 180 degrees, or where the positioner moves during the run, by its motion, its
-    increments or the frames' functional groups (one pair then describes no view).
+    None where there is none up to 180 degrees, or the positioner moves, by its motion, increments or frames' groups.
     """
     items = [_in_group(frame, _ANGLES[0]) for frame in dataset.get("PerFrameFunctionalGroupsSequence") or []]
     paths = [numbers(dataset, f"{name}Increment") for name in _ANGLES]

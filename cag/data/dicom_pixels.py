@@ -27,16 +27,15 @@ _SCAN = re.compile(rb"(\xff\xda\0\x08\x01..)\0\0", re.DOTALL)
 #: Start-of-frame markers of JPEG (ITU-T T.81, table B.1) and of JPEG-LS (T.87).
 _START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 #: A picture of fewer grey levels, or with a larger share of black and white, is said to be one.
-_FEW_LEVELS, _SATURATED = 32, 0.95
+_FEW_LEVELS, _SATURATED, POOR = 32, 0.95, "grey levels"
 
 
 def _grey_table(path: Path, opened: Opened, bits: int) -> UInt8[np.ndarray, " n"]:
     """Grey level of every value of ``bits`` bits, by its bit pattern.
 
-    VOI LUT where there is one, else the first window (linear, linear exact or sigmoid; PS3.3 C.11.2), else the range
-    of Bits Stored, or of the run's own values where they do not fit it; one that is impossible counts as not there.
-    Then MONOCHROME1 is inverted. A modality transform is not applied: in XA it leads back to beam intensity, not to
-    display (PS3.3 C.8.7.1.1.2); but a window that fits the rescaled range better is taken in those units.
+    VOI LUT, else the first window (linear, exact or sigmoid; PS3.3 C.11.2), else the range of Bits Stored, or of the
+    run's own values where they do not fit it. Then MONOCHROME1 is inverted. A modality transform, which in XA leads to
+    beam intensity (PS3.3 C.8.7.1.1.2), is not applied; but a window may be given in its units.
     """
     dataset, stored = opened.dataset, np.arange(2**bits)
     if signed := dataset.PixelRepresentation == 1:
@@ -72,8 +71,7 @@ def _used_bits(path: Path, opened: Opened, bits: int) -> int:
 def _looked_up(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, " n"] | None:
     """A VOI LUT (PS3.3 C.11.2.1.1), as 0..1; values before its first and after its last entry take those.
 
-    Its range is that of its entries where they do not fit the bits it declares. Not pydicom's, which counts the
-    entries of an 8-bit table modulo 256.
+    Entries beyond the bits it declares count by their own range; pydicom counts those of 8-bit tables modulo 256.
     """
     if not (items := dataset.get("VOILUTSequence")):
         return None
@@ -237,5 +235,5 @@ def decode(path: Path, opened: Opened, indices: Sequence[int]) -> UInt8[np.ndarr
         counts += np.bincount(frames[place][visible], minlength=256)
     levels, extreme = int((counts > 0).sum()), (counts[0] + counts[255]) / counts.sum()
     if levels < _FEW_LEVELS or extreme > _SATURATED:
-        opened.notes.append(f"The picture has {levels} grey levels, and {extreme:.0%} of it is black or white.")
+        opened.notes.append(f"The picture has {levels} {POOR}, and {extreme:.0%} of it is black or white.")
     return frames

@@ -41,13 +41,11 @@ def build_manifest(
 ) -> BuildReport:
     """Find the cine runs below a folder, write their manifest, and list what was refused.
 
-    Runs are those that `cag.data.study.study_files` finds in the same files; of each the header, its first and its last
-    frame are read. What the header does not know stands in ``runs.csv`` (``runs.xlsx``) in the folder: ``file`` (below
-    the folder; any one of a run of single frames), ``artery``, ``contrast_begin, contrast_end`` (frames from 0).
-
-    ``out`` lies in ``folder`` or above it. The ``key`` of the pseudonyms is by default that of ``.pseudonym_key``
-    beside it, made at first use. ``qca`` (`cag.data.qca.read_qca`) becomes ``lesions.csv`` beside it. Raises
-    `ManifestError` if the folder holds no run, the manifest would lie elsewhere, or a label is wrong.
+    Runs are those of `cag.data.study.study_files`; of each the header, first and last frame are read. What the header
+    does not know stands in one of `LABEL_FILES` in the folder: ``file`` (below the folder; any one of a run of single
+    frames), ``artery``, ``contrast_begin, contrast_end`` (frames from 0). ``out`` lies in ``folder`` or above; beside
+    it is the ``key``, by default, and from ``qca`` (`cag.data.qca.read_qca`) ``lesions.csv``. Raises `ManifestError`
+    if the folder holds no run, the manifest would lie elsewhere, or a label is wrong.
     """
     if not folder.is_dir():
         raise ManifestError("is not a folder", file=folder.name, remedy="Give the folder that holds the DICOM files")
@@ -75,7 +73,8 @@ def build_manifest(
         label = _label([labels.pop(name) for name in names if name in labels], run.cine)
         above = folder.resolve().relative_to(out.parent.resolve())
         path = BETWEEN.join(printable((above / name).as_posix()).replace(BETWEEN, r"\u007c") for name in names)
-        rows.append({**label, "path": path, "sha256": run.sha256, "source": "dicom", "end_censored": False})
+        told = {"note": " ".join(run.notes)} if run.notes else {}
+        rows.append({**label, "path": path, "sha256": run.sha256, "source": "dicom", "end_censored": False, **told})
         notes += [f"{run.name}: {note}" for note in run.notes]
     notes += [f"{row.file}, line {row.line}: its file is no run, so this row is not used." for row in labels.values()]
     if not rows:

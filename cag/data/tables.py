@@ -169,7 +169,10 @@ def _check_names(names: list[str], needed: Iterable[str], optional: Iterable[str
         if close:
             remedy = f"Write {close[0]!r}, or rename it if it is something else"
             raise ManifestError("no such column", file=file, field=name, remedy=remedy)
-    _require(names, needed, file)
+    for name in needed:
+        if name not in names:
+            remedy = f"Name the columns {', '.join(needed)} in the first line"
+            raise ManifestError("this column is missing", file=file, field=name, remedy=remedy)
 
 
 class Row(NamedTuple):
@@ -206,13 +209,6 @@ def read_rows(path: Path, needed: Iterable[str], optional: Iterable[str] = ()) -
     return [Row(path.name, line + 2, dict(zip(names, row, strict=True)), note) for line, *row in rows]
 
 
-def _require(columns: Iterable[Any], needed: Iterable[str], file: str) -> None:
-    for column in needed:
-        if column not in list(columns):
-            remedy = f"Name the columns {', '.join(needed)} in the first line"
-            raise ManifestError("this column is missing", file=file, field=column, remedy=remedy)
-
-
 def load_table(path: Path, name: TableName) -> pd.DataFrame:
     """Read and check a table; the first thing wrong is one `ManifestError` with line and value."""
     text = read_text(path, (), COLUMNS[name])
@@ -236,7 +232,7 @@ def checked_table(table: pd.DataFrame, name: TableName, *, file: str | None = No
     """
     columns, table = COLUMNS[name], table if file else table.reset_index(drop=True)
     file = file or f"{name}.csv"
-    _require(table, [column for column, spec in columns.items() if not spec.nullable], file)
+    _check_names(list(map(str, table)), [column for column, spec in columns.items() if not spec.nullable], (), file)
     table = table.reindex(columns=list(dict.fromkeys([*columns, *table])))
     for flag in (column for column, spec in columns.items() if str(spec.dtype) == "boolean"):
         table[flag] = table[flag].map(lambda value: _TRUTH.get(str(value), value)).astype(object)

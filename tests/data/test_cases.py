@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import tarfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -221,6 +222,16 @@ def test_one_identifier_of_several_things_is_said(tmp_path, key, change):
         change(path, tags(StudyInstanceUID=f"1.2.{number}", ImageComments=str(number)))
     _, second, third = (notes for *_, notes in runs(tmp_path, key))
     assert all("Another file has the same SOP" in notes and "Several studies" in notes for notes in (second, third))
+
+
+def test_poor_pictures_are_told_whenever_their_cohort_is_opened(tmp_path, key, change):
+    write_variant("plain", tmp_path)
+    change(write_variant("jpeg_ls", tmp_path), READ["no grey"][0])
+    build_manifest(tmp_path, tmp_path / "m.csv", key=key, progress=False)
+    with pytest.warns(UserWarning, match=r"m.csv, note: 1 of 2 runs have few grey levels, or are nearly all black"):
+        cohort = Cohort.from_manifest(tmp_path / "m.csv")
+    assert cohort.manifest.note.str.contains("of it is black or white").sum() == 1
+    assert replace(cohort, manifest=cohort.manifest.drop(columns="note")).digest() == cohort.digest()
 
 
 def test_names_may_hold_any_bytes(tmp_path, key):

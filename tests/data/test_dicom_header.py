@@ -90,6 +90,9 @@ def test_what_is_no_dicom_is_refused_and_a_manifest_may_admit_other_classes(tmp_
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DicomError, match="is not a DICOM file"):
             read_cine(tmp_path / name, key=key)
+    (tmp_path / "runs.7z").write_bytes(b"7z\xbc\xaf" + bytes(200))
+    with pytest.raises(DicomError, match=r"is an archive or document, no DICOM file\. If it holds runs, unpack"):
+        read_cine(tmp_path / "runs.7z", key=key)
     with pytest.raises(DicomError, match="cannot be opened"):
         read_cine(tmp_path / "absent.dcm", key=key)
     np.testing.assert_array_equal(read_frames(change(run[0], REFUSALS["not XA"][0])), run[1])

@@ -88,6 +88,9 @@ def read(folder: Path) -> PublicCohort:
         names, annotations, odd = read_coco(place / "annotations" / f"{part}.json")
         run_ids = {number: f"arcade_{part}_{Path(name).stem.zfill(4)}" for number, name in names.items()}
         annotated = sorted({number for number, _ in annotations})
+        if twice := len(annotated) - len({run_ids[number] for number in annotated}):
+            problem = f"{twice} images have the name of another, without folder and ending"
+            raise unreadable(place / "annotations" / f"{part}.json", problem, field="file_name")
         counts.update(odd)
         counts["images without annotation left out"] += len(names) - len(annotated)
         files |= {run_ids[number]: place / "images" / names[number] for number in annotated}

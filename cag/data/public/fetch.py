@@ -47,8 +47,7 @@ def describe(source: PublicSource) -> str:
 def fetch(name: str, out: Path, *, archive: Path | None = None, progress: bool = True) -> tuple[Path, PublicCohort]:
     """Bring a public set into ``out/<name>`` and read it; what is already there is not fetched again.
 
-    ``archive`` is the set's archive where you have downloaded it yourself. Raises `InputError` if the name is unknown,
-    the download fails, its digest is another, or it is not the set.
+    ``archive`` is the set's archive that you downloaded. Raises `InputError` for an unknown name, or not the set.
     """
     if name not in SOURCES:
         raise InputError(f"{name!r} is no known set", field="fetch", remedy=f"Known: {', '.join(SOURCES)}")

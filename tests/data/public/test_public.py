@@ -23,7 +23,7 @@ from cag.data.public.arcade import THUMB, near_duplicate_groups, read_coco
 from cag.data.public.fetch import RECORD, SOURCES, describe, fetch
 from cag.data.splits import Split, fold_strata, patient_folds, split_images
 from cag.data.tables import CORNERS
-from cag.settings import InputError, ManifestError
+from cag.settings import InputError, LabelError, ManifestError
 
 GOOD = {"id": 1, "image_id": 1, "bbox": [4, 5, 6, 7], "category_id": 26, "segmentation": [[4, 5, 10, 5, 10, 12]]}
 
@@ -123,9 +123,14 @@ def test_deep_images_other_capitals_and_folders_in_names_are_read(tmp_path, rng)
     assert cohort.counts["images stored in color, read as grey"] == 0 and len(cohort.boxes) == 1
     np.testing.assert_array_equal(cohort.frames("arcade_train_0001")[0].numpy(), image)
     arcade_part(tmp_path, "train", [image], box(1, 1), **stenosis)
-    with pytest.raises(
-        ManifestError, match=r"holds no annotated .*; 1 boxes with a missing or infinite number left out"
-    ):
+    with pytest.raises(ManifestError, match=r"holds no annotated .*; 1 boxes with a missing or infinite number left"):
+        read_public(tmp_path)
+    arcade_part(tmp_path, "train", [image], box(1, 1, 4, 5, 0, 7), **stenosis)
+    with pytest.raises(LabelError, match="boxes: this cohort has no such labels; 1 boxes without area dropped"):
+        Cohort.from_manifest(tmp_path).require("boxes")
+    names = [{"id": 1, "file_name": "a/1.png"}, {"id": 2, "file_name": "b/1.png"}]
+    arcade_part(tmp_path, "train", [image], GOOD, box(2, 2, 1, 2, 3, 4), images=names)
+    with pytest.raises(ManifestError, match=r"train.json, file_name: 1 images have the name of another, without f"):
         read_public(tmp_path)
 
 
@@ -213,11 +218,12 @@ def test_cadica_boxes_of_another_form(tmp_path, line):
     save(video / "input" / "p3_v1_00001.png")
     (video / "groundtruth").mkdir()
     truth = video / "groundtruth" / "p3_v1_00001.txt"
-    truth.write_text("1 2 3 4 p99\r\n\n")
+    truth.write_text("\ufeff1 2 3 4 p99\r\n\n")
+    (video.parent / "lesionVideos.txt").write_text("\ufeffv1\r\n")
     for place in (video / "input" / "._p3_v1_00001.png", truth.with_name("._p3_v1_00001.txt")):
         place.write_bytes(b"\0\xff")
     found = read_public(tmp_path)
-    assert found.tables.boxes.percent_stenosis.tolist() == [99] and found.counts["videos in neither list"] == 1
+    assert found.tables.boxes.percent_stenosis.tolist() == [99] and found.counts["videos in neither list"] == 0
     truth.write_text(f"1 2 3 4 p99\n{line}\n")
     with pytest.raises(ManifestError, match=r"p3_v1_00001.txt: line 2: .* is not x y w h class"):
         read_public(tmp_path)
