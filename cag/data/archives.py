@@ -65,8 +65,7 @@ def tree_entries(source: Path) -> list[FoundFile]:
         raise InputError("holds no file", field="study", remedy=_STUDY)
     paths.sort(key=os.fsencode)
     whys = [
-        _LINK if path.is_symlink() else _CLOSED if path.is_dir() else "" if path.is_file() else _NO_FILE
-        for path in paths
+        _LINK if own.is_symlink() else _CLOSED if own.is_dir() else "" if own.is_file() else _NO_FILE for own in paths
     ]
     names = [printable(path.relative_to(source).as_posix()) for path in paths]
     return [FoundFile(name, None if why else path, why) for name, path, why in zip(names, paths, whys, strict=True)]

@@ -139,11 +139,9 @@ class Cohort(CohortTables):
             if not there[label]:
                 file = f"{label if label in SIDECARS else 'data_manifest'}.csv"
                 remedy = "Add these labels, or run this experiment on a cohort that has them"
-                dropped = {
-                    quirk: count for quirk, count in self.counts.items() if quirk.endswith(("left out", "dropped"))
-                }
-                left_out = "".join(f"; {count} {quirk}" for quirk, count in dropped.items() if count)
-                raise LabelError(f"this cohort has no such labels{left_out}", file=file, field=label, remedy=remedy)
+                out = [f"{n} {why}" for why, n in self.counts.items() if n and why.endswith(("out", "dropped"))]
+                problem = "; ".join(["this cohort has no such labels", *out])
+                raise LabelError(problem, file=file, field=label, remedy=remedy)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cohort) and self.digest() == other.digest()

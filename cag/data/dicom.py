@@ -28,9 +28,9 @@ class Cine:
     patient_id: str | None  #: Of Patient ID; where a file has none, its study stands for the patient.
     study_id: str | None
     run_id: str | None  #: Of SOP Instance UID.
-    series_id: str | None  #: Of its series, acquisition number and time; None for a file without a series.
+    series_id: str | None  #: Of its series and acquisition number; None for a file without a series.
     instance_number: int | None  #: Place within the series.
-    content_time: float | None  #: Seconds of the day, in files without Acquisition Time; else None.
+    seconds: float | None  #: Of the day, of Acquisition Time, else of Content Time.
     plane: str  #: ``A`` or ``B`` of a biplane run, else empty; the planes are files, and runs, of their own.
     says_burned_in: bool  #: Whether the file says that text is burned in; many that have some do not.
     notes: tuple[str, ...]  #: What a reader of the run must know, such as values of the header that cannot be.
@@ -61,8 +61,8 @@ def _read(path: Path, key: bytes | None, frames: Sequence[int] | None, *, allow_
         dataset, count = opened.dataset, opened.dataset.NumberOfFrames
         instance, (primary, secondary) = number(dataset, "InstanceNumber"), angles(dataset)
         study, series = str(dataset.StudyInstanceUID), str(dataset.get("SeriesInstanceUID") or "")
-        acquisition = f"{number(dataset, 'AcquisitionNumber')}\0{dataset.get('AcquisitionTime')}"
-        clock = None if dataset.get("AcquisitionTime") else number(dataset, "ContentTime")  # hhmmss
+        acquisition, clock = (number(dataset, f"Acquisition{name}") for name in ("Number", "Time"))
+        clock = number(dataset, "ContentTime") if clock is None else clock  # hhmmss
         seconds = None if clock is None else clock // 10000 * 3600 + clock // 100 % 100 * 60 + clock % 100
         indices = list(range(count)) if frames is None else [int(index) for index in frames]
         for index in indices:
@@ -76,7 +76,7 @@ def _read(path: Path, key: bytes | None, frames: Sequence[int] | None, *, allow_
             "patient_id": named(str(dataset.get("PatientID") or "").strip() or f"study\0{study}", "patient"),
             **{"study_id": named(study, "study"), "run_id": named(str(dataset.SOPInstanceUID), "run")},
             "series_id": named(f"series\0{series}\0{acquisition}", "run") if series else None,
-            **{"instance_number": None if instance is None else int(instance), "content_time": seconds},
+            **{"instance_number": None if instance is None else int(instance), "seconds": seconds},
             **{"says_burned_in": "YES" in words(dataset, "BurnedInAnnotation"), "frames": pixels},
         }
         return Cine(**values, notes=tuple(dict.fromkeys(opened.notes)))

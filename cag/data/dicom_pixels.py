@@ -161,6 +161,9 @@ def _codestream(path: Path, opened: Opened, index: int) -> bytes:
     dataset, syntax = opened.dataset, str(opened.dataset.file_meta.TransferSyntaxUID)
     data = joined(opened.file, opened.pieces[index])
     if syntax == RLELossless:
+        if (held := int.from_bytes(data[:4], "little")) != dataset.BitsAllocated // 8:
+            problem = f"frame {index} holds {held} bytes a pixel where the header declares {dataset.BitsAllocated // 8}"
+            raise unusable(path, "Pixel Data", problem)
         return data
     data = data[max(data.find(_START), 0) if syntax in _JPEG_2000 else 0 :]
     end = data.rfind(_END)
@@ -174,7 +177,11 @@ def _codestream(path: Path, opened: Opened, index: int) -> bytes:
         texts = ["{} x {} x {} of {} bits".format(*form) if form else "no size" for form in (found, expected)]
         problem = f"frame {index} holds {texts[0]} where the header declares {texts[1]}"
         raise unusable(path, "Pixel Data", problem)
-    return _SCAN.sub(lambda scan: scan[1] + b"\0\x3f", data, count=1) if syntax in _JPEG else data
+    return (
+        _SCAN.sub(lambda scan: scan[1] + b"\0\x3f", data, count=1)
+        if syntax in _JPEG and data.count(b"\xff\xda") == 1
+        else data
+    )
 
 
 def _stored_frames(path: Path, opened: Opened, indices: Iterable[int], bits: int) -> Iterator[Int[np.ndarray, "h w"]]:

@@ -26,8 +26,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 def pseudonym(identifier: str, kind: Kind, key: bytes) -> str:
     """Replace an identifier by its keyed hash (HMAC-SHA256), such as ``P3fa09c44d1be``.
 
-    Neither outer blanks count nor whether an accent is a letter's own or a sign behind it. Raises `InputError` if the
-    key has fewer than 16 bytes: nobody must be able to tell which identifier gave which pseudonym.
+    Neither outer blanks count nor how an accent is written. A key under 16 bytes, no secret, is an `InputError`.
     """
     if len(key) < _MINIMUM_KEY_BYTES:
         problem = f"{len(key)} bytes are too few to keep pseudonyms secret"

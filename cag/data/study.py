@@ -26,7 +26,7 @@ _BRIGHT, _STILL = 235, 12
 #: border of an over-exposed lung against a shutter or a wire does so on one side only.
 _STROKE, _CONTRAST = 1 / 64, 50
 _LEAST_PIXELS = 30
-_PAUSE = 10.0  #: Seconds without a frame, between runs; a run's own frames follow each other within one or two.
+_PAUSE = 5.0  #: Seconds without a frame, between runs; a run's own frames follow each other within one or two.
 _SAME_UID = "Another file has the same SOP Instance UID, but not the same bytes; both are read."
 _STUDIES = "Several studies have its Patient ID: look whether they are of one patient."
 
@@ -100,14 +100,17 @@ def _open(found: FoundFile, key: bytes, frames: Sequence[int] | None) -> StudyFi
 
 
 def _apart(files: list[tuple[StudyFile, Cine]]) -> list[list[tuple[StudyFile, Cine]]]:
-    """Single frames as the runs that Content Time tells apart, by a pause or numbers that begin anew; none of one."""
-    if None in (cine.content_time for _, cine in files):
+    """Single frames as the runs that their times surely tell apart: by a pause, else by time or numbers of its own."""
+    if None in (cine.seconds for _, cine in files):
         return [files]
-    numbers, times = np.array([(cine.instance_number, cine.content_time) for _, cine in files]).T
-    order = np.lexsort((numbers, times)) if (np.diff(numbers) == 0).any() else np.arange(len(files))
-    begins = (np.diff(numbers[order]) <= 0) | (np.abs(np.diff(times[order])) > _PAUSE)
-    parts = np.split(order, np.flatnonzero(begins) + 1)
-    return [[files[place] for place in part] for part in parts] if min(map(len, parts)) > 1 else [files]
+    numbers, times = np.array([(cine.instance_number, cine.seconds) for _, cine in files]).T
+    times += 86_400 * (times.max() - times > 43_200)  # after midnight
+    repeated, steady = (np.diff(numbers) == 0).any(), (np.diff(times) >= 0).all()
+    order = np.lexsort((numbers, times))
+    parts = np.split(order, np.flatnonzero((np.diff(numbers[order]) <= 0) | (np.diff(times[order]) > _PAUSE)) + 1)
+    fewest = max if steady and not repeated else min
+    sure = steady or repeated or not any(np.ptp(times[part]) for part in parts)
+    return [[files[place] for place in part] for part in parts] if sure and fewest(map(len, parts)) > 1 else [files]
 
 
 def _joined(files: list[tuple[StudyFile, Cine]]) -> Iterator[StudyFile]:

@@ -74,9 +74,8 @@ _PROBLEMS = {
 def read_text(path: Path, needed: Iterable[str], optional: Iterable[str] = ()) -> pd.DataFrame:
     """Any table that a person wrote, all cells text without outer blanks: CSV of any separator and encoding, or Excel.
 
-    Column names are in lower case with underscores; the index counts lines, from the one below the first. Of several
-    sheets the one with the columns needed is read, which ``attrs["note"]`` says. Raises `ManifestError` if it is no
-    such file, lacks or misspells a column, or a row has more cells than there are columns.
+    Column names are in lower case with underscores; the index counts lines below the first. Of several sheets the one
+    with the columns needed is read (``attrs["note"]``). Raises `ManifestError` for columns or cells that do not fit.
     """
     try:
         raw = path.read_bytes()

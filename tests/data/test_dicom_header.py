@@ -61,7 +61,6 @@ REFUSALS: dict[str, tuple[Callable[[Dataset], object], str]] = {
     "unknown class": (lambda ds: setattr(ds, "SOPClassUID", "1.2.3.4"), "this class of object"),
     "no pixels": (lambda ds: delattr(ds, "PixelData"), "no pixel data"),
     "color": (lambda ds: setattr(ds, "SamplesPerPixel", 3), "Samples per Pixel: 3 instead of 1"),
-    "palette": (lambda ds: setattr(ds, "PhotometricInterpretation", "PALETTE COLOR"), "MONOCHROME"),
     "huge": (lambda ds: ds.update({"Rows": 65535, "Columns": 65535}), "65535 x 65535 x 5 is more"),
     "many frames": (lambda ds: setattr(ds, "NumberOfFrames", 1_000_000), "1000000 is more"),
     "no image": (lambda ds: setattr(ds, "Rows", 0), "0 x 40 x 5 declares no image"),

@@ -75,9 +75,8 @@ def _root(folder: Path) -> Path:
 def read(folder: Path) -> PublicCohort:
     """Read images and boxes; an image is a run of one frame, a group of near-duplicates a patient.
 
-    Images without annotation are left out, since at least one of them is an omission (train 218 equals val 58, which is
-    annotated); ``counts`` tells what else is, and how often. Raises `ManifestError` if the annotations cannot be read
-    or name images that are not there.
+    Images without annotation are left out, since one at least is an omission (train 218 equals val 58, annotated);
+    ``counts`` tells what else is. Raises `ManifestError` for annotations that are unreadable or of no image.
     """
     counts = Counter(dict.fromkeys(QUIRKS, 0))
     files, boxes = dict[str, Path](), list[dict[str, object]]()

@@ -13,7 +13,7 @@ from cag.data.public.common import PublicCohort, box, image_row, public_cohort, 
 
 #: Severity class -> percent diameter stenosis, the middle of its range.
 SEVERITY = {"p0_20": 10.0, "p20_50": 35.0, "p50_70": 60.0, "p70_90": 80.0, "p90_98": 94.0, "p99": 99.0, "p100": 100.0}
-_TOP = "selectedVideos"
+_TOP, _TEXT = "selectedVideos", {"encoding": "utf-8-sig", "errors": "replace"}
 
 
 def recognizes(folder: Path) -> bool:
@@ -34,11 +34,7 @@ def read(folder: Path) -> PublicCohort:
             continue
         patient = video.parent.name
         lists = {True: video.parent / "lesionVideos.txt", False: video.parent / "nonlesionVideos.txt"}
-        texts = {
-            told: file.read_text(encoding="utf-8-sig", errors="replace")
-            for told, file in lists.items()
-            if file.is_file()
-        }
+        texts = {told: file.read_text(**_TEXT) for told, file in lists.items() if file.is_file()}
         verdict = next((told for told, text in texts.items() if video.name in text.split()), None)
         run_id = f"cadica_{patient}_{video.name}"
         patient_id = f"C{patient.removeprefix('p').zfill(4)}"  # in the order of the numbers
@@ -47,7 +43,7 @@ def read(folder: Path) -> PublicCohort:
         counts["videos in neither list"] += verdict is None
         frames = {file.stem: frame for frame, file in enumerate(files)}
         for truth in sorted((video / "groundtruth").glob("[!.]*.txt")):
-            lines = enumerate(truth.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1)
+            lines = enumerate(truth.read_text(**_TEXT).splitlines(), start=1)
             frame = frames.get(truth.stem, -1)
             found = [_box(truth, line, text, run_id, frame) for line, text in lines if text.strip()]
             if truth.stem in frames:

@@ -14,6 +14,8 @@ from cag.data.tables import CohortTables
 from cag.metrics.boxes import CORNERS
 from cag.settings import ManifestError
 
+Rows = list[dict[str, object]]
+
 
 class PublicCohort(NamedTuple):
     """A public set as the study's tables, and how often each known quirk of it was met, by what was done about it."""
@@ -22,9 +24,7 @@ class PublicCohort(NamedTuple):
     counts: Mapping[str, int]
 
 
-def public_cohort(
-    rows: list[dict[str, object]], boxes: list[dict[str, object]], folder: Path, counts: Mapping[str, int]
-) -> PublicCohort:
+def public_cohort(rows: Rows, boxes: Rows, folder: Path, counts: Mapping[str, int]) -> PublicCohort:
     """The cohort of these runs (`ManifestError` if none), with their boxes: clipped, of some area, each once."""
     if not rows:
         left_out = "".join(f"; {count} {quirk}" for quirk, count in counts.items() if count)

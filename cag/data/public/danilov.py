@@ -1,7 +1,6 @@
 """Danilov et al. 2021 (Mendeley ydrm75xywg, CC BY 4.0): frames with boxes of single-vessel stenoses.
 
-Layout: ``image_dir/<site>_<patient>_<view>_<frame>.bmp`` and ``xml_dir/<same name>.xml`` (Pascal VOC).
-Artery, view, severity and timing are not given; every frame shows a stenosis.
+Layout: ``image_dir/<site>_<patient>_<view>_<frame>.bmp``, ``xml_dir/<same name>.xml`` (Pascal VOC), nothing else.
 """
 
 from __future__ import annotations

@@ -65,13 +65,10 @@ def made_up(tmp_path, rng):
 
 def test_quirks_of_arcade_are_handled_and_counted(made_up):
     cohort = Cohort.from_manifest(made_up)
-    assert cohort.counts == {
+    assert {quirk: count for quirk, count in cohort.counts.items() if count} == {
         "images without annotation left out": 1,
         "images stored in color, read as grey": 1,
         "annotation numbers used twice": 1,
-        "annotations of another category left out": 0,
-        "annotations whose outline has no points left out": 0,
-        "boxes with a missing or infinite number left out": 0,
         "boxes clipped to the image": 1,
         "boxes without area dropped": 2,
         "repeated boxes dropped": 1,
