@@ -181,7 +181,9 @@ def test_threshold_explorer_moves_its_tables_and_that_of_boxes_finds_more_when_m
     root = page.locator(".cag-explorer[data-kind=threshold]")
     root.locator("select").select_option(index=1)
     slider, table = root.locator("input[type=range]").first, root.locator("table").first
-    groups = json.loads(root.locator("script").text_content() or "")["groups"]
+    data = json.loads(root.locator("script").text_content() or "")
+    groups = data["groups"]
+    assert float(slider.input_value()) == data["threshold"], "it opens at the decision rule"
     scores = sorted(list(groups.values())[1]["score"])
     assert scores[-1] - scores[0] > 0.04
     # Scores of a small run may all lie on one side of a half, so the middle cut lies between them.

@@ -216,6 +216,10 @@ def test_every_artery_and_patient_is_called_once_at_each_point(grid_predictions,
         assert set(table["threshold"]) <= set(scores.POINTS)
         assert table.groupby("threshold").size()["half"] == count
         assert (table["called"] == (table["score"] >= table["cut"])).all()
+    of_arteries = scores.at_points(scores.leading(grid_predictions), reference, "artery")
+    called = of_arteries.groupby(["threshold", "patient_id"])["called"].any()
+    one_rule = table.set_index(["threshold", "patient_id"])["called"].sort_index()
+    pd.testing.assert_series_equal(one_rule, called, obj="a patient is called exactly when an artery is")
 
 
 @pytest.mark.parametrize(("column", "other"), [("redundancy", "n_categories"), ("n_categories", "redundancy")])

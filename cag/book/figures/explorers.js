@@ -107,7 +107,7 @@
   function thresholdExplorer(root, data) {
     const controls = make("div", { class: "controls" }, root), view = make("div", { class: "view" }, root);
     const group = choice(controls, "Level", Object.keys(data.groups));
-    const threshold = slider(controls, "Threshold", 0, 1, 0.01, 0.5);
+    const threshold = slider(controls, "Threshold", 0, 1, 0.01, data.threshold);
     const prevalence = slider(controls, "Prevalence, %", 1, 99, 1, 50);
     const area = plot(view, "ROC curve", { ...unit, name: "1 − specificity" }, { ...unit, name: "sensitivity" });
     const side = make("div", {}, view);
@@ -143,7 +143,7 @@
     const controls = make("div", { class: "controls" }, root), view = make("div", { class: "view" }, root);
     const group = choice(controls, "Level", Object.keys(data.groups));
     const cut = slider(controls, "Diseased from, % stenosis", 1, 100, 1, data.cut);
-    const threshold = slider(controls, "Threshold", 0, 1, 0.01, 0.5);
+    const threshold = slider(controls, "Threshold", 0, 1, 0.01, data.threshold);
     const axis = { from: 0, to: 100, ticks: [0, 25, 50, 70, 100], name: "cut-point, % diameter stenosis" };
     const area = plot(view, "Area under the curve by cut-point", axis, { ...unit, name: "area under the ROC curve" });
     const side = make("div", {}, view);

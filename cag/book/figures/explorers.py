@@ -17,9 +17,10 @@ from IPython.display import HTML
 def explorer(kind: Literal["threshold", "severity", "froc"], data: Mapping[str, Any]) -> HTML:
     """A curve to move along.
 
-    ``threshold`` and ``severity`` take ``cut``, the percent from which a case is diseased, and ``groups``, by name
-    ``score`` (0-1) beside ``percent`` (0-100). ``froc`` takes ``methods``, by name how many ``images`` and ``lesions``
-    there are, and ``boxes``, best first: image, score, and a pair for each lesion touched, of its number and overlap.
+    ``threshold`` and ``severity`` take ``cut``, the percent from which a case is diseased, ``threshold``, where the
+    slider of scores opens, and ``groups``, by name ``score`` (0-1) beside ``percent`` (0-100). ``froc`` takes
+    ``methods``, by name how many ``images`` and ``lesions`` there are, and ``boxes``, best first: image, score, and a
+    pair for each lesion touched, of its number and overlap.
     """
     # "</" would end the script element early
     text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")

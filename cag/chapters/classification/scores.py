@@ -117,13 +117,13 @@ def operating_thresholds(outer: pd.DataFrame, inner: pd.DataFrame, point: Point)
 
 
 def at_points(predictions: pd.DataFrame, reference: pd.DataFrame, level: Level, how: How = "max") -> pd.DataFrame:
-    """Pooled scores of one system (rows of both parts), once for each operating point.
+    """Pooled scores of one system (rows of both parts), once for each operating point; inner arteries choose it.
 
     Returns ``level_scores`` with ``threshold`` (the point's name), ``cut`` and ``called`` (disease); without inner rows
     one half is the only point, and folds without a threshold are left out.
     """
-    parts = (labeled_frames(predictions, part) for part in ("outer", "inner"))
-    outer, inner = (level_scores(rows, reference, level, how) for rows in parts)
+    outer = level_scores(labeled_frames(predictions), reference, level, how)
+    inner = level_scores(labeled_frames(predictions, "inner"), reference, "artery", how)
     points = POINTS if len(inner) else POINTS[:1]
     tables = [outer.assign(threshold=point, cut=operating_thresholds(outer, inner, point)) for point in points]
     table = pd.concat(tables, ignore_index=True).dropna(subset=["cut"])

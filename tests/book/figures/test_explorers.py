@@ -33,8 +33,8 @@ def data_of(html):
 
 def test_the_page_holds_the_scores_asks_for_nothing_and_names_cannot_end_the_script_early(groups):
     for kind in ("threshold", "severity"):
-        html = explorer(kind, {"cut": 25, "groups": groups})
-        assert data_of(html) == {"cut": 25, "groups": groups}
+        html = explorer(kind, {"cut": 25, "threshold": 0.6, "groups": groups})
+        assert data_of(html) == {"cut": 25, "threshold": 0.6, "groups": groups}
         assert not re.search(r"https?://(?!www\.w3\.org)", html.data)
     html = explorer("threshold", {"cut": 25, "groups": {"</script><b>": groups["Patients"]}})
     assert "</script><b>" not in html.data and list(data_of(html)["groups"]) == ["</script><b>"]
