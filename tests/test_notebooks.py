@@ -3,9 +3,11 @@
 import ast
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
+import torch
 import yaml
 
 from cag.book.execute import CHAPTERS
@@ -100,3 +102,12 @@ def test_most_of_a_chapter_is_its_science(path):
     """At most a quarter of its statements fetch, store or show."""
     plumbing = [is_plumbing(node) for cell in code_cells(path) for node in statements(cell.source)]
     assert 0 < sum(plumbing) <= len(plumbing) / 4
+
+
+def test_no_batch_of_the_training_on_more_and_more_patients_holds_one_category_alone():
+    (cell,) = [cell for cell in code_cells(SOURCES[10]) if "def as_many_of_each" in cell.source]
+    made = {"torch": torch, "settings": SimpleNamespace(images=960, fit=SimpleNamespace(epochs=1))}
+    exec(cell.source, made)
+    target = torch.arange(300) // 100
+    drawn = target[made["as_many_of_each"](target)(torch.Generator().manual_seed(0))]
+    assert drawn.bincount().tolist() == [320] * 3 and all(len(part.unique()) == 3 for part in drawn.split(32))
