@@ -24,7 +24,7 @@ from cag.chapters.store import RunFolder, Store, trunk_digest
 from cag.data.frames import shrink
 from cag.data.splits import artery_severity, patient_folds, patient_severity
 from cag.metrics.classification import of_scores
-from cag.metrics.tables import estimate, interval_table
+from cag.metrics.tables import difference_table, estimate, interval_table
 from cag.networks.transforms import scale
 from cag.networks.weights import weights_digest
 from cag.settings import LabelError, SettingsError
@@ -241,7 +241,9 @@ def test_tests_of_the_area_agree_with_the_areas_themselves(reference, grid_predi
 def test_the_mean_over_trainings_is_that_of_their_areas_and_varies_with_them():
     rows = pd.DataFrame({"patient_id": list("abcd"), "target": [0, 0, 1, 1]})
     right, wrong = (of_scores(rows.assign(score=score)) for score in ([0.1, 0.2, 0.8, 0.9], [0.9, 0.8, 0.2, 0.1]))
-    mean = interval_table(analysis.over_draws([right, wrong], seed=0), n=200, rng=0).iloc[0]
+    first, again = (analysis.over_draws([right, wrong], seed=0) for _ in range(2))
+    mean, apart = interval_table(first, n=200, rng=0).iloc[0], difference_table(again, first, n=200, rng=0).iloc[0]
+    assert (apart.low, apart.high) == (0.0, 0.0), "both sides of a difference draw the same trainings"
     assert (mean.value, mean.low, mean.high) == (0.5, 0.0, 1.0), "each training alone is drawn as well"
     assert interval_table(analysis.over_draws([right, right], seed=0), n=200, rng=0).low[0] == 1.0
 

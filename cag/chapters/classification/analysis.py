@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, cast
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -46,13 +47,13 @@ def scores_of(rows: pd.DataFrame, reference: pd.DataFrame, level: str) -> pd.Dat
 def over_draws(several: Sequence[Measured], seed: int) -> Measured:
     """The mean area under the ROC curve of several trainings; every resample draws trainings as well as patients.
 
-    All have rows of the same patients in the same order. Two means with one ``seed`` draw the same trainings.
+    Rows are of the same patients in the same order; with one ``seed``, equal resamples draw the same trainings.
     """
-    rng = np.random.default_rng(seed)
 
     def mean_area(weights: np.ndarray) -> dict[str, np.ndarray]:
         areas = np.stack([one.metrics(weights)["auc"] for one in several])
         every = np.arange(len(several))[:, None]  # the value itself counts each training once, as it does each patient
+        rng = np.random.default_rng([seed, crc32(np.ascontiguousarray(weights))])
         drawn = every if len(weights) == 1 else rng.integers(len(several), size=areas.shape)
         return {"auc": np.take_along_axis(areas, drawn, axis=0).mean(axis=0)}
 
