@@ -53,7 +53,7 @@ def over_draws(several: Sequence[Measured], seed: int) -> Measured:
     def mean_area(weights: np.ndarray) -> dict[str, np.ndarray]:
         areas = np.stack([one.metrics(weights)["auc"] for one in several])
         every = np.arange(len(several))[:, None]  # the value itself counts each training once, as it does each patient
-        rng = np.random.default_rng([seed, crc32(np.ascontiguousarray(weights))])
+        rng = np.random.default_rng([seed, crc32(weights.tobytes())])
         drawn = every if len(weights) == 1 else rng.integers(len(several), size=areas.shape)
         return {"auc": np.take_along_axis(areas, drawn, axis=0).mean(axis=0)}
 
