@@ -54,7 +54,7 @@ def reading(rng):
 def cine(rng: np.random.Generator, run: str, length: int, **known: object) -> Cine:
     header = {"n_frames": length, "rows": SIZE, "columns": SIZE, "plane": ""}
     header |= {"patient_id": "P1", "study_id": "S1", "run_id": run, "series_id": None, "notes": ()}
-    header |= {"instance_number": None, "says_burned_in": False}
+    header |= {"instance_number": None, "seconds": None, "says_burned_in": False}
     header |= {"fps": None, "primary_angle": None, "secondary_angle": None} | known
     frames = rng.integers(0, 256, (length, 24, 24), dtype=np.uint8)
     return Cine(**header, frames=frames)
