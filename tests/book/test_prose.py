@@ -66,6 +66,7 @@ MEASURED = ROOT / "results" / "published" / "measured"
 
 
 def test_the_simulator_and_its_reference_detector_are_as_chapter_one_says():
+    assert all("vessel masks" in PROSE[f"book/{page}.md"] for page in ("index", "study/methods", "scrutiny/model_card"))
     table = pd.read_csv(ROOT / "results" / "published" / "simulator_acceptance.csv", keep_default_na=False)
     missed = table[table["met"].eq("no") & ~table["part"].isin(["difficulty", "transfer"])]
     assert list(missed["measure"]) == ["noise_immerkaer, median"]
