@@ -186,7 +186,7 @@ def catalog(app: Sphinx) -> Catalog:
 
 def tools(entry: Entry, base: str, shown: str, there: Path) -> str:
     """HTML of the line under a figure or table; ``shown`` is the profile of the book, ``there`` its exhibits."""
-    named = {"svg": "SVG", "png": "PNG, 300 dpi", "csv": "data, CSV"}
+    named = {"svg": "SVG", "csv": "data, CSV"}
     links = [
         f'<a href="{base}{path}" download="{entry.id}.{suffix}" aria-label="{entry.label}: {named[suffix]}">'
         f"{named[suffix]}</a>"

@@ -18,8 +18,6 @@ from cag.settings import ROOT, InputError, write_atomically
 BOOK = ROOT / "book"
 #: Where `make book` looks first: the run that is part of the project.
 PUBLISHED = "published"
-#: Bytes of a prediction table that the book offers beside what was computed from it.
-LARGEST_ROWS = 16_000_000
 #: Marks the beginning of a chapter in a page that holds them all.
 _CHAPTER = re.compile("^document-")
 
@@ -45,7 +43,7 @@ def lay_out_book(profile: str) -> None:
         shutil.rmtree(BOOK / target, ignore_errors=True)
         shutil.copytree(results / folder, BOOK / target, ignore=shutil.ignore_patterns(ignored, ".*"))
     (BOOK / "_exhibits" / "rows").mkdir()
-    for table in (path for path in results.glob("*.parquet") if path.stat().st_size < LARGEST_ROWS):
+    for table in results.glob("*.parquet"):
         shutil.copy(table, BOOK / "_exhibits" / "rows")
     records = {name: json.loads((results / "notebooks" / f"{name}.json").read_text()) for name in CHAPTERS}
     sections = {name: chapter.section for name, chapter in CHAPTERS.items()}

@@ -2,8 +2,8 @@
 
 Each is an output of its cell in two forms: HTML, which JupyterLab shows, and MyST Markdown, which the book
 places with a number and a label. Figures and tables are also files to download, below a profile's results in
-``exhibits/<section>``: ``<label>.svg`` and ``.png``, or ``.csv`` at full precision, and ``.json``, which names the
-prediction tables that they were computed from.
+``exhibits/<section>``: ``<label>.svg``, or ``.csv`` at full precision, and ``.json``, which names the prediction tables
+that they were computed from.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ from cag.networks.training import Runtime
 from cag.settings import ROOT, InputError, StudySettings, write_atomically
 from cag.simulator.cohort import open_cohort
 
-#: Dots an inch of a figure inside the notebook, where the book shows its vector drawing, and as journals ask.
-SHOWN_DPI, PRINT_DPI = 90, 300
+SHOWN_DPI = 90  #: Dots an inch of a figure inside the notebook, where the book shows its vector drawing.
 #: A number with its interval, as the study prints them.
 INTERVAL = r"^(?P<value>-?\d+\.?\d*) \((?P<low>-?\d+\.?\d*) to (?P<high>-?\d+\.?\d*)\)"
 #: MyST roles as JupyterLab's readers see them: ``{numref}`fig-roc``` is "fig-roc".
@@ -73,8 +72,7 @@ class Page:
         computed from, such as ``("classification",)``.
         """
         self._keep(name, "svg", lambda path: figure.savefig(path, metadata={"Date": None}))
-        self._keep(name, "png", lambda path: figure.savefig(path, dpi=PRINT_DPI))
-        self._keep(name, "json", lambda path: path.write_text(json.dumps({"files": ["svg", "png"], "rows": rows})))
+        self._keep(name, "json", lambda path: path.write_text(json.dumps({"files": ["svg"], "rows": rows})))
         picture = BytesIO()
         figure.savefig(picture, format="png", dpi=SHOWN_DPI)
         source = "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()

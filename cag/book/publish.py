@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
+import re
 import shutil
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from PIL import Image
 
 from cag.book.build import PUBLISHED
 from cag.book.execute import require_executed
@@ -17,10 +22,9 @@ from cag.settings import ROOT, InputError
 
 #: Folders of a profile that a book is built from; its prediction tables come with them.
 _KEPT = ("notebooks", "exhibits")
-#: What a repository takes without harm: bytes of one file, and of the whole run.
-LARGEST_FILE, LARGEST_RUN = 16_000_000, 40_000_000
-#: What a run may be published without, pictures first: a figure is there as SVG too, and no page needs the tables.
-_DISPENSABLE = (".png", ".parquet")
+#: Bytes of a run that a repository takes without harm.
+LARGEST_RUN = 25_000_000
+_PNG = re.compile(b"iVBORw0KGgo[A-Za-z0-9+/]+=*")
 #: Figures of a real run that show neither pixels nor where the set's own boxes lie.
 CURVES = ("fig-froc",)
 #: Names of files that tell who a patient is, or show one.
@@ -28,7 +32,7 @@ PRIVATE = (".pseudonym_key", "files_private.csv", "studies_private.csv", "report
 
 
 def publish_run(profile: str) -> str:
-    """Put a profile's executed notebooks, exhibits and prediction tables in ``results/published``; tells what it did.
+    """Put a profile's executed notebooks, exhibits and prediction tables in ``results/published``; tells its size.
 
     Those of the run before go; whatever else lies there stays. Trained networks, features and frames stay behind.
     A notebook that is not finished, and a run too large for a repository, are an `InputError`.
@@ -38,33 +42,48 @@ def publish_run(profile: str) -> str:
     if profile == PUBLISHED:
         raise InputError("is the published run itself", file=f"results/{profile}", remedy="Name the profile it shows")
     files = [*source.glob("[!.]*.parquet"), *(path for folder in _KEPT for path in (source / folder).rglob("[!.]*.*"))]
-    kept, left_out = _within_limits({path: path.stat().st_size for path in sorted(files)}, source)
+    kept = {path.relative_to(source): _packed(path) for path in sorted(files)}
+    size = sum(map(len, kept.values()))
+    if size > LARGEST_RUN:
+        largest = max(kept, key=lambda name: len(kept[name]))
+        problem = f"too large to publish ({len(kept[largest]) / 1e6:.0f} of {size / 1e6:.0f} MB in all)"
+        remedy = f"Have it show less: {LARGEST_RUN / 1e6:.0f} MB in all"
+        raise InputError(problem, file=largest.as_posix(), remedy=remedy)
     for folder in _KEPT:
         shutil.rmtree(target / folder, ignore_errors=True)
     for table in target.glob("*.parquet"):
         table.unlink()
-    for path in kept:
-        place = target / path.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, place)
-    names = ", ".join(path.relative_to(source).as_posix() for path in left_out)
-    too_large = f"; left out to stay below {LARGEST_RUN / 1e6:.0f} MB: {names}" if names else ""
-    return f"results/{PUBLISHED}: {sum(kept.values()) / 1e6:.1f} MB{too_large}"
+    for name, content in kept.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes(content)
+    return f"results/{PUBLISHED}: {size / 1e6:.1f} MB"
 
 
-def _within_limits(sizes: dict[Path, int], source: Path) -> tuple[dict[Path, int], list[Path]]:
-    """The files that fit, and those left out; refused is what the book needs and is too large."""
-    order = sorted(sizes, key=lambda path: (sizes[path] > LARGEST_FILE, path.suffix, sizes[path], path))
-    kept, left_out, spare = dict(sizes), list[Path](), [path for path in order if path.suffix in _DISPENSABLE]
-    while max(kept.values()) > LARGEST_FILE or sum(kept.values()) > LARGEST_RUN:
-        if not spare:
-            largest = max(kept, key=lambda path: kept[path])
-            problem = f"too large to publish ({kept[largest] / 1e6:.0f} of {sum(kept.values()) / 1e6:.0f} MB in all)"
-            remedy = f"Have it show less: {LARGEST_FILE / 1e6:.0f} MB a file and {LARGEST_RUN / 1e6:.0f} MB in all"
-            raise InputError(problem, file=largest.relative_to(source).as_posix(), remedy=remedy)
-        left_out.append(spare.pop())
-        del kept[left_out[-1]]
-    return kept, left_out
+def _packed(path: Path) -> bytes:
+    """The bytes of a file: tables in half the bytes, notebooks and drawings with smaller pictures in them."""
+    if path.suffix == ".parquet":
+        return _dense(pd.read_parquet(path))
+    return _PNG.sub(_smaller, path.read_bytes()) if path.suffix in (".ipynb", ".svg") else path.read_bytes()
+
+
+def _dense(table: pd.DataFrame) -> bytes:
+    """A table as parquet, the bytes of its floating-point numbers sorted by place, which packs them best."""
+    places = {str(name): "BYTE_STREAM_SPLIT" for name, kind in table.dtypes.items() if kind.kind == "f"}
+    others = [str(name) for name in table if name not in places]
+    packing: dict[str, Any] = {"compression": "zstd", "compression_level": 19, "use_dictionary": others}
+    return table.to_parquet(None, index=False, column_encoding=places, **packing)
+
+
+def _smaller(found: re.Match[bytes]) -> bytes:
+    """A PNG in base64 with one channel where all its pixels are grey, else with at most 256 colors."""
+    shown, out = Image.open(io.BytesIO(base64.b64decode(found[0]))), io.BytesIO()
+    grey, colored = shown.convert("L"), shown.convert("RGB")
+    same, (least, _) = (
+        grey.convert("RGB").tobytes() == colored.tobytes(),
+        shown.convert("RGBA").getchannel("A").getextrema(),
+    )
+    (grey if same else colored.quantize(256)).save(out, "png", optimize=True)
+    return min(found[0], base64.b64encode(out.getvalue()), key=len) if least == 255 else found[0]
 
 
 def publish_real(profile: str) -> Path:
@@ -91,7 +110,7 @@ def publish_real(profile: str) -> Path:
         table = pd.read_parquet(path)
         if not path.stem.endswith("_truth"):
             boxes = {"method", "x1"} <= set(table.columns)
-            (table[table["method"] != "prior"] if boxes else table).to_parquet(target / path.name, index=False)
+            (target / path.name).write_bytes(_dense(table[table["method"] != "prior"] if boxes else table))
     return target
 
 

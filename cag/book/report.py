@@ -186,10 +186,8 @@ def write_batch(request: ReportRequest, *, scheduler: str | None = None) -> Path
         else:
             with open_scheduler(scheduler) as address:
                 map_tasks(work, list(places), None, address, bar.update)
-    names = pd.Series({label: printable(place.name) for label, place in places.items()}, name="study").rename_axis(
-        "pseudonym"
-    )
-    write_atomically(own.out / STUDIES, names.to_csv)
+    names = pd.Series({label: printable(place.name) for label, place in places.items()}, name="study")
+    write_atomically(own.out / STUDIES, names.rename_axis("pseudonym").to_csv)
     return _write_index(list(places), own.out)
 
 
@@ -235,8 +233,8 @@ def _opened(models: Path, device: str, networks: str) -> ReadingModels:
 
 
 def _write_index(labels: list[str], out: Path) -> Path:
-    """The page over all studies, its table as CSV, and all predictions together."""
-    rows, tables = list[dict[str, Any]](), list[pd.DataFrame]()
+    """The page over all studies, and its table as CSV."""
+    rows = list[dict[str, Any]]()
     for label in labels:
         folder = out / "studies" / label
         refused = json.loads((folder / "done.json").read_text())["refused"]
@@ -244,7 +242,6 @@ def _write_index(labels: list[str], out: Path) -> Path:
             rows.append({"Study": label, "Result": f"not read: {refused}"})
             continue
         told = json.loads((folder / "report.json").read_text())
-        tables.append(pd.read_parquet(folder / "predictions.parquet").assign(study=label))
         common = {"Study": label, "Report": f"studies/{label}/report.html", "Runs": len(told["runs"])}
         common["Files refused"] = len(told["refused"])
         for own in told["patients"]:
@@ -252,9 +249,6 @@ def _write_index(labels: list[str], out: Path) -> Path:
     columns = ["Study", "Report", "Result", "P(≥25 %)", "Patient", "Runs", "Files refused"]
     table = pd.DataFrame(rows, columns=columns).astype({"Runs": "Int64", "Files refused": "Int64"})
     write_atomically(out / "studies.csv", lambda path: table.to_csv(path, index=False))
-    if tables:
-        whole = pd.concat(tables, ignore_index=True)
-        write_atomically(out / "predictions.parquet", lambda path: whole.to_parquet(path, index=False))
     title = f"{len(labels)} angiography studies"
     page = template("report.html.j2").render(title=title, warnings=[words.NOT_A_DEVICE], studies=table)
     return write_atomically(out / "index.html", lambda path: path.write_text(page, encoding="utf-8"))

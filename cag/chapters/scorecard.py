@@ -64,8 +64,12 @@ def scorecard(store: Store) -> pd.DataFrame:
     published = claims().fillna({"subset": "", "condition": ""})
     card = published.merge(_own_numbers(store), how="left", on=KEYS, validate="1:1")
     extreme = card["own"].isin([0.0, 1.0]) & card["own_low"].eq(card["own_high"]) & card["metric"].isin(_SHARES)
+    diseased = _diseased(store) if extreme.any() else {}
     for row in card.index[extreme]:  # all or none: no resample can differ
-        patients = int(card.loc[row, "n_groups"])
+        own = card.loc[row]
+        patients = int(
+            diseased.get(own["subset"], own["n_groups"]) if own["metric"] == "sensitivity" else own["n_groups"]
+        )
         exact = wilson(round(card.loc[row, "own"] * patients), patients)
         card.loc[row, ["own_low", "own_high"]] = exact.low, exact.high
     area = card["own_low"].where(card["metric"].eq("auc")).groupby([card[key] for key in KEYS[:3]]).transform("max")
@@ -74,6 +78,13 @@ def scorecard(store: Store) -> pd.DataFrame:
     card["untested"] = card["source"].map({name: "" for name in card["source"]} | _untested(store))
     card["reason"] = card["source"].map(_PLACES["reason"]).where(computed, "not computed in this run")
     return judge(card.assign(skilled=ahead | (area > 0.5)).drop(columns=["n_groups", "plain"]))
+
+
+def _diseased(store: Store) -> dict[str, int]:
+    """Patients with a stenosis that counts, ``patient`` for both arteries and ``artery:LCA`` for one."""
+    ill = pd.read_parquet(store.table("classification_reference")).query("target > 0")
+    arteries = {f"{level}:{name}": len(own) for name, own in ill.groupby("artery") for level in ("artery", "image")}
+    return arteries | {"patient": ill["patient_id"].nunique()}
 
 
 def _own_numbers(store: Store) -> pd.DataFrame:

@@ -133,35 +133,26 @@ def _frame(row: Row, column: str, count: int) -> int | None:
     return number
 
 
-class VerifyFinding(NamedTuple):
-    """Something about one file that the manifest does not say."""
+def verify(manifest_path: Path, *, progress: bool = True) -> dict[str, str]:
+    """Compare every file of a manifest (else `ManifestError`) with its row: what is wrong, by file; empty if nothing.
 
-    path: str
-    problem: str
-    is_error: bool = True  #: False for a note: a simulated run whose last bits alone differ, as between processors.
-
-    def __str__(self) -> str:
-        return f"{'error' if self.is_error else 'note '}  {self.path}: {self.problem}"
-
-
-def verify(manifest_path: Path, *, progress: bool = True) -> list[VerifyFinding]:
-    """Compare every file of a manifest (else `ManifestError`) with its row: there, and the same bytes; empty if so."""
+    A simulated run may differ in its last bits, as between processors; its picture must be the same.
+    """
     manifest = CohortTables.load(manifest_path).manifest
     bar = tqdm(manifest.iterrows(), total=len(manifest), desc="Verifying", unit="run", disable=not progress)
-    findings = (_verify_run(run_files(manifest_path, run.path), run) for _, run in bar)
-    return [finding for finding in findings if finding]
+    found = {run.path: _difference(run_files(manifest_path, run.path), run) for _, run in bar}
+    return {path: problem for path, problem in found.items() if problem}
 
 
-def _verify_run(files: list[Path], run: pd.Series) -> VerifyFinding | None:
+def _difference(files: list[Path], run: pd.Series) -> str:
     if not all(file.exists() for file in files):
-        return VerifyFinding(run.path, "is missing")
+        return "is missing"
     try:
         if joint_digest([path_digest(file) for file in files]) == run.sha256:
-            return None
+            return ""
         if run.source != "simulated" or pd.isna(run.fingerprint):
-            return VerifyFinding(run.path, "bytes differ from those of the manifest (SHA-256)")
-        if same_picture(fingerprint(read_frames(files[0], fingerprint_frames(int(run.n_frames)))), run.fingerprint):
-            return VerifyFinding(run.path, "bytes differ, the picture does not (another processor)", is_error=False)
+            return "bytes differ from those of the manifest (SHA-256)"
+        same = same_picture(fingerprint(read_frames(files[0], fingerprint_frames(int(run.n_frames)))), run.fingerprint)
+        return "" if same else "shows another picture"
     except InputError as error:
-        return VerifyFinding(run.path, error.problem)
-    return VerifyFinding(run.path, "shows another picture")
+        return error.problem

@@ -102,7 +102,7 @@ def written(tmp_path_factory):
 
 def test_files_and_rendering_on_demand_agree(written):
     files, rendered = open_cohort(written), simulated_cohort(WRITTEN)
-    assert verify(written, progress=False) == []
+    assert verify(written, progress=False) == {}
     same = ["run_id", "patient_id", "n_frames", "fps", "view", "contrast_begin", "contrast_end", "end_censored"]
     pd.testing.assert_frame_equal(files.manifest[same], rendered.manifest[same])
     for name in ("patients", "lesions", "boxes"):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
+from urllib.request import urlretrieve
 
 from tqdm import tqdm
 
@@ -69,19 +71,13 @@ def fetch(name: str, out: Path, *, archive: Path | None = None, progress: bool =
 
 
 def _download(source: PublicSource, archive: Path, progress: bool) -> None:
-    import requests  # nobody who only reads needs it
-
     part = archive.with_name(f"{archive.name}.part")
+    socket.setdefaulttimeout(60)  # a server that falls silent; a process that fetches has no other connections
     try:
-        with requests.get(source.url, stream=True, timeout=60) as answer, part.open("wb") as file:
-            answer.raise_for_status()
-            total = int(answer.headers.get("Content-Length", 0)) or None
-            with tqdm(total=total, unit="B", unit_scale=True, disable=not progress) as bar:
-                for chunk in answer.iter_content(2**20):
-                    bar.update(file.write(chunk))
-    except OSError as error:  # requests' errors are among them
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        problem = f"{source.url} cannot be downloaded ({status or type(error).__name__})"
+        with tqdm(unit="B", unit_scale=True, disable=not progress) as bar:
+            urlretrieve(source.url, part, lambda block, size, total: bar.update(size))
+    except OSError as error:
+        problem = f"{source.url} cannot be downloaded ({getattr(error, 'code', None) or type(error).__name__})"
         remedy = f"Run it again, or download it from {source.page} and give the file with --archive"
         raise InputError(problem, field="fetch", remedy=remedy) from None
     part.replace(archive)
