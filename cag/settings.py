@@ -43,7 +43,7 @@ class InputError(ValueError):
 
 def quotable(text: str) -> str:
     """A text in quotes where it looks like a number; where anything else stands in its place, that may be a name."""
-    return repr(text) if re.fullmatch(r"[\d.,;%<>+\- ]{0,7}", text) else "what stands there"
+    return repr(text) if re.fullmatch(r"[\d²³¹.,;%<>+\- ]{0,7}", text) else "what stands there"
 
 
 def printable(name: str) -> str:

@@ -53,7 +53,7 @@ def tree_entries(source: Path) -> list[FoundFile]:
     if source.is_file() and is_archive(source):
         return [FoundFile(printable(source.name), source)]
     if not source.is_dir():
-        raise InputError("is neither a folder nor an archive", field="study", remedy=_STUDY)
+        raise InputError(f"is neither a folder nor an archive ({', '.join(SUFFIXES)})", field="study", remedy=_STUDY)
     paths, closed = list[Path](), list[OSError]()
     for place, folders, names in os.walk(source, onerror=closed.append):
         links = [name for name in folders if (Path(place) / name).is_symlink()]
@@ -88,10 +88,7 @@ def opened(entries: Iterable[FoundFile]) -> Iterator[FoundFile]:
 
 
 def members(archive: Path, scratch: Path) -> Iterator[FoundFile]:
-    """The files of an archive, one after another, each copied to the same file in ``scratch``.
-
-    What may not be is reported. Raises `InputError` if it is damaged, empty, or beyond `MAX_MEMBERS` and `MAX_BYTES`.
-    """
+    """The files of an archive, each copied to the same file in ``scratch``, or why not (`InputError` if damaged)."""
     copy, left, count = scratch / "member", MAX_BYTES, 0
     entries = _zip_entries if archive.name.lower().endswith(".zip") else _tar_entries
     try:

@@ -30,29 +30,26 @@ class Cine:
     run_id: str | None  #: Of SOP Instance UID.
     series_id: str | None  #: Of its series and acquisition number; None for a file without a series.
     instance_number: int | None  #: Place within the series.
-    seconds: float | None  #: Of the day, of Acquisition Time, else of Content Time.
+    seconds: tuple[float | None, float | None]  #: Of the day, by Acquisition Time and by Content Time.
     plane: str  #: ``A`` or ``B`` of a biplane run, else empty; the planes are files, and runs, of their own.
     says_burned_in: bool  #: Whether the file says that text is burned in; many that have some do not.
     notes: tuple[str, ...]  #: What a reader of the run must know, such as values of the header that cannot be.
     frames: UInt8[np.ndarray, "t h w"] = field(repr=False)  #: Grey levels 0-255: dark is radiopaque.
 
 
-def read_cine(path: Path, *, key: bytes | None = None, frames: Sequence[int] | None = None) -> Cine:
-    """Read a run as grey levels with its timing, angles and pseudonyms.
-
-    ``key`` is the secret of the pseudonyms, at least 16 bytes. ``frames`` are those to decode, 0-based (-1 is the last)
-    and in this order; all by default. Raises `DicomError`, which names no identifier, if the file is not XA, not grey,
-    not whole, too large, or lacks a mandatory tag, or if a frame asked for does not exist.
-    """
-    return _read(path, key, frames, allow_non_xa=False)
-
-
 def read_frames(path: Path, frames: Sequence[int] | None = None) -> UInt8[np.ndarray, "t h w"]:
     """Grey levels alone, of any class of object: for files a manifest has already admitted (else `DicomError`)."""
-    return _read(path, None, frames, allow_non_xa=True).frames
+    return read_cine(path, frames=frames, allow_non_xa=True).frames
 
 
-def _read(path: Path, key: bytes | None, frames: Sequence[int] | None, *, allow_non_xa: bool) -> Cine:
+def read_cine(
+    path: Path, *, key: bytes | None = None, frames: Sequence[int] | None = None, allow_non_xa: bool = False
+) -> Cine:
+    """Read a run, or those of its ``frames`` (0-based, -1 is the last), and the pseudonyms by ``key``.
+
+    Raises `DicomError`, which names no identifier, if the file is not XA, grey and whole, or has no such frame.
+    """
+
     def named(identifier: str, kind: Kind) -> str | None:
         return None if key is None else pseudonym(identifier, kind, key)
 
@@ -61,9 +58,8 @@ def _read(path: Path, key: bytes | None, frames: Sequence[int] | None, *, allow_
         dataset, count = opened.dataset, opened.dataset.NumberOfFrames
         instance, (primary, secondary) = number(dataset, "InstanceNumber"), angles(dataset)
         study, series = str(dataset.StudyInstanceUID), str(dataset.get("SeriesInstanceUID") or "")
-        acquisition, clock = (number(dataset, f"Acquisition{name}") for name in ("Number", "Time"))
-        clock = number(dataset, "ContentTime") if clock is None else clock  # hhmmss
-        seconds = None if clock is None else clock // 10000 * 3600 + clock // 100 % 100 * 60 + clock % 100
+        clocks = [number(dataset, f"{name}Time") for name in ("Acquisition", "Content")]  # hhmmss
+        seconds = [None if own is None else own // 10000 * 3600 + own // 100 % 100 * 60 + own % 100 for own in clocks]
         indices = list(range(count)) if frames is None else [int(index) for index in frames]
         for index in indices:
             if not -count <= index < count:
@@ -75,8 +71,8 @@ def _read(path: Path, key: bytes | None, frames: Sequence[int] | None, *, allow_
             **{"primary_angle": primary, "secondary_angle": secondary, "plane": planes[0] if planes else ""},
             "patient_id": named(str(dataset.get("PatientID") or "").strip() or f"study\0{study}", "patient"),
             **{"study_id": named(study, "study"), "run_id": named(str(dataset.SOPInstanceUID), "run")},
-            "series_id": named(f"series\0{series}\0{acquisition}", "run") if series else None,
-            **{"instance_number": None if instance is None else int(instance), "seconds": seconds},
+            "series_id": named(f"series\0{series}\0{number(dataset, 'AcquisitionNumber')}", "run") if series else None,
+            **{"instance_number": None if instance is None else int(instance), "seconds": tuple(seconds)},
             **{"says_burned_in": "YES" in words(dataset, "BurnedInAnnotation"), "frames": pixels},
         }
         return Cine(**values, notes=tuple(dict.fromkeys(opened.notes)))

@@ -32,15 +32,9 @@ from cag.settings import DicomError, InputError, quotable
 #: X-Ray Angiographic and Enhanced XA Image Storage.
 XA_CLASSES = ("1.2.840.10008.5.1.4.1.1.12.1", "1.2.840.10008.5.1.4.1.1.12.1.1")
 
-#: Transfer syntax -> the decoder that reads it (one each, so that pixels are the same everywhere).
-DECODERS = {
-    **dict.fromkeys(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"), ""),  # uncompressed
-    **{f"1.2.840.10008.1.2.4.{number}": "pylibjpeg" for number in (50, 51, 57, 70)},  # JPEG, lossy and lossless
-    **{f"1.2.840.10008.1.2.4.{number}": "pyjpegls" for number in (80, 81)},  # JPEG-LS
-    **{f"1.2.840.10008.1.2.4.{number}": "pylibjpeg" for number in (90, 91)},  # JPEG 2000
-    "1.2.840.10008.1.2.5": "pydicom",  # RLE
-    **{f"1.2.840.10008.1.2.4.{number}{end}": "av" for number in range(100, 105) for end in ("", ".1")},  # MPEG-2, H.264
-}
+with Path(__file__).with_name("syntaxes.csv").open(encoding="utf-8") as _file:
+    #: Transfer syntax -> its one decoder, so that pixels are the same everywhere, and what its frames are.
+    SYNTAXES = {row["uid"]: (row["decoder"], row["kind"]) for row in csv.DictReader(_file)}
 
 #: A run of more pixels (frames x rows x columns) is refused before anything is allocated: half a gigabyte of uint8.
 MAX_PIXELS = 2**29
@@ -62,7 +56,7 @@ _KINDS = re.compile(r"(MONOCHROME|A?RGB|HSV|CMYK|YBR|PALETTE COLOR)[\w ]{0,12}",
 _PACKED = (b"PK\3\4", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!")  #: What archives begin with.
 _ITEM, _UNDEFINED = 0xE000FFFE, 0xFFFFFFFF
 
-_STEADY = 2.0  #: Degrees by which angles may differ within a run that counts as one view.
+STEADY = 2.0  #: Degrees by which angles may differ within a run that counts as one view.
 _AGAIN, _ORIGINAL = "Export the run again from the archive", "Export the original grey-level run"
 
 
@@ -109,14 +103,15 @@ def open_dicom(path: Path, file: BinaryIO, *, allow_non_xa: bool) -> Opened:
     for keyword in ("TransferSyntaxUID", *_USED["mandatory"]):
         texts = _texts(dataset.file_meta if keyword == "TransferSyntaxUID" else dataset, keyword)
         if not any(texts):
-            raise unusable(path, dictionary_description(keyword), "mandatory tag is missing")
+            problem = "mandatory tag is missing" + ", as are all others" * (not dataset)
+            raise unusable(path, dictionary_description(keyword), problem)
         if keyword in _LIMITS:
             value, *more = numbers(dataset, keyword)
             if more or math.isnan(value) or value % 1:
                 problem = f"{_shown(', '.join(texts))} is no whole number from 0 to 65535"
                 raise unusable(path, dictionary_description(keyword), problem, f"Correct this tag, or {_AGAIN.lower()}")
             dataset[keyword] = DataElement(keyword, "US", int(value))
-    if syntax not in DECODERS:
+    if syntax not in SYNTAXES:
         shown = f"{syntax.name!r}" if syntax.is_transfer_syntax and not syntax.is_private else "this transfer syntax"
         remedy = "Convert it to JPEG lossless or an uncompressed syntax"
         raise unusable(path, "Transfer Syntax UID", f"{shown} is not read", remedy)
@@ -146,8 +141,13 @@ def _parsed(path: Path, file: BinaryIO) -> tuple[FileDataset, BinaryIO]:
         raise unusable(path, None, "is not a DICOM file", "Give XA cine runs as DICOM files")
     read_preamble(file, force=True)
     meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    if meta.get("MediaStorageSOPClassUID") == "1.2.840.10008.1.3.10":
+        raise unusable(path, None, "is a DICOMDIR, a list of files", "Leave it out: the files are found without it")
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        file = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), MAX_PIXELS))
+        try:
+            file = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), MAX_PIXELS))
+        except zlib.error:
+            raise unusable(path, "Transfer Syntax UID", "says deflated, and what follows is not") from None
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
     file.seek(0)
     dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
@@ -172,7 +172,7 @@ def _check_image(path: Path, dataset: Dataset) -> None:
     samples, allocated, stored = dataset.SamplesPerPixel, dataset.BitsAllocated, dataset.BitsStored
     high, sign = (number(dataset, name) for name in ("HighBit", "PixelRepresentation"))
     rows, columns, frames = dataset.Rows, dataset.Columns, int(number(dataset, "NumberOfFrames") or 1)
-    video = DECODERS[str(dataset.file_meta.TransferSyntaxUID)] == "av"  # in color by its syntax; its brightness is read
+    video = SYNTAXES[dataset.file_meta.TransferSyntaxUID][1] == "video"  # in color by its syntax; brightness is read
     kind = ", ".join(_texts(dataset, "PhotometricInterpretation"))
     other = f"{_shown(kind)} is not read, only MONOCHROME1 and MONOCHROME2"
     grey = video or words(dataset, "PhotometricInterpretation") in (["MONOCHROME1"], ["MONOCHROME2"])
@@ -186,12 +186,7 @@ def _check_image(path: Path, dataset: Dataset) -> None:
         (min(rows, columns) > 0, place, f"{size} declares no image", _AGAIN),
         (small, place, most, "Split the run, or check that the header is right"),
         (bits, depth, f"{allocated} and {stored} instead of 8 or 16 and at most that", _AGAIN),
-        (
-            high in (stored - 1, None),
-            "High Bit",
-            f"{high or 0:g} instead of {stored - 1} for {stored} bits stored",
-            _AGAIN,
-        ),
+        (high in (stored - 1, None), "High Bit", f"{high or 0:g} instead of {stored - 1}", _AGAIN),
         (sign in (0, 1, None), "Pixel Representation", f"{sign or 0:g} instead of 0 or 1", _AGAIN),
     ):
         if not fine:
@@ -212,8 +207,9 @@ def _with_frames(path: Path, file: BinaryIO, dataset: Dataset) -> Opened:
         raise unusable(path, "Transfer Syntax UID", problem)
     pieces = _compressed_frames(path, file, syntax == RLELossless) if syntax.is_encapsulated else []
     available = min(file.seek(0, 2) - start, length)
-    found = len(pieces) or available // (dataset.Rows * dataset.Columns * bits // 8)
-    if DECODERS[syntax] == "av":  # one stream of all frames
+    size = 0 if syntax.is_encapsulated else int(dataset.Rows) * int(dataset.Columns) * bits // 8
+    found = available // size if size else len(pieces)
+    if SYNTAXES[syntax][1] == "video":  # one stream of all frames
         pieces = [[piece for frame in pieces for piece in frame]]
         found = sum(1 for _ in islice(video_frames(path, joined(file, pieces[0]), dataset), MAX_FRAMES + 1))
     declared = int(number(dataset, "NumberOfFrames") or 0)
@@ -223,12 +219,14 @@ def _with_frames(path: Path, file: BinaryIO, dataset: Dataset) -> Opened:
         for text, value in zip(_texts(dataset, keyword), numbers(dataset, keyword), strict=True)
         if math.isnan(value)
     ]
-    if found < max(declared, 1):
+    if found < max(declared or (length // size if size else 0), 1):
         problem = f"holds pixels of {found} frames, Number of Frames says {declared or 'nothing'}; it is truncated"
         raise unusable(path, "Pixel Data", problem)
     if found > max(declared, 1):
         said = f"says {declared}" if declared else "is missing"
         notes.append(f"Number of Frames {said}; the file holds pixels of {found} frames, and all are read.")
+    if size and (rest := available % size) > 1:
+        notes.append(f"After {found} frames of {dataset.Rows} x {dataset.Columns} pixels, {rest} bytes are left over.")
     sign = int(number(dataset, "PixelRepresentation") or 0)
     for keyword, value in (("NumberOfFrames", found), ("PixelRepresentation", sign)):
         dataset[keyword] = DataElement(keyword, "IS", value)
@@ -309,11 +307,7 @@ def number(dataset: Dataset, keyword: str) -> float | None:
 
 
 def frame_rate(dataset: Dataset) -> float | None:
-    """Frames a second at acquisition, or None where the file does not tell.
-
-    First above 0 of: Cine Rate; 1000 / Frame Time; 1000 / mean of Frame Time Vector but its first entry, 0;
-    Recommended Display Frame Rate (PS3.3 C.7.6.5).
-    """
+    """Frames a second: by Cine Rate, Frame Time, the mean of Frame Time Vector, or Recommended Display Frame Rate."""
     steps = [step for step in numbers(dataset, "FrameTimeVector")[1:] if not math.isnan(step)]
     times = (number(dataset, "FrameTime"), sum(steps) / len(steps) if steps else None)
     rates = [1000 / time if time is not None and time > 0 else None for time in times]
@@ -322,15 +316,11 @@ def frame_rate(dataset: Dataset) -> float | None:
 
 
 def angles(dataset: Dataset) -> tuple[float | None, float | None]:
-    """Positioner primary and secondary angle in degrees, LAO+ and CRA+ (PS3.3 C.8.7.5).
-
-    None where there is none up to 180 degrees, or the positioner moves, by its motion, increments or frames' groups.
-    """
+    """Angles in degrees, LAO+ and CRA+ (PS3.3 C.8.7.5); None without one, and both while the positioner moves."""
     items = [_in_group(frame, _ANGLES[0]) for frame in dataset.get("PerFrameFunctionalGroupsSequence") or []]
     paths = [numbers(dataset, f"{name}Increment") for name in _ANGLES]
     paths += [[number(item, name) or 0.0 for item in items if item] for name in _ANGLES]
-    turns = any(len(path) > 1 and np.nanmax(path) - np.nanmin(path) > _STEADY for path in paths)
+    turns = any(len(path) > 1 and np.nanmax(path) - np.nanmin(path) > STEADY for path in paths)
     if str(dataset.SOPClassUID) not in XA_CLASSES or "DYNAMIC" in words(dataset, "PositionerMotion") or turns:
         return None, None
-    primary, secondary = (number(dataset, name) for name in _ANGLES)
-    return primary, secondary
+    return number(dataset, _ANGLES[0]), number(dataset, _ANGLES[1])

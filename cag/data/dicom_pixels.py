@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from struct import unpack
 from typing import Any
@@ -14,18 +15,17 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from pydicom.pixels.decoders.base import Decoder
-from pydicom.uid import RLELossless
 from skimage.draw import polygon2mask
 
-from cag.data.dicom_header import DECODERS, Opened, joined, number, unusable, video_frames, words
+from cag.data.dicom_header import SYNTAXES, Opened, joined, number, unusable, video_frames, words
+from cag.data.images import fitting_bits
 
-_JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70)}
-_JPEG_2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
 _START, _END = b"\xff\x4f\xff\x51", b"\xff\xd9"
 #: A scan of one component, as in every grey image, that says to hold coefficients 0 to 0; it holds all 64.
 _SCAN = re.compile(rb"(\xff\xda\0\x08\x01..)\0\0", re.DOTALL)
 #: Start-of-frame markers of JPEG (ITU-T T.81, table B.1) and of JPEG-LS (T.87).
 _START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+_BEYOND = "Bits above Bits Stored are set, as by old overlays; they do not count."
 #: A picture of fewer grey levels, or with a larger share of black and white, is said to be one.
 _FEW_LEVELS, _SATURATED, POOR = 32, 0.95, "grey levels"
 
@@ -33,9 +33,8 @@ _FEW_LEVELS, _SATURATED, POOR = 32, 0.95, "grey levels"
 def _grey_table(path: Path, opened: Opened, bits: int) -> UInt8[np.ndarray, " n"]:
     """Grey level of every value of ``bits`` bits, by its bit pattern.
 
-    VOI LUT, else the first window (linear, exact or sigmoid; PS3.3 C.11.2), else the range of Bits Stored, or of the
-    run's own values where they do not fit it. Then MONOCHROME1 is inverted. A modality transform, which in XA leads to
-    beam intensity (PS3.3 C.8.7.1.1.2), is not applied; but a window may be given in its units.
+    VOI LUT, else the first window (PS3.3 C.11.2), else the range of Bits Stored or of the run's own values; then
+    MONOCHROME1 is inverted. A modality transform is not applied, but a window may be given in its units.
     """
     dataset, stored = opened.dataset, np.arange(2**bits)
     if signed := dataset.PixelRepresentation == 1:
@@ -69,10 +68,7 @@ def _used_bits(path: Path, opened: Opened, bits: int) -> int:
 
 
 def _looked_up(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, " n"] | None:
-    """A VOI LUT (PS3.3 C.11.2.1.1), as 0..1; values before its first and after its last entry take those.
-
-    Entries beyond the bits it declares count by their own range; pydicom counts those of 8-bit tables modulo 256.
-    """
+    """A VOI LUT (PS3.3 C.11.2.1.1), as 0..1; entries beyond the bits that it declares count by their own range."""
     if not (items := dataset.get("VOILUTSequence")):
         return None
     count, first, depth = (int(value) for value in items[0].LUTDescriptor)
@@ -86,11 +82,6 @@ def _looked_up(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, " n"] 
         raise ValueError("a table of another length or depth")
     depth = fitting_bits(int(entries.max()).bit_length(), depth)
     return np.clip(entries[np.clip(stored - first, 0, count - 1)] / (2**depth - 1), 0, 1)
-
-
-def fitting_bits(needed: int, declared: int) -> int:
-    """The bits whose range values have that need so many: those declared, if they use a quarter of it or more."""
-    return declared if declared - 2 < needed <= declared else max(needed, 8)
 
 
 def _windowed(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, " n"] | None:
@@ -111,11 +102,7 @@ def _windowed(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, " n"] |
 
 
 def shutter(dataset: Dataset) -> Bool[np.ndarray, "h w"]:
-    """Which pixels the display shutter leaves open (PS3.3 C.7.6.11).
-
-    Several shapes hide what any of them hides. Edges and centers count pixels from 1; the edges themselves are open.
-    A shutter that lacks its numbers, or leaves nothing open, hides nothing.
-    """
+    """Which pixels the display shutter leaves open (PS3.3 C.7.6.11): all, without its numbers or any left open."""
     names, size = dataset.get("ShutterShape") or [], (int(dataset.Rows), int(dataset.Columns))
     visible, (y, x) = np.ones(size, dtype=bool), np.ogrid[1 : size[0] + 1, 1 : size[1] + 1]
     try:
@@ -134,73 +121,85 @@ def shutter(dataset: Dataset) -> Bool[np.ndarray, "h w"]:
     return visible if visible.any() else ~visible
 
 
-def declared(codestream: bytes, syntax: str) -> tuple[int, int, int, int] | None:
-    """Rows, columns, components and bits that a compressed frame declares in its own header; None where it does not."""
-    if syntax in _JPEG_2000:
-        if codestream[:4] != _START or len(codestream) < 43:
-            return None
+def declared(codestream: bytes) -> tuple[int, int, int, int, str] | None:
+    """Rows, columns, components, bits and kind that a compressed frame declares in its own header; None without."""
+    if codestream.startswith(_START) and len(codestream) >= 43:
         width, height, left, top = unpack(">4L", codestream[8:24])
         components, depth = unpack(">HB", codestream[40:43])
-        return height - top, width - left, components, (depth & 0x7F) + 1
+        return height - top, width - left, components, (depth & 0x7F) + 1, "JPEG 2000"
     position = 2
     while position + 10 <= len(codestream) and codestream[position] == 0xFF:
         marker = codestream[position + 1]
         if marker in _START_OF_FRAME:
             bits, rows, columns, components = unpack(">BHHB", codestream[position + 4 : position + 10])
-            return rows, columns, components, bits
+            return rows, columns, components, bits, "JPEG-LS" if marker == 0xF7 else "JPEG"
         filling = marker == 0xFF
         position += 1 if filling else 2 + unpack(">H", codestream[position + 2 : position + 4])[0]
     return None
 
 
 def _codestream(path: Path, opened: Opened, index: int) -> bytes:
-    """A compressed frame as decoders want it: no box, no padding, an end marker, scans of all coefficients.
+    """A compressed frame as decoders want it: whole, without box and padding, and of the form that the header says."""
+    dataset, data = opened.dataset, joined(opened.file, opened.pieces[index])
+    _, kind = SYNTAXES[str(dataset.file_meta.TransferSyntaxUID)]
+    stored, size = int(dataset.BitsStored), (int(dataset.Rows), int(dataset.Columns))
 
-    Refused is one that declares another form than the header, before a decoder sees it.
-    """
-    dataset, syntax = opened.dataset, str(opened.dataset.file_meta.TransferSyntaxUID)
-    data = joined(opened.file, opened.pieces[index])
-    if syntax == RLELossless:
-        if (held := int.from_bytes(data[:4], "little")) != dataset.BitsAllocated // 8:
-            problem = f"frame {index} holds {held} bytes a pixel where the header declares {dataset.BitsAllocated // 8}"
+    def refuse_unless(fits: bool, held: str, expected: str) -> None:
+        if not fits:
+            problem = f"frame {index} holds {held} where the header declares {expected}"
             raise unusable(path, "Pixel Data", problem)
+
+    if kind == "RLE":
+        held, *places = unpack("<16L", data[:64].ljust(64, b"\0"))
+        refuse_unless(8 * held == dataset.BitsAllocated, f"{8 * held} bits a pixel", f"{dataset.BitsAllocated}")
+        for start, end in pairwise([*places[:held], len(data)]):
+            count, least = (unpacked(own) for own in (data[start:end], data[start:end].rstrip(b"\0")))
+            fits = least <= size[0] * size[1] + 1 and size[0] * size[1] <= count
+            refuse_unless(fits, f"{count} pixels", f"{size[0]} x {size[1]} = {size[0] * size[1]}")
         return data
-    data = data[max(data.find(_START), 0) if syntax in _JPEG_2000 else 0 :]
+    data = data[max(data.find(_START), 0) if kind == "JPEG 2000" else 0 :]
     end = data.rfind(_END)
     if end < 0 or data[end + 2 :].strip(b"\0\xff"):
-        opened.notes.append("Compressed frames have no end marker: look whether they are whole.")
+        opened.notes.append("Compressed frames do not end with an end marker: look whether they are whole.")
         end = len(data)
     data = data[:end] + _END
-    stored, found = int(dataset.BitsStored), declared(data, syntax)
-    expected = (int(dataset.Rows), int(dataset.Columns), 1, stored)
-    if found is None or found[:3] != expected[:3] or found[3] > dataset.BitsAllocated or found[3] <= 8 < stored:
-        texts = ["{} x {} x {} of {} bits".format(*form) if form else "no size" for form in (found, expected)]
-        problem = f"frame {index} holds {texts[0]} where the header declares {texts[1]}"
-        raise unusable(path, "Pixel Data", problem)
-    return (
-        _SCAN.sub(lambda scan: scan[1] + b"\0\x3f", data, count=1)
-        if syntax in _JPEG and data.count(b"\xff\xda") == 1
-        else data
-    )
+    found = declared(data)
+    forms = ["{4}, {0} x {1} x {2} of {3} bits".format(*own) for own in (found, (*size, 1, stored, kind)) if own]
+    rows, columns, components, bits, held = found or (0, 0, 0, 0, "")
+    fits = (rows, columns, components, held) == (*size, 1, kind) and bits <= dataset.BitsAllocated
+    refuse_unless(fits and not bits <= 8 < stored, forms[0] if found else "no size", forms[-1])
+    if kind == "JPEG" and data.count(b"\xff\xda") == 1:
+        return _SCAN.sub(lambda scan: scan[1] + b"\0\x3f", data, count=1)
+    return data
+
+
+def unpacked(segment: bytes) -> int:
+    """Bytes that a segment of RLE unpacks to (PS3.5 G.3.1)."""
+    place = count = 0
+    while place < len(segment):
+        run = segment[place]
+        count += min(run + 1, len(segment) - place - 1) if run < 128 else (257 - run) % 129
+        place += run + 2 if run < 128 else 1 + (run > 128)
+    return count
 
 
 def _stored_frames(path: Path, opened: Opened, indices: Iterable[int], bits: int) -> Iterator[Int[np.ndarray, "h w"]]:
     """Values of frames: native words are masked, for overlays above ``bits``; what lossy decoders add is clipped."""
     dataset, syntax = opened.dataset, str(opened.dataset.file_meta.TransferSyntaxUID)
-    if DECODERS[syntax] == "av":
+    plugin, kind = SYNTAXES[syntax]
+    if kind == "video":
         stream, wanted = joined(opened.file, opened.pieces[0]), list(indices)
         frames = {i: own for i, own in enumerate(video_frames(path, stream, dataset)) if i in wanted}
         yield from (frames[index].astype(np.int32) for index in wanted)
         return
-    decoder, signed = get_decoder(syntax), dataset.PixelRepresentation == 1
-    native = syntax == RLELossless or not opened.pieces
+    decoder, native, signed = get_decoder(syntax), kind in ("RLE", ""), dataset.PixelRepresentation == 1
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     options: dict[str, Any] = {
         **{"rows": int(dataset.Rows), "columns": int(dataset.Columns), "samples_per_pixel": 1, "raw": True},
         **{"photometric_interpretation": "MONOCHROME2", "pixel_representation": int(signed), "bits_stored": bits},
         **{"bits_allocated": int(dataset.BitsAllocated) if native or bits > 8 else 8, "correct_unused_bits": False},
         **{"number_of_frames": 1 if opened.pieces else int(dataset.NumberOfFrames)},
-        **{"pixel_keyword": "PixelData", "pixel_vr": opened.pixel_vr, "decoding_plugin": DECODERS[syntax]},
+        **{"pixel_keyword": "PixelData", "pixel_vr": opened.pixel_vr, "decoding_plugin": plugin},
     }
     for index in indices:
         if opened.pieces:
@@ -209,7 +208,8 @@ def _stored_frames(path: Path, opened: Opened, indices: Iterable[int], bits: int
             opened.file.seek(opened.start)
             values = decoder.as_array(opened.file, index=index, **options)[0]
         values = values.astype(np.int32)
-        if native or (signed and syntax in _JPEG):
+        if native or (signed and kind == "JPEG"):
+            opened.notes.extend([_BEYOND] * bool(native and not signed and values.max() > high))
             values = ((values - low) & (2**bits - 1)) + low
         yield np.clip(values, low, high)
 
@@ -221,21 +221,18 @@ def _decompressed(codestream: bytes, decoder: Decoder, options: dict[str, Any]) 
     except RuntimeError:
         if not codestream.endswith(b"\0" + _END):
             raise
-    return decoder.as_array(encapsulate([codestream[:-3] + _END]), index=0, **options)[0]
+    return decoder.as_array(encapsulate([codestream[:-2].rstrip(b"\0") + _END]), index=0, **options)[0]
 
 
 def decode(path: Path, opened: Opened, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w"]:
-    """Decode frames to grey levels, one at a time and no other; what is odd about them is added to the notes.
-
-    Overlays are not drawn. Frames that are damaged or of another size are refused (`DicomError`).
-    """
+    """Decode frames to grey levels, one at a time, without overlays; what is odd about them is added to the notes."""
     dataset, syntax = opened.dataset, str(opened.dataset.file_meta.TransferSyntaxUID)
     frames = np.empty((len(indices), int(dataset.Rows), int(dataset.Columns)), dtype=np.uint8)
     if not indices:
         return frames
     bits, visible, counts = int(dataset.BitsStored), shutter(dataset), np.zeros(256)
-    if DECODERS[syntax] in ("pylibjpeg", "pyjpegls"):
-        bits = max(bits, (declared(_codestream(path, opened, 0), syntax) or [0])[-1])
+    if SYNTAXES[syntax][1].startswith("JPEG"):
+        bits = max(bits, (declared(_codestream(path, opened, 0)) or [0] * 4)[3])
     table = _grey_table(path, opened, bits)
     for place, values in enumerate(_stored_frames(path, opened, indices, bits)):
         frames[place] = np.where(visible, table[values & (2**bits - 1)], 0)

@@ -45,8 +45,7 @@ def write_cine(
 ) -> None:  # fmt: skip
     """Write a run as X-Ray Angiographic Image Storage: 8 bit, MONOCHROME2, explicit VR little endian.
 
-    UIDs follow from the names, so that equal arguments give equal bytes. All runs of a patient are of one study. Rates
-    are frames a second, those that are not whole in Frame Time alone; angles degrees, LAO+ and CRA+, None for no tag.
+    Equal arguments give equal bytes. Rates are frames a second; angles degrees, LAO+ and CRA+, None for no tag.
     """
     dataset, dataset.file_meta = Dataset(), FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -66,23 +66,18 @@ def path_digest(path: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+_digest_then = lru_cache(maxsize=4096)(lambda path, size, modified: path_digest(path))
+
+
 def known_digest(path: Path) -> str:
     """`path_digest`, computed once as long as size and time stay."""
     status = path.stat()
-    return _known_digest(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=4096)
-def _known_digest(path: Path, size: int, modified: int) -> str:
-    return path_digest(path)
+    return _digest_then(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache
 def code_digest(module: str, counted: tuple[str, ...], left_out: tuple[str, ...] = ()) -> str:
-    """Digest of a module's code and of the counted modules it imports, without docstrings and comments.
-
-    ``counted`` and ``left_out`` begin the names of modules that decide a result, and of those among them that do not.
-    """
+    """Digest of the code of a module and of those it imports: ``counted`` and ``left_out`` begin their names."""
     found: dict[str, str] = {}
     waiting = [module]
     while waiting:

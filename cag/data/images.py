@@ -31,16 +31,24 @@ def image_size(path: Path) -> tuple[int, int]:
         raise _unreadable(path, error) from None
 
 
+def fitting_bits(needed: int, declared: int) -> int:
+    """The bits whose range values have that need so many: those declared, if they use a quarter of it or more."""
+    return declared if declared - 2 < needed <= declared else max(needed, 8)
+
+
 def read_image(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """Read a grey image (else `ManifestError`); 16 bits are brought to 8, color of equal channels is grey."""
+    """Read a grey image (else `ManifestError`); deep ones are brought to 8 bits, color of equal channels is grey."""
     try:
         with Image.open(path) as image:
-            deep = image.mode.startswith("I")
+            deep = image.mode.startswith(("I", "F"))
             pixels = np.atleast_3d(np.asarray(image if deep or image.mode in ("L", "RGB") else image.convert("RGB")))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None
+    if deep and (pixels % 1 != 0).any():
+        raise ManifestError("holds fractions", file=path.name, remedy="Save it with 8 or 16 bits a pixel")
     if deep:
-        pixels = np.rint(pixels.astype(float).clip(0, 65535) / 257).astype(np.uint8)
+        bits = fitting_bits(int(pixels.max()).bit_length(), 16)
+        pixels = np.rint(pixels.clip(0) * (255 / (2.0**bits - 1))).astype(np.uint8)
     if (pixels != pixels[..., :1]).any():
         raise ManifestError("is a color image", file=path.name, remedy="Give angiograms as grey images")
     return np.ascontiguousarray(pixels[..., 0])

@@ -41,14 +41,13 @@ def build_manifest(
 ) -> BuildReport:
     """Find the cine runs below a folder, write their manifest, and list what was refused.
 
-    Runs are those of `cag.data.study.study_files`; of each the header, first and last frame are read. What the header
-    does not know stands in one of `LABEL_FILES` in the folder: ``file`` (below the folder; any one of a run of single
-    frames), ``artery``, ``contrast_begin, contrast_end`` (frames from 0). ``out`` lies in ``folder`` or above; beside
-    it is the ``key``, by default, and from ``qca`` (`cag.data.qca.read_qca`) ``lesions.csv``. Raises `ManifestError`
-    if the folder holds no run, the manifest would lie elsewhere, or a label is wrong.
+    What headers do not know stands in one of `LABEL_FILES` in the folder: ``file`` (below the folder; any one of a run
+    of single frames), ``artery``, ``contrast_begin, contrast_end`` (frames from 0). ``out`` lies in ``folder`` or
+    above; beside it is the ``key``, by default, and from ``qca`` (`read_qca`) ``lesions.csv``. Raises `ManifestError`.
     """
     if not folder.is_dir():
-        raise ManifestError("is not a folder", file=folder.name, remedy="Give the folder that holds the DICOM files")
+        remedy = f"{'Unpack it, and give' if is_archive(folder) else 'Give'} the folder that holds the DICOM files"
+        raise ManifestError("is not a folder", file=folder.name, remedy=remedy)
     if not folder.resolve().is_relative_to(out.parent.resolve()):
         remedy = f"Write it in {folder.name} or a folder above"
         raise ManifestError("would not lie above its runs", file=out.name, remedy=remedy)
@@ -57,7 +56,7 @@ def build_manifest(
         problem = f"{' and '.join(path.name for path in tables)} lie side by side"
         raise ManifestError(problem, file=folder.name, remedy="Keep the one that is right")
     used = {*(path.name for path in tables), *([os.path.relpath(qca, folder)] if qca else [])}
-    own, packed = {out.name, KEY_FILE, *(f"{name}.csv" for name in COLUMNS)}, "is an archive. Unpack it first"
+    own, packed = {out.name, KEY_FILE, *(f"{name}.csv" for name in COLUMNS)}, "is an archive, no file. Unpack it first"
     entries = [entry for entry in tree_entries(folder) if entry.name not in used and Path(entry.name).name not in own]
     entries = [one._replace(path=None, problem=packed) if one.path and is_archive(one.path) else one for one in entries]
     labels = _run_labels(tables[0], {entry.name for entry in entries}) if tables else {}

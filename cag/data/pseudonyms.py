@@ -24,10 +24,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 def pseudonym(identifier: str, kind: Kind, key: bytes) -> str:
-    """Replace an identifier by its keyed hash (HMAC-SHA256), such as ``P3fa09c44d1be``.
-
-    Neither outer blanks count nor how an accent is written. A key under 16 bytes, no secret, is an `InputError`.
-    """
+    """Replace an identifier by its keyed hash (HMAC-SHA256); outer blanks and how an accent is written do not count."""
     if len(key) < _MINIMUM_KEY_BYTES:
         problem = f"{len(key)} bytes are too few to keep pseudonyms secret"
         raise InputError(problem, field="key", remedy=f"Give at least {_MINIMUM_KEY_BYTES} random bytes")

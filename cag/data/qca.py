@@ -13,16 +13,16 @@ from cag.data.tables import Row, read_rows
 from cag.settings import ManifestError, quotable
 
 #: Names of arteries that sheets use -> the injected artery. They may stand beside the segment, to check it.
-_ARTERY_NAMES: dict[str, Artery] = {"LCA": "LCA", "LM": "LCA", "LAD": "LCA", "LCX": "LCA", "CX": "LCA", "RCA": "RCA"}
+_ARTERY_NAMES: dict[str, Artery] = dict.fromkeys(("LCA", "LM", "LMCA", "LAD", "RIVA", "LCX", "CX", "RCX"), "LCA")
+_ARTERY_NAMES |= {"RCA": "RCA", "ACD": "RCA"}
 _NEEDED, _MAX_ID = ("patient", "segment", "percent_stenosis"), 16
 
 
 def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.DataFrame, list[str]]:
     """Read a sheet with one row a lesion: ``patient, segment, percent_stenosis``, and ``artery`` if it likes.
 
-    ``patient`` is Patient ID (0010,0020), ``segment`` of the 29-segment model, ``percent_stenosis`` 0 to 100 (one row
-    with 0 for an artery without). ``patients`` are the pseudonyms of those who have runs. Returned are the lesions, and
-    what is missing although nothing is wrong. Raises `ManifestError`, by line and without an identifier.
+    ``patient`` is Patient ID (0010,0020), ``patients`` are the pseudonyms of those who have runs. Returned are the
+    lesions, and what is missing although nothing is wrong. Raises `ManifestError`, by line and without an identifier.
     """
     rows = read_rows(path, _NEEDED, ("artery",))
     if not rows:

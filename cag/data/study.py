@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, UInt8
 from scipy.ndimage import binary_dilation, distance_transform_edt, grey_opening
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 from tqdm import tqdm
 
 from cag.data.archives import FoundFile, opened, tree_entries
 from cag.data.dicom import Cine, read_cine
-from cag.data.dicom_header import MAX_PIXELS
+from cag.data.dicom_header import MAX_PIXELS, STEADY
 from cag.data.fingerprint import file_digest, joint_digest
 from cag.data.pseudonyms import pseudonym
 from cag.settings import DicomError
@@ -27,8 +31,12 @@ _BRIGHT, _STILL = 235, 12
 _STROKE, _CONTRAST = 1 / 64, 50
 _LEAST_PIXELS = 30
 _PAUSE = 5.0  #: Seconds without a frame, between runs; a run's own frames follow each other within one or two.
+#: Degrees by which single frames of one view may differ, and by which an arm may turn from one frame to the next.
+_ONE_VIEW, _TURN, _ANGLES = 1.0, 5.0, ["primary_angle", "secondary_angle"]
 _SAME_UID = "Another file has the same SOP Instance UID, but not the same bytes; both are read."
 _STUDIES = "Several studies have its Patient ID: look whether they are of one patient."
+_BY_NAME = "file names, since neither instance numbers nor times tell one: look whether it is right"
+_ALONE = "A single frame that was not put together with others: it names no series, or they are too many."
 
 
 @dataclass(frozen=True)
@@ -47,19 +55,14 @@ class StudyFile:
 def study_files(source: Path, key: bytes, *, progress: bool = True) -> Iterator[StudyFile]:
     """Every file of a study's folder or archive, sorted by name: decoded as a run, or refused with the reason.
 
-    No link is followed, so nothing outside the study is read; zip and tar archives are opened. One run is decoded at a
-    time, and text burned into it is filled. Raises `InputError` if it is neither, or holds no file.
+    No link is followed; zip and tar archives are opened. Text burned into a run is filled. Raises `InputError`.
     """
     entries = opened(tqdm(tree_entries(source), desc="Reading the study", unit="file", disable=not progress))
     return (file if file.cine is None else _cleaned(file, file.cine) for file in found_runs(entries, key))
 
 
 def found_runs(entries: Iterable[FoundFile], key: bytes, frames: Sequence[int] | None = None) -> Iterator[StudyFile]:
-    """Runs of the files, with chosen frames (all by default), or the reasons why a file is none.
-
-    Single frames of one acquisition and plane of a series come last, put together as a run in the order of their
-    instance numbers. The same bytes in two files are one run; other bytes under its UID are a run of its own.
-    """
+    """Runs of the files, or why one is none; the same bytes once; single frames put together as runs, at the end."""
     seen, studies = dict[str | None, set[str]](), dict[str | None, str | None]()
     singles: dict[tuple[object, ...], list[tuple[StudyFile, Cine]]] = {}
     pixels = 0
@@ -76,16 +79,17 @@ def found_runs(entries: Iterable[FoundFile], key: bytes, frames: Sequence[int] |
         cine = replace(cine, run_id=run_id)
         file = replace(file, cine=cine, notes=(*file.notes, *[_SAME_UID] * bool(known), *[_STUDIES] * other))
         known.add(file.sha256)
-        single = cine.n_frames == 1 and cine.series_id is not None and cine.instance_number is not None
-        pixels += cine.rows * cine.columns if single else 0
-        if single and pixels <= MAX_PIXELS:
-            place = (cine.rows, cine.columns, cine.primary_angle, cine.secondary_angle, cine.plane)
-            singles.setdefault((cine.patient_id, cine.series_id, *place), []).append((file, cine))
-        else:
+        if cine.n_frames > 1:
             yield file
+        elif cine.series_id is None or (pixels := pixels + cine.rows * cine.columns) > MAX_PIXELS:
+            yield replace(file, notes=(*file.notes, _ALONE))
+        else:
+            place = (cine.patient_id, cine.series_id, cine.rows, cine.columns, cine.plane)
+            singles.setdefault(place, []).append((file, cine))
     for files in singles.values():
-        for own in _apart(sorted(files, key=lambda pair: pair[1].instance_number or 0)):
-            yield from _joined(own)
+        table, order = _ordered(files)
+        for part in (part for view in _views(table) for part in _apart(view)):
+            yield from _joined([files[place] for place in part.index], part, order)
 
 
 def _open(found: FoundFile, key: bytes, frames: Sequence[int] | None) -> StudyFile:
@@ -99,34 +103,74 @@ def _open(found: FoundFile, key: bytes, frames: Sequence[int] | None) -> StudyFi
         return StudyFile(label, found.name, None, "", error.reason)
 
 
-def _apart(files: list[tuple[StudyFile, Cine]]) -> list[list[tuple[StudyFile, Cine]]]:
+def _ordered(files: list[tuple[StudyFile, Cine]]) -> tuple[pd.DataFrame, str]:
+    """Number, seconds and angles of single frames, a row each in their order, and what the order is by."""
+    rows = [(own.instance_number, *own.seconds, own.primary_angle, own.secondary_angle) for _, own in files]
+    table = pd.DataFrame(rows, columns=["number", "acquisition", "content", *_ANGLES], dtype=float)
+    times = table[["acquisition", "content"]]
+    times = times + 86_400 * (times.max() - times > 43_200)  # after midnight
+    order, table["time"] = "instance numbers", times.acquisition.fillna(times.content)
+    if table.number.isna().any() or table.number.nunique() == 1:
+        clocks = [name for name in times if times[name].is_unique and times[name].notna().all()]
+        if clocks:
+            order, table["number"] = f"{clocks[0]} times, since instance numbers tell none", times[clocks[0]].rank()
+        elif table.number.isna().any():
+            parts = [re.split("([0-9]+)", file.name) for file, _ in files]
+            keys = [[int(part) if place % 2 else part for place, part in enumerate(own)] for own in parts]
+            order, named = _BY_NAME, sorted(range(len(files)), key=keys.__getitem__)
+            if table.number[named].dropna().is_monotonic_increasing:
+                table["number"] = np.argsort(named)
+    return table.sort_values("number", kind="stable"), order
+
+
+def _views(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """Single frames by their view; close angles are one view, and so are those through which an arm turns."""
+    places, which = np.unique(table[_ANGLES].fillna(999), axis=0, return_inverse=True)
+    close, near = (
+        connected_components(KDTree(places).sparse_distance_matrix(KDTree(places), limit, p=np.inf))[1][which.ravel()]
+        for limit in (_ONE_VIEW, _TURN)
+    )
+    sizes = table.groupby([near, close]).size().groupby(level=0).agg(["size", "min"])
+    steady = sizes.index[(sizes["size"] == 2) & (sizes["min"] > 1)]  # an arm that turns has more, or one alone
+    views = np.where(np.isin(near, steady), close, -1 - near)
+    if len(set(views[table[_ANGLES].notna().all(axis=1)])) == 1:  # those without angles can be of no other
+        views = np.zeros_like(views)
+    return [own for _, own in table.groupby(views)]
+
+
+def _apart(table: pd.DataFrame) -> list[pd.DataFrame]:
     """Single frames as the runs that their times surely tell apart: by a pause, else by time or numbers of its own."""
-    if None in (cine.seconds for _, cine in files):
-        return [files]
-    numbers, times = np.array([(cine.instance_number, cine.seconds) for _, cine in files]).T
-    times += 86_400 * (times.max() - times > 43_200)  # after midnight
+    if table.time.isna().any():
+        return [table]
+    numbers, times = table.number.to_numpy(), table.time.to_numpy()
     repeated, steady = (np.diff(numbers) == 0).any(), (np.diff(times) >= 0).all()
     order = np.lexsort((numbers, times))
     parts = np.split(order, np.flatnonzero((np.diff(numbers[order]) <= 0) | (np.diff(times[order]) > _PAUSE)) + 1)
     fewest = max if steady and not repeated else min
     sure = steady or repeated or not any(np.ptp(times[part]) for part in parts)
-    return [[files[place] for place in part] for part in parts] if sure and fewest(map(len, parts)) > 1 else [files]
+    return [table.iloc[part] for part in parts] if sure and fewest(map(len, parts)) > 1 else [table]
 
 
-def _joined(files: list[tuple[StudyFile, Cine]]) -> Iterator[StudyFile]:
+def _joined(files: list[tuple[StudyFile, Cine]], table: pd.DataFrame, order: str) -> Iterator[StudyFile]:
     """One run from single frames in their order; a frame that stands alone stays as it is, as do two of one number."""
     (first, cine), count = files[0], len(files)
-    if count == 1 or len({single.instance_number for _, single in files}) < count:
-        why = "Its series has several frames of one instance number, so they were not put together."
+    if count == 1 or table.number.nunique() < count:
+        why = "Its series has frames without an instance number, or several of one: they were not put together."
         yield from (replace(file, notes=file.notes + ((why,) if count > 1 else ())) for file, _ in files)
         return
-    frames = np.concatenate([single.frames for _, single in files])
-    note = f"Put together from {count} files of one frame each, in the order of their instance numbers."
-    notes = dict.fromkeys([note, *(text for file, _ in files for text in file.notes)])
+    notes = [f"Put together from {count} files of one frame each, in the order of their {order}."]
+    spread = (table[_ANGLES].max() - table[_ANGLES].min()).max()
+    middle = [None if np.isnan(angle) else angle for angle in table[_ANGLES].median()]
+    if spread > STEADY:
+        notes, middle = [*notes, f"The arm turns by {spread:.3g} degrees, so it has no view."], [None, None]
+    elif spread > 0:
+        notes.append(f"Angles of its frames differ by up to {spread:.2g} degrees; their median counts.")
+    notes += [text for file, _ in files for text in file.notes]
     name, paths = f"{first.name} and {count - 1} more of its series", tuple(file.paths[0] for file, _ in files)
+    frames = np.concatenate([single.frames for _, single in files])
+    whole = replace(cine, n_frames=count, frames=frames, primary_angle=middle[0], secondary_angle=middle[1])
     digest = joint_digest([file.sha256 for file, _ in files])
-    whole = replace(cine, n_frames=count, frames=frames)
-    yield replace(first, name=name, cine=whole, sha256=digest, notes=tuple(notes), paths=paths)
+    yield replace(first, name=name, cine=whole, sha256=digest, notes=tuple(dict.fromkeys(notes)), paths=paths)
 
 
 def _cleaned(file: StudyFile, cine: Cine) -> StudyFile:
@@ -141,10 +185,7 @@ def _cleaned(file: StudyFile, cine: Cine) -> StudyFile:
 
 
 def burned_in(frames: UInt8[np.ndarray, "t h w"]) -> Bool[np.ndarray, "h w"]:
-    """Pixels that look like burned-in text or graphics; all false in runs of fewer than `MIN_FRAMES` frames.
-
-    X-ray pixels are noisy: what is thin and white in all frames is drawn. Dark text, and text on white, is not found.
-    """
+    """Pixels of white, thin, still text or graphics; all false in runs of fewer than `MIN_FRAMES` frames."""
     if len(frames) < MIN_FRAMES:
         return np.zeros(frames.shape[1:], dtype=bool)
     frames = frames[np.unique(np.linspace(0, len(frames) - 1, _LOOKED_AT).round().astype(int))]
@@ -164,5 +205,4 @@ def without_graphics(
     if hidden.all():
         return np.zeros_like(frames)
     rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
-    filled: UInt8[np.ndarray, "t h w"] = frames[:, rows, columns]
-    return filled
+    return frames[:, rows, columns]

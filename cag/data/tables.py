@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -31,6 +32,7 @@ SOURCES = {name: f"real angiograms ({of})" for name, of in _REAL.items()} | {"si
 SIDECARS: tuple[TableName, ...] = ("patients", "lesions", "boxes")
 
 _TRUTH = {"True": True, "False": False, "true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+_MAX_CELLS = 2**18  #: Of a sheet of Excel; one blank cell at its very end would take a minute and a gigabyte.
 _CORRECT = "Correct this row and run again"
 #: What stands between the files of a run of single frames in a manifest's column ``path``.
 BETWEEN = "|"
@@ -72,11 +74,7 @@ _PROBLEMS = {
 
 
 def read_text(path: Path, needed: Iterable[str], optional: Iterable[str] = ()) -> pd.DataFrame:
-    """Any table that a person wrote, all cells text without outer blanks: CSV of any separator and encoding, or Excel.
-
-    Column names are in lower case with underscores; the index counts lines below the first. Of several sheets the one
-    with the columns needed is read (``attrs["note"]``). Raises `ManifestError` for columns or cells that do not fit.
-    """
+    """Any table that a person wrote, CSV or Excel, as text without blanks; its index counts lines from the second."""
     try:
         raw = path.read_bytes()
         found = _workbook_lines(path, raw) if raw.startswith(b"PK") else {"": _text_lines(raw)}
@@ -134,19 +132,20 @@ def _workbook_lines(path: Path, raw: bytes) -> dict[str, list[tuple[int, list[st
     """Line number and cells of each sheet of an Excel workbook; merged cells each have the value."""
     book, formulas = (load_workbook(io.BytesIO(raw), data_only=only) for only in (True, False))
     found = {}
-    for sheet in book:
-        texts = {}
-        for row, cells in enumerate(sheet.iter_rows(), start=1):
-            for column, cell in enumerate(cells, start=1):
-                meant = formulas[sheet.title].cell(row, column)
-                if meant.data_type == "f" and cell.value is None and cell.data_type == "n":  # an empty text is "str"
-                    problem, remedy = "holds a formula without its value", "Open the workbook in Excel and save it"
-                    raise Row(path.name, row, {}).refusal(None, f"{meant.coordinate} {problem}", remedy)
-                texts[row, column] = _cell_text(cell)
+    for sheet in book.worksheets:
+        if sheet.max_row * sheet.max_column > _MAX_CELLS:
+            problem = f"sheet {sheet.title!r} has {sheet.max_row} rows and {sheet.max_column} columns"
+            raise ManifestError(problem, file=path.name, remedy="Delete the empty ones around its table")
+        cells, meanings = (chain.from_iterable(own.iter_rows()) for own in (sheet, formulas[sheet.title]))
+        for cell, meant in zip(cells, meanings, strict=True):
+            if meant.data_type == "f" and cell.value is None and cell.data_type == "n":  # an empty text is "str"
+                problem, remedy = "holds a formula without its value", "Open the workbook in Excel and save it"
+                raise Row(path.name, cell.row or 0, {}).refusal(None, f"{meant.coordinate} {problem}", remedy)
+        texts = [[_cell_text(cell) for cell in row] for row in sheet.iter_rows()]
         for area in sheet.merged_cells.ranges:
-            texts |= dict.fromkeys(area.cells, texts[area.min_row, area.min_col])
-        columns = range(1, sheet.max_column + 1)
-        found[sheet.title] = [(row, [texts[row, column] for column in columns]) for row in range(1, sheet.max_row + 1)]
+            for row, column in area.cells:
+                texts[row - 1][column - 1] = texts[area.min_row - 1][area.min_col - 1]
+        found[sheet.title] = list(enumerate(texts, start=1))
     return found
 
 
@@ -225,10 +224,7 @@ def save_table(table: pd.DataFrame, path: Path) -> Path:
 
 
 def checked_table(table: pd.DataFrame, name: TableName, *, file: str | None = None) -> pd.DataFrame:
-    """Give a table (typed, or all text) its columns and types, or refuse it by line and value (`ManifestError`).
-
-    Optional columns that are missing come out empty; further columns are kept behind the known ones.
-    """
+    """Give a table, typed or all text, its columns and types, or refuse it by line and value (`ManifestError`)."""
     columns, table = COLUMNS[name], table if file else table.reset_index(drop=True)
     file = file or f"{name}.csv"
     _check_names(list(map(str, table)), [column for column, spec in columns.items() if not spec.nullable], (), file)
@@ -267,10 +263,7 @@ class CohortTables:
     def checked(
         cls, manifest: pd.DataFrame, patients: _Labels = None, lesions: _Labels = None, boxes: _Labels = None
     ) -> CohortTables:
-        """Give each table its types.
-
-        Raises `ManifestError` if a value breaks a limit, a label is of an unknown run, or an interval or box cannot be.
-        """
+        """Give each table its types, or refuse by `ManifestError` what breaks a limit or fits no run."""
         manifest = checked_table(manifest, "data_manifest")
         begin, end, place = manifest.contrast_begin, manifest.contrast_end, ("data_manifest.csv", "contrast_end")
         half, wrong = begin.isna() != end.isna(), (end < begin) | (end >= manifest.n_frames)

@@ -3,9 +3,9 @@
 import gzip
 import io
 import os
+import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,38 +16,31 @@ from cag.data.archives import leads_out, members, opened, tree_entries
 from cag.settings import InputError
 
 CONTENT = {"a/one.txt": b"one", "../out.txt": b"evil", "/etc/absolute": b"evil", "b/two.txt": b"two" * 100}
+LINKS = {"link": tarfile.SYMTYPE, "hard": tarfile.LNKTYPE, "pipe": tarfile.FIFOTYPE}
+KINDS = ("a.zip", "a.tar", "a.tar.gz", "a.TGZ")
 
 
-def write_tar(path: Path, mode: str) -> Path:
-    with tarfile.open(path, mode) as archive:
+def write(path: Path) -> Path:
+    """An archive of `CONTENT`, and of what is no plain file."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in CONTENT.items():
+                archive.writestr(name, content)
+            for name in LINKS:
+                info = zipfile.ZipInfo(name)
+                info.external_attr = 0o120777 << 16
+                archive.writestr(info, "/etc/passwd")
+        return path
+    with tarfile.open(path, "w" if path.suffix == ".tar" else "w:gz") as tar:
         for name, content in CONTENT.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-        for name, kind in (("link", tarfile.SYMTYPE), ("hard", tarfile.LNKTYPE), ("pipe", tarfile.FIFOTYPE)):
-            info = tarfile.TarInfo(name)
-            info.type, info.linkname = kind, "/etc/passwd"
-            archive.addfile(info)
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+        for name, kind in LINKS.items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc/passwd"
+            tar.addfile(member)
     return path
-
-
-def write_zip(path: Path) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in CONTENT.items():
-            archive.writestr(name, content)
-        for name in ("link", "hard", "pipe"):
-            info = zipfile.ZipInfo(name)
-            info.external_attr = 0o120777 << 16
-            archive.writestr(info, "/etc/passwd")
-    return path
-
-
-KINDS: dict[str, Callable[[Path], Path]] = {
-    "a.zip": write_zip,
-    "a.tar": lambda path: write_tar(path, "w"),
-    "a.tar.gz": lambda path: write_tar(path, "w:gz"),
-    "a.TGZ": lambda path: write_tar(path, "w:gz"),
-}
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -55,26 +48,21 @@ def test_plain_files_come_out_and_the_rest_is_told(tmp_path, name):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     read = {}
-    for member in members(KINDS[name](tmp_path / name), scratch):
+    for member in members(write(tmp_path / name), scratch):
         read[member.name] = member.path.read_bytes() if member.path else member.problem
     assert read["a/one.txt"] == b"one" and read["b/two.txt"] == CONTENT["b/two.txt"]
     outside = {key for key, value in read.items() if "leads out of the archive. Pack it again" in str(value)}
     assert outside == {"../out.txt", "/etc/absolute"}
-    assert all(read[key].startswith("is a link or no plain file. Put the") for key in ("link", "hard", "pipe"))
+    assert all(read[key].startswith("is a link or no plain file. Put the") for key in LINKS)
     assert [path.name for path in scratch.iterdir()] == ["member"] and not (tmp_path / "out.txt").exists()
     assert all(map(leads_out, ["../a", "a/../../b", "/a", "C:/a", "..\\a", "a\0b"])) and not leads_out("a/b..c/d.dcm")
 
 
 def bomb(path: Path) -> Path:
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("zeros", bytes(2_000_000))
-        return path
-    with gzip.open(path, "wb") as file:
-        info = tarfile.TarInfo("zeros")
-        info.size = 2_000_000
-        file.write(info.tobuf() + bytes(2_000_896))
-    return path
+    (path.parent / "bomb").mkdir()
+    (path.parent / "bomb" / "zeros").write_bytes(bytes(2_000_000))
+    name, kind = str(path).split(".")[0], "zip" if path.suffix == ".zip" else "gztar"
+    return Path(shutil.make_archive(name, kind, path.parent / "bomb"))
 
 
 def test_a_zip_that_declares_less_than_it_holds_gives_no_more_and_absurd_headers_are_refused(tmp_path):
@@ -107,7 +95,7 @@ def test_encrypted_and_foreign_compressions_are_told(tmp_path):
         archive.writestr("x", b"x" * 100)
     (lzma,) = members(tmp_path / "a.zip", tmp_path)
     assert lzma.problem == "is compressed in a way that is not read. Unpack it first"
-    raw = bytearray(write_zip(tmp_path / "b.zip").read_bytes())
+    raw = bytearray(write(tmp_path / "b.zip").read_bytes())
     place = raw.find(b"PK\x01\x02")
     raw[place + 8] |= 1
     (tmp_path / "b.zip").write_bytes(raw)
@@ -116,7 +104,7 @@ def test_encrypted_and_foreign_compressions_are_told(tmp_path):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_damaged_archives_are_read_or_refused(tmp_path, name):
-    whole, rng = KINDS[name](tmp_path / name).read_bytes(), np.random.default_rng(1)
+    whole, rng = write(tmp_path / name).read_bytes(), np.random.default_rng(1)
     refused = 0
     for _ in range(60):
         damaged = bytearray(whole)

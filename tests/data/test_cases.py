@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_variants import FRAMES, VARIANTS, compress, deep, disk, tags, write_single_frames, write_variant
+from dicom_variants import FRAMES, VARIANTS, compress, deep, disk, lut, tags, write_single_frames, write_variant
 from openpyxl import Workbook
+from openpyxl.chart import BarChart
 from PIL import Image
 from pydicom import DataElement, dcmread
-from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
@@ -37,8 +37,7 @@ def both(*edits):
 
 def beyond(syntax):
     """A codestream of 12 bits, in a header of 10, with values above those."""
-    store = partial(Dataset.set_pixel_data, arr=HIGH, photometric_interpretation="MONOCHROME2", bits_stored=12)
-    return both(tags("WindowCenter", "WindowWidth"), store, compress(syntax), tags(BitsStored=10, HighBit=9))
+    return both(deep(12, HIGH), compress(syntax), tags(BitsStored=10, HighBit=9))
 
 
 def streams(name, change):
@@ -61,16 +60,20 @@ def jpeg(ds, **options):
     ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.51"
 
 
-def table(depth):
-    """A VOI LUT whose entries have 12 bits, and that says ``depth``."""
-    item = Dataset()
-    item.add_new("LUTDescriptor", "US", [4096, 0, depth])
-    item.add_new("LUTData", "OW", np.arange(4096, dtype=np.uint16).tobytes())
-    return both(deep(12), tags(VOILUTSequence=[item]))
-
-
 def text(keyword, value):
     return lambda ds: ds.add(DataElement(keyword, "LO", value))
+
+
+def rle(rows, more=b""):
+    """Frames of so many rows in a file that says 48."""
+
+    def edit(ds):
+        tags(Rows=rows, PixelData=np.tile(disk(), (1, 2, 1))[:, :rows].tobytes())(ds)
+        compress(RLELossless)(ds)
+        frames = generate_frames(ds.PixelData, number_of_frames=FRAMES)
+        tags(Rows=48, PixelData=encapsulate([frame + more for frame in frames]))(ds)
+
+    return edit
 
 
 GREY, GREY_12 = disk(), disk(12) / 4095 * 255
@@ -86,8 +89,8 @@ READ = {
     "beyond Bits Stored, J2K": (beyond(JPEG2000Lossless), None, CLIPPED, "", {}),
     "beyond Bits Stored, JPEG-LS": (beyond(JPEGLSLossless), None, CLIPPED, "", {}),
     "12 bits in 16": (both(deep(12), tags(BitsStored=16, HighBit=15)), None, GREY_12, "Values use 12 bits", {}),
-    "LUT says 16": (table(16), None, GREY_12, "", {}),
-    "LUT says 8": (table(8), None, GREY_12, "", {}),
+    "LUT says 16": (deep(12, VOILUTSequence=[lut(np.arange(4096), 16)]), None, GREY_12, "", {}),
+    "LUT says 8": (deep(12, VOILUTSequence=[lut(np.arange(4096), 8)]), None, GREY_12, "", {}),
     "rescaled": (deep(12, RescaleSlope=1 / 16, WindowCenter=128, WindowWidth=256), None, GREY_12, "", {}),
     "no grey": (deep(12, WindowCenter=9, WindowWidth=4), None, None, "of it is black or white", {}),
     "turning": (tags("PositionerMotion", PositionerPrimaryAngleIncrement=[*range(10)]), None, GREY, "", UNKNOWN),
@@ -109,12 +112,15 @@ READ = {
     "video, frames 5": (both(VARIANTS["h_264"], tags(NumberOfFrames=5)), None, None, SHORT.format("says 5;"), {}),
     "no sign": (both(compress(RLELossless), tags("PixelRepresentation")), None, GREY, "", {}),
     "JP2": (streams("j2k", lambda frame: JP2 + frame), None, GREY, "", {}),
-    "no end": (streams("j2k", lambda frame: frame[:-2]), None, GREY, "have no end marker", {}),
+    "no end": (streams("j2k", lambda frame: frame[:-2]), None, GREY, "do not end with an end marker", {}),
     "padded": (streams("j2k", lambda frame: frame + bytes(3000)), None, GREY, "", {}),
     "progressive": (partial(jpeg, progressive=True), None, GREY, "", {}),
     "zero before the end": (streams("jls", lambda frame: frame[:-2] + b"\0\xff\xd9"), None, GREY, "", {}),
     "scan end 0": (jpeg, None, GREY, "", {}),
     "no preamble": (None, slice(132, None), GREY, "", STILL),
+    "rows 46": (tags(Rows=46), None, None, "After 10 frames of 46 x 64 pixels, 1280 bytes are left over.", {}),
+    "7 of 8 bits": (tags(BitsStored=7, HighBit=6), None, None, "Bits above Bits Stored are set, as by old overl", {}),
+    "zeros after RLE": (rle(48, bytes(3000)), None, GREY, "", {}),
 }
 
 
@@ -137,13 +143,29 @@ def test_what_is_sound_is_read(tmp_path, change, name):
     assert {field: getattr(cine, field) for field in values} == values
 
 
-NATIVE, RLE = b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0"
+NATIVE, RLE, CUT = b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0", slice(None, -9000)
+DICOMDIR = "MediaStorageSOPClassUID", "1.2.840.10008.1.3.10"
 DEEPER = tags(BitsAllocated=16, BitsStored=12, HighBit=11)
 kind = partial(text, "PhotometricInterpretation")
 REFUSED = {
     "says native": (compress(RLELossless), (RLE, NATIVE), "'Explicit VR Little Endian', uncompressed, but holds compr"),
     "says compressed": (None, (NATIVE, RLE), "says 'RLE Lossless', compressed, but holds uncompressed frames. Export"),
-    "8 in 16, RLE": (both(compress(RLELossless), DEEPER), None, "holds 1 bytes a pixel where the header declares 2"),
+    "8 in 16, RLE": (
+        both(compress(RLELossless), DEEPER),
+        None,
+        "frame 0 holds 8 bits a pixel where the header declares 16",
+    ),
+    "50 rows, RLE": (rle(50), None, "frame 0 holds 3200 pixels where the header declares 48 x 64 = 3072. Export"),
+    "46 rows, video": (both(VARIANTS["mpeg_2"], tags(Rows=46)), None, "holds frames of 48 x 64 where the header decl"),
+    "46 rows, RLE": (rle(46), None, "frame 0 holds 2944 pixels where the header declares 48 x 64 = 3072. Export"),
+    "60 columns, RLE": (both(rle(48), tags(Columns=60)), None, "holds 3072 pixels where the header declares 48 x 60 ="),
+    "JPEG in JPEG-LS": (jpeg, (b".1.2.4.51", b".1.2.4.80"), "holds JPEG, 48 x 64 x 1 of 8 bits where the header decl"),
+    "cut, J2K": (compress(JPEG2000Lossless), slice(None, -300), "Pixel Data: frame 9 is cut off. Export the run again"),
+    "47 rows, J2K": (both(compress(JPEG2000Lossless), tags(Rows=47)), None, "declares JPEG 2000, 47 x 64 x 1 of 8"),
+    "not deflated": (VARIANTS["deflated"], (b"CAG ", b"CAG \xff"), "says deflated, and what follows is not"),
+    "cut": (tags("NumberOfFrames"), CUT, "holds pixels of 7 frames, Number of Frames says nothing; it is truncated"),
+    "big endian": (None, (NATIVE, b"1.2.840.10008.1.2.2\0"), "SOP Class UID: mandatory tag is missing, as are all oth"),
+    "list": (lambda ds: setattr(ds.file_meta, *DICOMDIR), None, "is a DICOMDIR, a list of files. Leave it out: the fi"),
     "no syntax": (None, (b"\2\0\x10\0UI", b"\2\0\x11\0UI"), "Transfer Syntax UID: mandatory tag is missing"),
     "no class": (tags("SOPClassUID"), None, "SOP Class UID: mandatory tag is missing"),
     "RF": (tags(SOPClassUID="1.2.840.10008.5.1.4.1.1.12.2"), None, "X-Ray Radiofluoroscopic Image Storage is not read"),
@@ -153,7 +175,7 @@ REFUSED = {
     "palette": (kind("PALETTE COLOR"), None, "'PALETTE COLOR' is not read, only MONOCHROME1 and MONOCHROME2. Export"),
     "third": (kind("Monochrome 3"), None, "Photometric Interpretation: 'Monochrome 3' is not read, only MONOCHROME1"),
     "no groups": (text("SharedFunctionalGroupsSequence", "1"), None, "Functional Groups Sequence: is no sequence"),
-    "8 bits in 12": (both(compress(JPEGLSLossless), DEEPER), None, "of 8 bits where the header declares 48 x 64 x 1"),
+    "8 bits in 12": (both(compress(JPEGLSLossless), DEEPER), None, "of 8 bits where the header declares JPEG-LS, 48 x"),
 }
 
 
@@ -164,10 +186,8 @@ def test_what_is_not_is_refused_by_its_cause(tmp_path, change, name):
         read_cine(write(tmp_path / "odd.dcm", change, edit, patch))
 
 
-def test_video_asks_for_its_package_and_has_the_size_it_says(tmp_path, change, monkeypatch):
-    path = change(write_variant("mpeg_2", tmp_path), tags(Rows=46))
-    with pytest.raises(DicomError, match="holds frames of 48 x 64 where the header declares 46 x 64"):
-        read_cine(path)
+def test_video_asks_for_its_package(tmp_path, monkeypatch):
+    path = write_variant("mpeg_2", tmp_path)
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(DicomError, match=r"the package that reads video is not installed\. Install it"):
         read_cine(path)
@@ -198,32 +218,51 @@ def clock(seconds, number=lambda n: n, name="ContentTime"):
     return edit
 
 
+def angle(degrees):
+    return lambda ds: tags(PositionerPrimaryAngle=degrees(ds.InstanceNumber))(ds)
+
+
 @pytest.mark.parametrize(
-    "edit, expected",
+    "edit, counts, told, primary",
     [
-        (lambda ds: setattr(ds, "AcquisitionNumber", ds.InstanceNumber % 2), [(5, ""), (5, "")]),
-        (lambda ds: setattr(ds, "AcquisitionTime", f"1200{ds.InstanceNumber % 2:02}"), [(5, ""), (5, "")]),
-        (planes, [(5, "A"), (5, "B")]),
-        (clock(lambda n: 0, lambda n: (n - 1) % 5 + 1), [(1, "")] * 10),
-        (clock(lambda n: n // 6, lambda n: (n - 1) % 5 + 1), [(5, ""), (5, "")]),
-        (clock(lambda n: n / 15 + n // 6, lambda n: (n - 1) % 5 + 1), [(5, ""), (5, "")]),
-        (clock(lambda n: 30 * (n // 6)), [(5, ""), (5, "")]),
-        (clock(lambda n: n // 3), [(10, "")]),
-        (clock(lambda n: 30 * n), [(10, "")]),
-        (clock(lambda n: 30 * (n // 10)), [(1, ""), (9, "")]),
-        (clock(lambda n: n / 15, name="AcquisitionTime"), [(10, "")]),
-        (clock(lambda n: 115958 + (n > 5)), [(10, "")]),
-        (lambda ds: setattr(ds, "InstanceNumber", 1), [(1, "")] * 10),
+        (lambda ds: setattr(ds, "AcquisitionNumber", ds.InstanceNumber % 2), [5, 5], "", 40),
+        (lambda ds: setattr(ds, "AcquisitionTime", f"1200{ds.InstanceNumber % 2:02}"), [5, 5], "", 40),
+        (planes, [5, 5], "numbers. B", 40),
+        (clock(lambda n: 0, lambda n: (n - 1) % 5 + 1), [1] * 10, "", 40),
+        (clock(lambda n: n // 6, lambda n: (n - 1) % 5 + 1), [5, 5], "", 40),
+        (clock(lambda n: n / 15 + n // 6, lambda n: (n - 1) % 5 + 1), [5, 5], "", 40),
+        (clock(lambda n: 30 * (n // 6)), [5, 5], "", 40),
+        (clock(lambda n: n // 3), [10], "", 40),
+        (clock(lambda n: 30 * n), [10], "", 40),
+        (clock(lambda n: 30 * (n // 10)), [1, 9], "", 40),
+        (clock(lambda n: n / 15, name="AcquisitionTime"), [10], "", 40),
+        (clock(lambda n: 115958 + (n > 5)), [10], "", 40),
+        (lambda ds: setattr(ds, "InstanceNumber", 1), [1] * 10, "", 40),
+        (angle(lambda n: 40 + n / 100), [10], "Angles of its frames differ by up to 0.09 degrees; their", 40.055),
+        (angle(lambda n: 40 + n % 2), [10], "differ by up to 1 degrees; their median counts.", 40.5),
+        (angle(lambda n: 3 * n), [10], "in the order of their instance numbers. The arm turns by 27 degrees", None),
+        (angle(lambda n: n // 3), [10], "The arm turns by 3 degrees, so it has no view.", None),
+        (angle(lambda n: 40 + 3 * (n > 5)), [5, 5], "5 files of one frame", 40),
+        (angle(lambda n: None if n == 3 else 40), [10], "10 files of one frame", 40),
+        (both(clock(lambda n: n / 15), tags("InstanceNumber", AcquisitionTime="12")), [10], "content times", 40),
+        (clock(lambda n: n / 15, lambda n: 1, "AcquisitionTime"), [10], "of their acquisition times", 40),
+        (tags("InstanceNumber"), [10], "of their file names, since neither", 40),
+        (lambda ds: ds.InstanceNumber == 3 and ds.pop("InstanceNumber"), [1] * 10, "frames without", 40),
+        (tags("SeriesInstanceUID"), [1] * 10, "it names no series", 40),
     ],
 )
-def test_a_run_is_what_was_acquired_together_in_a_manifest_too(tmp_path, key, change, edit, expected):
+def test_a_run_is_what_was_acquired_together_in_a_manifest_too(tmp_path, key, change, edit, counts, told, primary):
     for path in write_single_frames(tmp_path / "study"):
         change(path, edit)
-    assert sorted(run[:2] for run in runs(tmp_path / "study", key)) == expected
+    first, *more = study_files(tmp_path / "study", key, progress=False)
+    assert sorted(run.cine.n_frames for run in (first, *more)) == counts
+    assert told in " ".join([*first.notes, first.cine.plane]) and first.cine.primary_angle == primary
+    if counts == [FRAMES] and "file names" not in told:
+        np.testing.assert_array_equal(first.cine.frames, disk())
     report = build_manifest(tmp_path / "study", tmp_path / "m.csv", key=key, progress=False)
-    assert sorted(report.manifest.n_frames) == [count for count, _ in expected]
+    assert {run.cine.run_id for run in (first, *more)} == set(report.manifest.run_id)
     cohort = Cohort.from_manifest(tmp_path / "m.csv")
-    assert {len(cohort.frames(run)) for run in cohort.manifest.run_id} == {count for count, _ in expected}
+    assert sorted(len(cohort.frames(run)) for run in cohort.manifest.run_id) == counts
 
 
 def test_one_identifier_of_several_things_is_said(tmp_path, key, change):
@@ -321,8 +360,13 @@ def test_a_workbook_is_a_table(tmp_path, key):
     with pytest.raises(ManifestError, match=r"qca.xlsx: line 3: C3 holds a formula without its value\. Open"):
         read_qca(tmp_path / "qca.xlsx", people, key)
     book["Sheet"]["A1"], book["Sheet"]["C3"] = "name", 0
+    book.create_chartsheet("Chart").add_chart(BarChart())
     book.save(tmp_path / "qca.xlsx")
     with pytest.raises(ManifestError, match=r"holds 2 sheets, 'Sheet', 'More'\. Keep one, or the columns patient"):
+        read_qca(tmp_path / "qca.xlsx", people, key)
+    book["Sheet"]["B1048576"].number_format = "0%"
+    book.save(tmp_path / "qca.xlsx")
+    with pytest.raises(ManifestError, match=r"sheet 'Sheet' has 1048576 rows and 3 columns\. Delete the empty ones"):
         read_qca(tmp_path / "qca.xlsx", people, key)
 
 

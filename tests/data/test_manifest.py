@@ -161,6 +161,10 @@ def test_building_refuses_what_it_cannot_do(tmp_path, key):
         build_manifest(study, study / "m.csv", progress=False)
     with pytest.raises(ManifestError, match="is not a folder"):
         build_manifest(tmp_path / "none", tmp_path / "m.csv", key=key)
+    archive = (study / "notes.txt").rename(study / "notes.zip")
+    for folder, expected in ((archive, "Unpack it, and give the folder"), (study, "notes.zip: is an archive, no file")):
+        with pytest.raises(ManifestError, match=expected):
+            build_manifest(folder, study / "m.csv", key=key, progress=False)
     with pytest.raises(ManifestError, match="would not lie above"):
         build_manifest(study, tmp_path / "other" / "m.csv", key=key)
 

@@ -66,6 +66,8 @@ def test_each_mistake_is_one_sentence_that_the_book_quotes(mistake, tmp_path, pe
 
 def test_cells_that_may_hold_names_are_not_quoted(tmp_path, people, key):
     sheets = [HEAD + row for row in ("00417,13,Mueller\n", "00417,Mueller,70\n", "Mueller,13,70\n")]
+    with pytest.raises(ManifestError, match=r"line 2: '13²' is no segment from 1 to 29"):
+        read_qca(sheet(tmp_path, HEAD + "00417,13²,70\n"), people, key)
     for text in (*sheets, "Mueller,13,70\n"):  # without a header, identifiers stand in the first line
         with pytest.raises(ManifestError) as caught:
             read_qca(sheet(tmp_path, text), people, key)

@@ -61,12 +61,6 @@ def test_burned_in_text_is_filled_and_told(tmp_path, key):
     assert note == "The file says that text is burned into the picture, and none was found: look before you share it."
 
 
-def test_both_planes_are_runs(tmp_path, key):
-    for name in ("biplane_a", "biplane_b"):
-        write_variant(name, tmp_path)
-    assert [file.cine.plane for file in found(tmp_path, key) if file.cine] == ["A", "B"]
-
-
 def noise(rng: np.random.Generator, level: float = 120) -> np.ndarray:
     return rng.normal(level, 12, (12, 256, 256)).clip(0, 255).astype(np.uint8)
 

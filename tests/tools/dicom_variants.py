@@ -39,12 +39,12 @@ def base(path: Path, run_id: str = "") -> Dataset:
     return dcmread(path)
 
 
-def deep(bits: int, **values: object) -> Callable[[Dataset], None]:
+def deep(bits: int, stored: np.ndarray | None = None, **values: object) -> Callable[[Dataset], None]:
     """An edit that stores more bits a pixel."""
 
     def edit(dataset: Dataset) -> None:
         tags("WindowCenter", "WindowWidth")(dataset)
-        dataset.set_pixel_data(disk(bits), "MONOCHROME2", bits)
+        dataset.set_pixel_data(disk(bits) if stored is None else stored, "MONOCHROME2", bits)
         tags(**values)(dataset)
 
     return edit
@@ -88,13 +88,12 @@ def video(codec: str, form: str, syntax: str) -> Callable[[Dataset], None]:
     return edit
 
 
-def voi_table(dataset: Dataset) -> None:
-    """A VOI LUT that inverts 12 bits into 8."""
-    deep(12)(dataset)
+def lut(entries: np.ndarray, depth: int, first: int = 0) -> Dataset:
+    """An item of a VOI LUT Sequence."""
     item = Dataset()
-    item.add_new("LUTDescriptor", "US", [4096, 0, 8])
-    item.add_new("LUTData", "OW", (255 - np.arange(4096) // 16).astype(np.uint16).tobytes())
-    dataset.VOILUTSequence = [item]
+    item.add_new("LUTDescriptor", "US", [len(entries), first, depth])
+    item.add_new("LUTData", "OW", entries.astype(np.uint16).tobytes())
+    return item
 
 
 def rectangle(dataset: Dataset, left: int, right: int, upper: int, lower: int) -> None:
@@ -161,7 +160,7 @@ VARIANTS: dict[str, Callable[[Dataset], None]] = {
     "jpeg_ls": compress(JPEGLSLossless),
     "jpeg_2000": compress(JPEG2000Lossless),
     "bits_10_window": deep(10, WindowCenter=512, WindowWidth=1024),
-    "bits_12_voi_lut": voi_table,
+    "bits_12_voi_lut": deep(12, VOILUTSequence=[lut(255 - np.arange(4096) // 16, 8)]),
     "bits_12_rle": lambda ds: (deep(12)(ds), compress(RLELossless)(ds))[0],
     "bits_12_jpeg_2000": lambda ds: (deep(12)(ds), compress(JPEG2000Lossless)(ds))[0],
     "bits_16": deep(16),

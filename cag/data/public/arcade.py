@@ -1,8 +1,6 @@
 """ARCADE, stenosis part: single angiograms with boxes of stenoses (Popov et al., Sci Data 2024, CC BY 4.0).
 
-It serves localization: nearly every image shows a stenosis; artery, view, severity and patient are not given. Groups
-of near-duplicate images, also between its train and val parts, stand where patients would in a split; images of one
-patient in different views may lie in different groups.
+Artery, view, severity and patient are not given: groups of near-duplicate images stand where patients would in a split.
 """
 
 from __future__ import annotations
@@ -52,7 +50,7 @@ class _Image(BaseModel):
 class _Annotation(BaseModel):
     id: int
     image_id: int
-    bbox: tuple[float, float, float, float] | Any = Field(union_mode="left_to_right")
+    bbox: tuple[float, float, float, float] | Any = Field(None, union_mode="left_to_right")
     category_id: int | None = None
     segmentation: str | list[Any] | dict[str, Any] | None = "a plain box"
 
@@ -73,13 +71,9 @@ def _root(folder: Path) -> Path:
 
 
 def read(folder: Path) -> PublicCohort:
-    """Read images and boxes; an image is a run of one frame, a group of near-duplicates a patient.
-
-    Images without annotation are left out, since one at least is an omission (train 218 equals val 58, annotated);
-    ``counts`` tells what else is. Raises `ManifestError` for annotations that are unreadable or of no image.
-    """
+    """Read images, a run of one frame each, and boxes; images without any are left out, as one was forgotten."""
     counts = Counter(dict.fromkeys(QUIRKS, 0))
-    files, boxes = dict[str, Path](), list[dict[str, object]]()
+    files, boxes = list[tuple[str, Path]](), list[dict[str, object]]()
     for part in PARTS:
         place = _root(folder) / part
         if not (place / "annotations").is_dir():
@@ -87,23 +81,21 @@ def read(folder: Path) -> PublicCohort:
         names, annotations, odd = read_coco(place / "annotations" / f"{part}.json")
         run_ids = {number: f"arcade_{part}_{Path(name).stem.zfill(4)}" for number, name in names.items()}
         annotated = sorted({number for number, _ in annotations})
-        if twice := len(annotated) - len({run_ids[number] for number in annotated}):
-            problem = f"{twice} images have the name of another, without folder and ending"
-            raise unreadable(place / "annotations" / f"{part}.json", problem, field="file_name")
         counts.update(odd)
         counts["images without annotation left out"] += len(names) - len(annotated)
-        files |= {run_ids[number]: place / "images" / names[number] for number in annotated}
+        files += [(run_ids[number], place / "images" / names[number]) for number in annotated]
         boxes += [box(run_ids[number], 0, *bbox) for number, bbox in annotations]
-    for path in files.values():
+    run_names, paths = zip(*files, strict=True) if files else ((), ())
+    for path in paths:
         if not path.is_file():
             raise unreadable(path, "is annotated but not there")
     with ThreadPoolExecutor() as pool:
-        thumbs = list(pool.map(lambda path: cell_means(read_image(path), THUMB), files.values()))
-    for path in files.values():
+        thumbs = list(pool.map(lambda path: cell_means(read_image(path), THUMB), paths))
+    for path in paths:
         with Image.open(path) as image:
             counts["images stored in color, read as grey"] += image.mode != "L" and not image.mode.startswith("I")
     groups = near_duplicate_groups(np.stack(thumbs)) if thumbs else np.empty(0, int)
-    table = pd.DataFrame({"group": groups, "part": [run_id.split("_")[1] for run_id in files]})
+    table = pd.DataFrame({"group": groups, "part": [run_id.split("_")[1] for run_id in run_names]})
     sizes = table.groupby("group").part.agg(["size", "nunique"])
     repeated = {
         "images in groups of near-duplicates": int(sizes["size"][sizes["size"] > 1].sum()),
@@ -112,7 +104,7 @@ def read(folder: Path) -> PublicCohort:
     }
     rows = [
         image_row(folder, path, run_id=run_id, patient_id=f"A{group + 1:04d}", source="arcade")
-        for (run_id, path), group in zip(files.items(), groups, strict=True)
+        for (run_id, path), group in zip(files, groups, strict=True)
     ]
     found = public_cohort(rows, boxes, folder, counts)
     return found._replace(counts={**found.counts, **repeated})
@@ -121,10 +113,7 @@ def read(folder: Path) -> PublicCohort:
 def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float]]], Counter[str]]:
     """File name of each image number; image number and box (x, y, width, height) of each usable annotation; counts.
 
-    A file's name counts without its folder. Left out and counted: annotations of another category than stenosis, whose
-    box is not four finite numbers, or whose outline has no points; one without ``segmentation`` is a plain box. Kept
-    and counted: those that repeat a number, since it is not used. Raises `ManifestError` for no JSON, a missing field,
-    an image given twice, or an annotation of an image that the file does not list.
+    An annotation without ``segmentation`` is a plain box; those that repeat a number are counted, and kept.
     """
     try:
         coco = _Coco.model_validate_json(path.read_bytes())
@@ -137,7 +126,7 @@ def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float]]]
     images = {image.id: PureWindowsPath(image.file_name).name for image in coco.images}
     if len(images) < len(coco.images):
         raise unreadable(path, f"{len(coco.images) - len(images)} image numbers are given twice", field="id")
-    named = {known.get("id", ""): str(known.get("name")).casefold() for known in coco.categories}
+    named = {known.get("id", ""): str(known.get("name")).strip().casefold() for known in coco.categories}
     others = {number for number, name in named.items() if name != _STENOSIS}
     counts = Counter({"annotation numbers used twice": len(coco.annotations) - len({a.id for a in coco.annotations})})
     kept = []
@@ -157,10 +146,7 @@ def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float]]]
 
 
 def near_duplicate_groups(thumbs: Float[np.ndarray, "n s s"], similarity: float = SIMILARITY) -> Int[np.ndarray, " n"]:
-    """Group images that show the same picture, directly or through others; groups are numbered from 0.
-
-    Compared by their correlation, up to ``similarity``, without what is alike in patients: slow brightness, collimator.
-    """
+    """Group images that correlate, directly or through others, without slow brightness and collimator; from 0."""
     inner = np.stack([binary_erosion(thumb > _COLLIMATOR, iterations=3) for thumb in thumbs]).astype(float)
     sigma = (0, _SMOOTHING, _SMOOTHING)
     background = gaussian_filter(thumbs * inner, sigma) / np.maximum(gaussian_filter(inner, sigma), 1e-3)

@@ -22,31 +22,30 @@ def recognizes(folder: Path) -> bool:
 
 
 def read(folder: Path) -> PublicCohort:
-    """Read videos as runs, with boxes and the video's verdict; box files of another form are refused.
-
-    The manifest gains ``has_lesion`` (empty where a video is in neither list), the boxes ``severity_class``.
-    """
+    """Read videos as runs with ``has_lesion``, if it stands in one list, and boxes with ``severity_class``."""
     rows, boxes = list[dict[str, object]](), list[dict[str, object]]()
-    counts = {"boxes of frames without an image left out": 0, "videos in neither list": 0}
+    counts = {"boxes of frames without an image left out": 0, "videos without an image left out": 0}
+    counts |= {"videos in neither list or in both": 0}
     for images in sorted((folder / _TOP).glob("p*/v*/input")):
         video, files = images.parent, image_files(images)
         if not files:
+            counts["videos without an image left out"] += 1
             continue
         patient = video.parent.name
         lists = {True: video.parent / "lesionVideos.txt", False: video.parent / "nonlesionVideos.txt"}
-        texts = {told: file.read_text(**_TEXT) for told, file in lists.items() if file.is_file()}
-        verdict = next((told for told, text in texts.items() if video.name in text.split()), None)
+        listed = {told: file.read_text(**_TEXT).split() for told, file in lists.items() if file.is_file()}
+        verdicts = [told for told, names in listed.items() if video.name in names]
         run_id = f"cadica_{patient}_{video.name}"
         patient_id = f"C{patient.removeprefix('p').zfill(4)}"  # in the order of the numbers
         row = image_row(folder, images, run_id=run_id, patient_id=patient_id, source="cadica")
-        rows.append({**row, "has_lesion": verdict})
-        counts["videos in neither list"] += verdict is None
-        frames = {file.stem: frame for frame, file in enumerate(files)}
-        for truth in sorted((video / "groundtruth").glob("[!.]*.txt")):
+        rows.append({**row, "has_lesion": verdicts[0] if len(verdicts) == 1 else None})
+        counts["videos in neither list or in both"] += len(verdicts) != 1
+        frames = {file.stem.casefold(): frame for frame, file in enumerate(files)}
+        for truth in sorted((video / "groundtruth").glob("[!.]*.[tT][xX][tT]")):
             lines = enumerate(truth.read_text(**_TEXT).splitlines(), start=1)
-            frame = frames.get(truth.stem, -1)
+            frame = frames.get(truth.stem.casefold(), -1)
             found = [_box(truth, line, text, run_id, frame) for line, text in lines if text.strip()]
-            if truth.stem in frames:
+            if frame >= 0:
                 boxes += found
             else:
                 counts["boxes of frames without an image left out"] += len(found)
@@ -57,7 +56,7 @@ def _box(path: Path, line: int, text: str, run_id: str, frame: int) -> dict[str,
     try:
         *corner, severity = text.split()
         x, y, width, height = map(float, corner)
-        found = {"percent_stenosis": SEVERITY[severity], "severity_class": severity}
+        found = {"percent_stenosis": SEVERITY[severity.lower()], "severity_class": severity.lower()}
     except (ValueError, KeyError):
         raise unreadable(path, f"line {line}: {text[:40]!r} is not x y w h class") from None
     return {**box(run_id, frame, x, y, width, height), **found}

@@ -30,6 +30,11 @@ def public_cohort(rows: Rows, boxes: Rows, folder: Path, counts: Mapping[str, in
         left_out = "".join(f"; {count} {quirk}" for quirk, count in counts.items() if count)
         raise unreadable(folder, f"holds no annotated image or video{left_out}")
     manifest = pd.DataFrame(rows)
+    if (twice := manifest.run_id.duplicated()).any():
+        same = " and ".join(manifest.path[manifest.run_id == manifest.run_id[twice.argmax()]])
+        raise unreadable(
+            folder, f"{same} have the same name", field="file_name", remedy="Keep the one that is annotated"
+        )
     if not boxes:
         return PublicCohort(CohortTables.checked(manifest), counts)
     given, sizes = pd.DataFrame(boxes), manifest.set_index("run_id")

@@ -20,8 +20,10 @@ def recognizes(folder: Path) -> bool:
 def read(folder: Path) -> PublicCohort:
     """Read each frame as a run of one frame, with its boxes; names and annotations of another form are refused."""
     rows, boxes = list[dict[str, object]](), list[dict[str, object]]()
-    counts = {"images without annotation left out": 0}
-    for image in image_files(folder / "image_dir"):
+    images = image_files(folder / "image_dir")
+    alone = {path.stem for path in (folder / "xml_dir").glob("[!.]*.xml")} - {image.stem for image in images}
+    counts = {"images without annotation left out": 0, "annotations without an image left out": len(alone)}
+    for image in images:
         annotation = folder / "xml_dir" / f"{image.stem}.xml"
         if not annotation.is_file():
             counts["images without annotation left out"] += 1
@@ -40,6 +42,6 @@ def _boxes(path: Path) -> list[dict[str, float]]:
     try:
         found = ElementTree.parse(path).iter("bndbox")
         corners = (("x1", "xmin"), ("y1", "ymin"), ("x2", "xmax"), ("y2", "ymax"))
-        return [{corner: float(box.findtext(name, "")) for corner, name in corners} for box in found]
+        return [{corner: float(box.findtext(name, "").replace(",", ".")) for corner, name in corners} for box in found]
     except (OSError, ValueError, ElementTree.ParseError) as error:
         raise unreadable(path, f"is no Pascal VOC annotation ({type(error).__name__})") from None

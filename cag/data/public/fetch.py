@@ -47,10 +47,7 @@ def describe(source: PublicSource) -> str:
 
 
 def fetch(name: str, out: Path, *, archive: Path | None = None, progress: bool = True) -> tuple[Path, PublicCohort]:
-    """Bring a public set into ``out/<name>`` and read it; what is already there is not fetched again.
-
-    ``archive`` is the set's archive that you downloaded. Raises `InputError` for an unknown name, or not the set.
-    """
+    """Bring a public set, from ``archive`` if given, into ``out/<name>``, if it is not there already, and read it."""
     if name not in SOURCES:
         raise InputError(f"{name!r} is no known set", field="fetch", remedy=f"Known: {', '.join(SOURCES)}")
     source, folder, packed = SOURCES[name], out / name, archive or out / f"{name}.zip"

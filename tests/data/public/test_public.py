@@ -2,11 +2,13 @@
 
 import io
 import json
-import threading
 import zipfile
+from email import message_from_string
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.error import HTTPError
+from urllib.response import addinfourl
 
 import numpy as np
 import pandas as pd
@@ -114,11 +116,13 @@ def test_unusable_annotations_are_left_out_and_counted(tmp_path, rng, odd, reaso
 
 def test_deep_images_other_capitals_and_folders_in_names_are_read(tmp_path, rng):
     image, named = picture(rng), {"images": [{"id": 1, "file_name": "images/1.png"}]}
-    stenosis = {"categories": [{"id": 26, "name": "Stenosis"}]}
+    stenosis = {"categories": [{"id": 26, "name": " Stenosis"}]}
     arcade_part(tmp_path, "train", [image.astype(np.uint16) * 257], GOOD, **named, **stenosis)
     cohort = Cohort.from_manifest(tmp_path)
     assert cohort.counts["images stored in color, read as grey"] == 0 and len(cohort.boxes) == 1
     np.testing.assert_array_equal(cohort.frames("arcade_train_0001")[0].numpy(), image)
+    arcade_part(tmp_path, "train", [image.astype(np.uint16) * 16], GOOD, {"id": 2, "image_id": 1}, **named, **stenosis)
+    np.testing.assert_allclose(Cohort.from_manifest(tmp_path).frames("arcade_train_0001")[0].numpy(), image, atol=1)
     arcade_part(tmp_path, "train", [image], box(1, 1), **stenosis)
     with pytest.raises(ManifestError, match=r"holds no annotated .*; 1 boxes with a missing or infinite number left"):
         read_public(tmp_path)
@@ -127,7 +131,7 @@ def test_deep_images_other_capitals_and_folders_in_names_are_read(tmp_path, rng)
         Cohort.from_manifest(tmp_path).require("boxes")
     names = [{"id": 1, "file_name": "a/1.png"}, {"id": 2, "file_name": "b/1.png"}]
     arcade_part(tmp_path, "train", [image], GOOD, box(2, 2, 1, 2, 3, 4), images=names)
-    with pytest.raises(ManifestError, match=r"train.json, file_name: 1 images have the name of another, without f"):
+    with pytest.raises(ManifestError, match=r"file_name: .*images/1.png and .*images/1.png have the same name\. Keep"):
         read_public(tmp_path)
 
 
@@ -220,7 +224,13 @@ def test_cadica_boxes_of_another_form(tmp_path, line):
     for place in (video / "input" / "._p3_v1_00001.png", truth.with_name("._p3_v1_00001.txt")):
         place.write_bytes(b"\0\xff")
     found = read_public(tmp_path)
-    assert found.tables.boxes.percent_stenosis.tolist() == [99] and found.counts["videos in neither list"] == 0
+    assert found.tables.boxes.percent_stenosis.tolist() == [99] and not any(found.counts.values())
+    truth.rename(truth.with_name("P3_V1_00001.TXT")).write_text("1 2 3 4 P99")
+    (video.parent / "nonlesionVideos.txt").write_text("v1")
+    (video.parent / "v2" / "input").mkdir(parents=True)
+    found, left_out = read_public(tmp_path)
+    assert found.boxes.severity_class.tolist() == ["p99"] and found.manifest.has_lesion.isna().all()
+    assert left_out["videos in neither list or in both"] == left_out["videos without an image left out"] == 1
     truth.write_text(f"1 2 3 4 p99\n{line}\n")
     with pytest.raises(ManifestError, match=r"p3_v1_00001.txt: line 2: .* is not x y w h class"):
         read_public(tmp_path)
@@ -232,9 +242,14 @@ def test_danilov_files_of_another_form(tmp_path, text):
         save(tmp_path / "image_dir" / f"14_2_5_000{frame}.bmp")
     (tmp_path / "xml_dir").mkdir()
     xml = tmp_path / "xml_dir" / "14_2_5_0001.xml"
-    xml.write_text(VOC)
+    for path in (xml, xml.with_name("14_2_5_0003.xml")):
+        path.write_text(VOC.replace(">1<", ">1,5<"))
     found = read_public(tmp_path)
-    assert found.counts["images without annotation left out"] == 1 and len(found.tables.boxes) == 1
+    assert list(found.counts.values())[:2] == [1, 1] and found.tables.boxes.x1.tolist() == [1.5]
+    save(xml.parents[1] / "image_dir" / "14_2_5_0001.png")
+    with pytest.raises(ManifestError, match=r"image_dir/14_2_5_0001.bmp and image_dir/14_2_5_0001.png have the same"):
+        read_public(tmp_path)
+    (xml.parents[1] / "image_dir" / "14_2_5_0001.png").unlink()
     xml.write_text(text)
     with pytest.raises(ManifestError, match=r"14_2_5_0001.xml: is no Pascal VOC annotation"):
         read_public(tmp_path)
@@ -262,41 +277,21 @@ def danilov_zip(*, inner: bool = False, escape: bool = False, folder: str = "ima
     return outer.getvalue()
 
 
-class Server(ThreadingHTTPServer):
-    """Serves one file; breaks off after ``stop`` bytes where asked to."""
-
-    content = b""
-    stop: int | None = None
-    status = 200
-    asked = 0
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self.server.asked += 1
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(self.server.content)))
-        self.end_headers()
-        self.wfile.write(self.server.content[: self.server.stop])
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch):
-    server = Server(("127.0.0.1", 0), Handler)
-    server.content = danilov_zip()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    url = f"http://127.0.0.1:{server.server_port}/danilov.zip"
-    monkeypatch.setitem(SOURCES, "danilov", SOURCES["danilov"]._replace(url=url))
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    """What is served instead of the set; it breaks off after ``stop`` bytes."""
+    server = SimpleNamespace(content=danilov_zip(), stop=None, status=200, asked=0)
+
+    def opened(url: str, _: object = None) -> addinfourl:
+        server.asked += 1
+        told = message_from_string(f"Content-Length: {len(server.content)}")
+        if server.status != 200:
+            raise HTTPError(url, server.status, "", told, io.BytesIO())
+        return addinfourl(io.BytesIO(server.content[: server.stop]), told, url)
+
+    monkeypatch.setattr("urllib.request.urlopen", opened)
+    monkeypatch.setitem(SOURCES, "danilov", SOURCES["danilov"]._replace(sha256=""))
+    return server
 
 
 def knows(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
