@@ -78,12 +78,9 @@ def _smaller(found: re.Match[bytes]) -> bytes:
     """A PNG in base64 with one channel where all its pixels are grey, else with at most 256 colors."""
     shown, out = Image.open(io.BytesIO(base64.b64decode(found[0]))), io.BytesIO()
     grey, colored = shown.convert("L"), shown.convert("RGB")
-    same, (least, _) = (
-        grey.convert("RGB").tobytes() == colored.tobytes(),
-        shown.convert("RGBA").getchannel("A").getextrema(),
-    )
+    same, alpha = grey.convert("RGB").tobytes() == colored.tobytes(), shown.convert("RGBA").getchannel("A")
     (grey if same else colored.quantize(256)).save(out, "png", optimize=True)
-    return min(found[0], base64.b64encode(out.getvalue()), key=len) if least == 255 else found[0]
+    return min(found[0], base64.b64encode(out.getvalue()), key=len) if alpha.getextrema()[0] == 255 else found[0]
 
 
 def publish_real(profile: str) -> Path:
