@@ -21,7 +21,7 @@ def telling_digits(difference: Estimate) -> str:
 
 
 def beside_published(own: Estimate, published: float, digits: int = 2) -> str:
-    """Where a published number lies against this run's interval."""
+    """Where a published number lies against this study's interval."""
     number = f"the published {published:.{digits}f}"
     if own.low <= published <= own.high:
         return f"{number} lies inside the interval"

@@ -1,7 +1,7 @@
 """Every published number beside this study's own, with a verdict, and what the paper says of its systems in words.
 
-A number is known by its place in the paper, what it was measured on, the system and the measure; the tables of a run
-are brought to the same keys. Values are those of the as-published arm.
+A number is known by its place in the paper, what it was measured on, the system and the measure; the tables of a
+profile are brought to the same keys. Values are those of the as-published arm.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def claims() -> pd.DataFrame:
 
 
 def scorecard(store: Store) -> pd.DataFrame:
-    """The published numbers with this run's values (as-published arm) and verdicts.
+    """The published numbers with this study's values (as-published arm) and verdicts.
 
-    To the columns of ``claims`` come ``own, own_low, own_high``; ``untested``, why the run does not exercise the
+    To the columns of ``claims`` come ``own, own_low, own_high``; ``untested``, why this study does not exercise the
     published method, else empty; ``skilled``, whether it does better than a caller that sees no image; ``verdict`` and
     ``reason`` of ``judge``.
     """
@@ -76,7 +76,7 @@ def scorecard(store: Store) -> pd.DataFrame:
     ahead = (card["own_high"] < card["plain"]).where(card["metric"].isin(LOWER), card["own_low"] > card["plain"])
     computed = card["own"].notna() | ~card["source"].isin(["Table 1", *_TRAINED_BY])
     card["untested"] = card["source"].map({name: "" for name in card["source"]} | _untested(store))
-    card["reason"] = card["source"].map(_PLACES["reason"]).where(computed, "not computed in this run")
+    card["reason"] = card["source"].map(_PLACES["reason"]).where(computed, "not computed in this study")
     return judge(card.assign(skilled=ahead | (area > 0.5)).drop(columns=["n_groups", "plain"]))
 
 
@@ -88,7 +88,7 @@ def _diseased(store: Store) -> dict[str, int]:
 
 
 def _own_numbers(store: Store) -> pd.DataFrame:
-    """This run's numbers by the paper's keys: ``KEYS, own, own_low, own_high, n_groups, plain``.
+    """This study's numbers by the paper's keys: ``KEYS, own, own_low, own_high, n_groups, plain``.
 
     ``plain`` is what a caller that sees no image reaches: the constant interval, the place prior.
     """
@@ -138,23 +138,23 @@ def _keyed_boxes(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _untested(store: Store) -> dict[str, str]:
-    """Why a place in the paper is not tested by this run: its networks were not trained as published."""
+    """Why a place in the paper is not tested here: its networks were not trained as published."""
     found = {}
     for source, part in _TRAINED_BY.items():
         record = store.root / "bundle" / part / "part.json"
         if not record.exists():
-            found[source] = "how the networks of this run were trained is not on record"
+            found[source] = "how the networks of this study were trained is not on record"
         elif json.loads(record.read_text())["settings"]["trainable"] != "all":
-            found[source] = "published with every layer trained; this run trains heads on a trunk that stays as it was"
+            found[source] = "published with every layer trained; here heads are trained on a trunk that stays as it was"
     return found
 
 
 def judge(card: pd.DataFrame) -> pd.DataFrame:
     """Add a ``verdict`` to each published number, and what it rests on to ``reason``.
 
-    ``not comparable``: no counterpart here, or none with an interval. ``not tested``: the run does not exercise the
+    ``not comparable``: no counterpart here, or none with an interval. ``not tested``: the study does not exercise the
     published method. ``reproduced``: the whole 95 % interval lies within the margin of the published number, and the
-    run does better than a trivial caller. ``compatible``: interval and margin overlap. ``not reproduced``: they do not.
+    study beats a trivial caller. ``compatible``: interval and margin overlap. ``not reproduced``: they do not.
     """
     margin, why = card["metric"].map(MARGINS).fillna(SHARE), card["reason"]
     least, most, written = card["value"] - margin, card["value"] + margin, margin.map("{:g}".format)
@@ -193,7 +193,7 @@ def paired_directions(store: Store, *, bootstrap: int, seed: int) -> dict[str, E
 
 
 def _measured(key: Key, *tables: pd.DataFrame) -> tuple[Metrics, np.ndarray] | None:
-    """One published measure of this run under any weighting of its rows, and their patients; None without rows."""
+    """One published measure of this study under any weighting of its rows, and their patients; None without rows."""
     source, subset, condition, metric = key
     if source == IMAGES:
         frames = labeled_frames(tables[0])
@@ -210,7 +210,7 @@ def _measured(key: Key, *tables: pd.DataFrame) -> tuple[Metrics, np.ndarray] | N
     else:
         method = condition.split(",")[0].lower()
         images, found = (t[t["arm"].eq("as_published") & t["method"].eq(method)] for t in tables[:2])
-        # Published rules have their own overlaps and sizes: the run's settings play no part.
+        # Published rules have their own overlaps and sizes: the settings play no part.
         boxes = Scored(images, found, tables[2], scoring_rule("as_published", method, 0.5, 50.0)).of_artery(subset)
         if boxes.images.empty:
             return None

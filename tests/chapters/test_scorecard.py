@@ -64,7 +64,7 @@ def directions(store: Store, found: dict[str, Estimate], monkeypatch: pytest.Mon
 def test_every_published_number_has_a_row_and_a_reason_and_a_grade_is_skilled_above_one_half(card, store):
     assert len(card) == len(experiment.claims()) == 184
     assert card["reason"].str.len().gt(0).all() and set(card["verdict"]) <= set(VERDICTS)
-    assert card[card["source"] == "Table 4"]["reason"].eq("not computed in this run").all()
+    assert card[card["source"] == "Table 4"]["reason"].eq("not computed in this study").all()
     assert card[card["source"] == "Discussion"]["verdict"].eq("not comparable").all()
     count = row(card, "Table 1", "patient", "100%", "count")
     assert (count["own"], count["verdict"]) == (6, "not comparable"), "a count has no interval"

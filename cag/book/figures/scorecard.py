@@ -1,4 +1,4 @@
-"""The scorecard in words that fit a page: published numbers beside this run's."""
+"""The scorecard in words that fit a page: published numbers beside this study's."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def claims_in_words(card: pd.DataFrame) -> list[str]:
 
 
 def numbers_in_words(card: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the scorecard as text: ``source, verdict, number, paper, this run, rests on``."""
+    """Rows of the scorecard as text: ``source, verdict, number, paper, this study, rests on``."""
     own = [own_text(row) for row in card[["own", "own_low", "own_high"]].to_numpy(float)]
-    texts = {"number": claims_in_words(card), "paper": [_number(value) for value in card["value"]], "this run": own}
+    texts = {"number": claims_in_words(card), "paper": [_number(value) for value in card["value"]], "this study": own}
     # Texts even where there are no rows: what reads the table looks for intervals in them.
     words_of = pd.DataFrame(texts, card.index, dtype=str)
     return pd.concat([card[["source", "verdict"]], words_of, card["reason"].rename("rests on")], axis=1)
 
 
 def own_text(numbers: np.ndarray) -> str:
-    """This run's ``value, low, high`` in words; without an interval where there is none."""
+    """This study's ``value, low, high`` in words; without an interval where there is none."""
     if np.isnan(numbers[1:]).any():
         return _number(numbers[0])
     value, low, high = numbers

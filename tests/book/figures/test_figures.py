@@ -146,8 +146,8 @@ def card():
 
 def test_a_number_is_named_in_words_and_has_its_interval_where_there_is_one(card):
     shown = scorecard.numbers_in_words(card)
-    assert list(shown) == ["source", "verdict", "number", "paper", "this run", "rests on"]
-    assert shown[["number", "paper", "this run"]].to_numpy().tolist() == [
+    assert list(shown) == ["source", "verdict", "number", "paper", "this study", "rests on"]
+    assert shown[["number", "paper", "this study"]].to_numpy().tolist() == [
         ["RCA images · <25% · count", "624", "190"],
         ["participants · age median (years)", "66", "–"],
         ["LCA images · 2-CAT · F1 (weighted)", "0.80", "0.70 (0.60 to 0.85)"],
