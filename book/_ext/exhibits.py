@@ -61,6 +61,11 @@ class Entry:
         """Its caption up to the first stop."""
         return re.split(r"[.;:] ", self.caption)[0].rstrip(".")
 
+    @property
+    def title(self) -> str:
+        """Its headline up to the first comma or bracket: enough to find it, since the caption follows."""
+        return re.split(r", | \(", self.headline)[0]
+
 
 def read_project(root: Path) -> dict[str, Any]:
     """What ``CITATION.cff`` says, its version with the tag or commit that git names."""
@@ -188,7 +193,7 @@ def catalog(app: Sphinx) -> Catalog:
 
 def tools(entry: Entry, base: str, shown: str, there: Path) -> str:
     """HTML of the line under a figure or table; ``shown`` is the profile of the book, ``there`` its exhibits."""
-    named = {"svg": "SVG", "csv": "data, CSV"}
+    named = {"svg": "SVG", "csv": "data, CSV" if entry.kind == "table" else "points, CSV"}
     links = [
         f'<a href="{base}{path}" download="{entry.id}.{suffix}" aria-label="{entry.label}: {named[suffix]}">'
         f"{named[suffix]}</a>"
@@ -233,7 +238,7 @@ def dress_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             line = nodes.raw("", tools(entry, base, found.run["shown"], found.root / "_exhibits"), format="html")
             node.parent.insert(node.parent.index(node) + 1, line)
             if entry.notebook and entry.id not in app.config.open_exhibits:
-                fold(node, line, f"{entry.label}: {entry.headline}")
+                fold(node, line, f"{entry.label}: {entry.title}")
 
 
 def fold(node: nodes.Element, line: nodes.Element, summary: str) -> None:

@@ -59,7 +59,7 @@ def remake(stem: str, record: dict[str, Any]) -> str:
 
 
 def mark_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Put the run's line under the title of every page, and the command on pages of results."""
+    """Put the line of the execution under the title of every page, and the command on pages of results."""
     if app.builder.format != "html":
         return
     found = catalog(app)
@@ -70,13 +70,13 @@ def mark_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     if docname.startswith("notebooks/"):
         box = nodes.raw("", remake(stem, found.run["notebooks"][stem]), format="html")
         title.parent.append(box)
-    elif not docname.startswith(_WITHOUT_RESULTS) and "Run shown:" not in doctree.astext():
+    elif not docname.startswith(_WITHOUT_RESULTS) and "clean arm unless said" not in doctree.astext():
         line = nodes.paragraph("", found.run_line(), classes=["run-line"])
         title.parent.insert(title.parent.index(title) + 1, line)
 
 
 class RunCosts(SphinxDirective):
-    """Time, energy and carbon of the run shown, from its records and stated assumptions."""
+    """Time, energy and carbon of the study shown, from its records and stated assumptions."""
 
     option_spec: ClassVar[dict] = {
         "watts-a-core": directives.positive_int,

@@ -1,9 +1,7 @@
 """What a notebook hands to its page: text with numbers, figures, tables, and values that other pages quote.
 
-Each is an output of its cell in two forms: HTML, which JupyterLab shows, and MyST Markdown, which the book
-places with a number and a label. Figures and tables are also files to download, below a profile's results in
-``exhibits/<section>``: ``<label>.svg``, or ``.csv`` at full precision, and ``.json``, which names the prediction tables
-that they were computed from.
+Each is an output in two forms: HTML for JupyterLab, MyST Markdown for the book. Figures, tables and a figure's points
+are files to download too, in ``exhibits/<section>``, with a ``.json`` that names the tables they were computed from.
 """
 
 from __future__ import annotations
@@ -18,11 +16,15 @@ from datetime import date
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import nbformat
+import numpy as np
 import pandas as pd
 from IPython.display import display
 from markdown_it import MarkdownIt
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from myst_nb import glue
 from nbconvert import HTMLExporter
@@ -41,6 +43,8 @@ SHOWN_DPI = 90  #: Dots an inch of a figure inside the notebook, where the book 
 INTERVAL = r"^(?P<value>-?\d+\.?\d*) \((?P<low>-?\d+\.?\d*) to (?P<high>-?\d+\.?\d*)\)"
 #: MyST roles as JupyterLab's readers see them: ``{numref}`fig-roc``` is "fig-roc".
 _ROLE = re.compile(r"\{[\w:]+\}`(?:([^`<]+?)\s*<[^`>]*>|([^`]+))`")
+#: Kind of what a plot draws -> its name in the figure's CSV; bars have two corners, other boxes of a plot are none.
+_MARKS = {"Line2D": "line", "LineCollection": "interval", "PathCollection": "point"}
 #: Column of a result table -> its head where people read it; other columns get a capital letter.
 HEADS = words("head")
 #: Names of image statistics as they are read.
@@ -66,13 +70,13 @@ class Page:
         _show(markdown, MarkdownIt("commonmark").render(_without_roles(markdown)))
 
     def figure(self, name: str, figure: Figure, caption: str, *, rows: tuple[str, ...] = ()) -> None:
-        """Show a figure with its caption, and keep its picture and record.
-
-        ``name`` is its label, ``fig-...``, by which prose refers to it; ``rows`` are the published tables that it was
-        computed from, such as ``("classification",)``.
-        """
+        """Show a figure and keep its picture, points and record; ``rows`` are the tables it was computed from."""
         self._keep(name, "svg", lambda path: figure.savefig(path, metadata={"Date": None}))
-        self._keep(name, "json", lambda path: path.write_text(json.dumps({"files": ["svg"], "rows": rows})))
+        points, files = plotted_points(figure), ["svg"]
+        if len(points):
+            self._keep(name, "csv", lambda path: points.to_csv(path, index=False, float_format="%.4g"))
+            files.append("csv")
+        self._keep(name, "json", lambda path: path.write_text(json.dumps({"files": files, "rows": rows})))
         picture = BytesIO()
         figure.savefig(picture, format="png", dpi=SHOWN_DPI)
         source = "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()
@@ -86,10 +90,7 @@ class Page:
         self, name: str, table: pd.DataFrame, caption: str, *,
         digits: int = 2, rows: tuple[str, ...] = (), download: pd.DataFrame | None = None,
     ) -> None:  # fmt: skip
-        """Show a table with its caption, numbers rounded to ``digits``; its CSV keeps them all.
-
-        ``name`` is its label, ``tab-...``; ``rows`` as for ``figure``; ``download`` is the CSV where it holds more.
-        """
+        """Show a table as ``figure`` does, rounded to ``digits``; ``download`` is its CSV where that holds more."""
         whole = with_interval_columns(table if download is None else download)
         self._keep(name, "csv", lambda path: whole.to_csv(path, index=False, float_format="%.6g"))
         self._keep(name, "json", lambda path: path.write_text(json.dumps({"files": ["csv"], "rows": rows})))
@@ -108,14 +109,14 @@ class Page:
             glue(name, float(value.value) if isinstance(value, Estimate) else value, display=False)
 
     def run_line(self, settings: StudySettings, *, image_size: int | None = None) -> None:
-        """Show and keep the line that says which run the page shows."""
+        """Show and keep the line that says which execution of the study the page shows."""
         runs = self.cohort.manifest
         # ARCADE has no patient numbers: its reader groups images that are nearly the same.
         single = runs["source"].eq("arcade").all()
         units, films = ("groups of near-duplicates", "images") if single else ("patients", "runs")
         size = f", {image_size} px" if image_size else ""
         line = (
-            f"Run shown: profile {settings.profile}; {self.cohort.simulated_or_real}: "
+            f"Execution shown: profile {settings.profile}; {self.cohort.simulated_or_real}: "
             f"{runs.patient_id.nunique()} {units}, {len(runs)} {films}{size}; initial weights {settings.weights}; "
             f"clean arm unless said; {date.today().isoformat()}; cag {version('cag')}."
         )
@@ -128,10 +129,7 @@ class Page:
 
 
 def open_page(settings: StudySettings) -> Page:
-    """The page of a notebook, with the cohort that it works on and the store of its profile.
-
-    A cohort that cannot be opened and a card that is absent are an `InputError`.
-    """
+    """The page of a notebook; a cohort that cannot be opened and a card that is absent are an `InputError`."""
     apply_style()
     Runtime.choose(settings.device)  # told before anything is planned
     cohort = open_cohort(settings.manifest_path, settings.device, ROOT / "results" / ".cohorts")
@@ -140,10 +138,7 @@ def open_page(settings: StudySettings) -> Page:
 
 
 def render_page(notebook: Path) -> Path:
-    """Write an executed notebook as one HTML file beside it, without the code of its hidden cells.
-
-    No such notebook is an `InputError`.
-    """
+    """Write an executed notebook as HTML beside it, without its hidden code; no such notebook is an `InputError`."""
     if not notebook.is_file():
         raise InputError("there is no such notebook", file=notebook.name, remedy="Name one that papermill has written")
     content = nbformat.read(notebook, as_version=4)
@@ -154,6 +149,24 @@ def render_page(notebook: Path) -> Path:
     text, _ = HTMLExporter(config=hidden, theme="light").from_notebook_node(content)
     out = notebook.with_suffix(".html")
     return write_atomically(out, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def plotted_points(figure: Figure) -> pd.DataFrame:
+    """What plots without a picture draw, in units of their axes: ``panel, title, series, mark, x, y``."""
+    rows = list[tuple[object, ...]]()
+    for panel, ax in enumerate((ax for ax in figure.axes if ax.axison and not ax.images), 1):
+        names = {part: str(group.get_label()) for group in ax.containers for part in group.get_children()}
+        marks: dict[Any, Any] = {line: line.get_xydata() for line in ax.lines if line.get_transform() == ax.transData}
+        drawn = [own for own in ax.collections if isinstance(own, LineCollection) and own.get_segments()]
+        marks |= {own: np.concatenate(own.get_segments()) for own in drawn}
+        marks |= {own: own.get_offsets() for own in ax.collections if isinstance(own, PathCollection)}
+        bars = (group for group in ax.containers if isinstance(group, BarContainer))
+        marks |= {bar: bar.get_corners()[::2] for group in bars for bar in group}
+        for mark, points in marks.items():
+            name = names.get(mark, str(mark.get_label()))
+            said = panel, ax.get_title(loc="left") or ax.get_title(), "" if name.startswith("_") else name
+            rows += [(*said, _MARKS.get(type(mark).__name__, "bar"), *map(float, point)) for point in points]
+    return pd.DataFrame(rows, columns=["panel", "title", "series", "mark", "x", "y"])
 
 
 def readable_table(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:

@@ -32,10 +32,9 @@ PRIVATE = (".pseudonym_key", "files_private.csv", "studies_private.csv", "report
 
 
 def publish_run(profile: str) -> str:
-    """Put a profile's executed notebooks, exhibits and prediction tables in ``results/published``; tells its size.
+    """Put a profile's notebooks, exhibits and prediction tables in place of the published ones; tells their size.
 
-    Those of the run before go; whatever else lies there stays. Trained networks, features and frames stay behind.
-    A notebook that is not finished, and a run too large for a repository, are an `InputError`.
+    A notebook that is not finished, and more than a repository takes, are an `InputError`.
     """
     source, target = ROOT / "results" / profile, ROOT / "results" / PUBLISHED
     require_executed(source)
@@ -84,10 +83,9 @@ def _smaller(found: re.Match[bytes]) -> bytes:
 
 
 def publish_real(profile: str) -> Path:
-    """Put the tables, predictions and curves of a run on real angiograms in ``results/published/measured/<profile>``.
+    """Publish what was found on real angiograms in ``measured/<profile>``; none of it is an `InputError`.
 
-    Pictures stay behind, and so do true boxes and those of the place prior, which are some of them: all belong to the
-    set, under its own license. A profile without such results is an `InputError`.
+    Pictures and true boxes, of which the place prior's are some, stay behind: they belong to the set.
     """
     source, target = ROOT / "results" / profile, ROOT / "results" / PUBLISHED / "measured" / profile
     exhibits = source / "exhibits" / "localization"

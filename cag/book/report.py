@@ -69,9 +69,7 @@ def default_folder(source: Path) -> Path:
 def write_report(request: ReportRequest) -> Path:
     """Read a study with trained networks, write its report and return the page.
 
-    The folder then holds ``report.html`` (self-contained), ``report.json`` and ``predictions.parquet``, which
-    name everything by pseudonyms, and for the owner ``files_private.csv`` and the pseudonyms' key. A folder that is
-    not what it should be and a missing part of the networks are an `InputError`.
+    A folder that is not what it should be and a missing part of the networks are an `InputError`.
     """
     request.make_folder()
     networks = load_models(request.models, device=request.device)
@@ -80,7 +78,7 @@ def write_report(request: ReportRequest) -> Path:
 
 
 def save_report(reading: StudyReading, out: Path) -> Path:
-    """Write page, numbers, predictions and the private list of files; returns the page."""
+    """Write page, numbers and predictions, all by pseudonyms, and the private list of files; returns the page."""
     numbers, page = json.dumps(report_json(reading), indent=1), report_page(reading)
     files = pd.Series(reading.files, name="file").rename_axis("pseudonym")
     write_atomically(out / "predictions.parquet", lambda path: reading.images.to_parquet(path, index=False))

@@ -57,9 +57,8 @@ def claims() -> pd.DataFrame:
 def scorecard(store: Store) -> pd.DataFrame:
     """The published numbers with this study's values (as-published arm) and verdicts.
 
-    To the columns of ``claims`` come ``own, own_low, own_high``; ``untested``, why this study does not exercise the
-    published method, else empty; ``skilled``, whether it does better than a caller that sees no image; ``verdict`` and
-    ``reason`` of ``judge``.
+    To the columns of ``claims`` come ``own, own_low, own_high``; ``untested``, why the published method is not
+    exercised; ``skilled``, whether it beats a caller that sees no image; ``verdict`` and ``reason`` of ``judge``.
     """
     published = claims().fillna({"subset": "", "condition": ""})
     card = published.merge(_own_numbers(store), how="left", on=KEYS, validate="1:1")
@@ -67,9 +66,8 @@ def scorecard(store: Store) -> pd.DataFrame:
     diseased = _diseased(store) if extreme.any() else {}
     for row in card.index[extreme]:  # all or none: no resample can differ
         own = card.loc[row]
-        patients = int(
-            diseased.get(own["subset"], own["n_groups"]) if own["metric"] == "sensitivity" else own["n_groups"]
-        )
+        among = diseased if own["metric"] == "sensitivity" else {}
+        patients = int(among.get(own["subset"], own["n_groups"]))
         exact = wilson(round(card.loc[row, "own"] * patients), patients)
         card.loc[row, ["own_low", "own_high"]] = exact.low, exact.high
     area = card["own_low"].where(card["metric"].eq("auc")).groupby([card[key] for key in KEYS[:3]]).transform("max")
@@ -88,10 +86,7 @@ def _diseased(store: Store) -> dict[str, int]:
 
 
 def _own_numbers(store: Store) -> pd.DataFrame:
-    """This study's numbers by the paper's keys: ``KEYS, own, own_low, own_high, n_groups, plain``.
-
-    ``plain`` is what a caller that sees no image reaches: the constant interval, the place prior.
-    """
+    """This study's numbers by the paper's keys, and ``plain``, what a caller that sees no image reaches."""
     keyed = {
         "Table 1": ("cohort_severity", _keyed_counts),
         FRAMES: ("frame_selection_metrics", _keyed_frames),
@@ -152,9 +147,8 @@ def _untested(store: Store) -> dict[str, str]:
 def judge(card: pd.DataFrame) -> pd.DataFrame:
     """Add a ``verdict`` to each published number, and what it rests on to ``reason``.
 
-    ``not comparable``: no counterpart here, or none with an interval. ``not tested``: the study does not exercise the
-    published method. ``reproduced``: the whole 95 % interval lies within the margin of the published number, and the
-    study beats a trivial caller. ``compatible``: interval and margin overlap. ``not reproduced``: they do not.
+    ``not comparable``: no counterpart, or none with an interval. ``reproduced``: the whole 95 % interval lies within
+    the margin, and a trivial caller is beaten. ``compatible``: interval and margin overlap.
     """
     margin, why = card["metric"].map(MARGINS).fillna(SHARE), card["reason"]
     least, most, written = card["value"] - margin, card["value"] + margin, margin.map("{:g}".format)

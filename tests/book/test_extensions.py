@@ -64,12 +64,12 @@ def test_first_mentions_are_linked_once(text, found):
 def test_a_citation_names_version_number_anchor_and_run_and_tools_cannot_be_broken_by_a_caption(tmp_path):
     project = {"authors": [{"name": "cag authors"}], "title": "T", "version": "1.2.0", "date-released": "2026-11-23"}
     entry = exhibits.Entry("figure", "7", "fig-roc", "notebooks/03", "Curves.")
-    expected = "cag authors (2026). T, version 1.2.0. Figure 7, notebooks/03.html#fig-roc. Run shown: demo."
-    assert exhibits.citation(project, entry, "Run shown: demo.") == expected
-    reference = exhibits.bibtex(project, entry, "Run shown: two_cores.", "https://example.org/cag")
+    expected = "cag authors (2026). T, version 1.2.0. Figure 7, notebooks/03.html#fig-roc. Execution shown: demo."
+    assert exhibits.citation(project, entry, "Execution shown: demo.") == expected
+    reference = exhibits.bibtex(project, entry, "Execution shown: two_cores.", "https://example.org/cag")
     title = "  author = {{cag authors}},\n  title = {Curves (Figure 7 of T)},"
     assert reference.startswith("@misc{cag2026-fig-roc,\n" + title)
-    assert "note = {Run shown: two\\_cores.}" in reference and "url = {https://example.org/cag}" in reference
+    assert "note = {Execution shown: two\\_cores.}" in reference and "url = {https://example.org/cag}" in reference
     assert exhibits.bibtex(project).startswith("@software{cag2026,") and "url" not in exhibits.bibtex(project)
     entry = exhibits.Entry("table", "1", "tab-a", "p", "x", files={"csv": "e/a.csv"}, citation='<b> & "c"')
     html = exhibits.tools(entry, "../", "demo", tmp_path)

@@ -46,15 +46,15 @@ def test_text_keeps_its_roles_for_the_book_and_loses_them_for_a_reader(page, sho
 def test_a_figure_is_a_picture_here_a_labeled_figure_there_and_files_to_download(page, shown, exhibits):
     apply_style()
     for name in ("fig-roc", "fig-again"):
-        figure = Figure(figsize=(2, 1))
-        figure.subplots().plot([0, 1])
+        (figure := Figure(figsize=(2, 1))).subplots().plot([0, 1])
         page.figure(name, figure, 'Curves of "all" views.', rows=("classification",))
     assert 'alt="Curves of &quot;all&quot; views."' in shown[0]["text/html"]
     assert "data:image/png" in shown[0]["text/html"]
     text = shown[0]["text/markdown"]
     assert text.startswith("```{figure} /_exhibits/cohort/fig-roc.svg\n:name: fig-roc\n:alt: Curves of")
-    assert json.loads((exhibits / "fig-roc.json").read_text()) == {"files": ["svg"], "rows": ["classification"]}
+    assert json.loads((exhibits / "fig-roc.json").read_text()) == {"files": ["svg", "csv"], "rows": ["classification"]}
     assert (exhibits / "fig-roc.svg").read_bytes() == (exhibits / "fig-again.svg").read_bytes(), "no date, no chance"
+    assert (exhibits / "fig-roc.csv").read_text() == "panel,title,series,mark,x,y\n1,,,line,0,0\n1,,,line,1,1\n"
 
 
 def test_a_table_is_rounded_on_the_page_and_whole_in_the_download(page, shown, exhibits):
@@ -88,7 +88,7 @@ def test_values_for_other_pages_are_kept_with_their_text_and_the_run_line_says_w
     assert shown == [{"auc_text": "0.84 (0.79 to 0.88)"}, {"auc": 0.84}, {"n_runs": 3}]
     page.run_line(StudySettings(profile="demo"), image_size=256)
     line = (exhibits / "run_line.txt").read_text()
-    assert line.startswith("Run shown: profile demo; simulated patients: 2 patients, 3 runs, 256 px; initial weights")
+    assert line.startswith("Execution shown: profile demo; simulated patients: 2 patients, 3 runs, 256 px; initial")
     assert shown[3] == {"run_line": line}
 
 

@@ -26,8 +26,7 @@ def numbers_in_words(card: pd.DataFrame) -> pd.DataFrame:
     """Rows of the scorecard as text: ``source, verdict, number, paper, this study, rests on``."""
     own = [own_text(row) for row in card[["own", "own_low", "own_high"]].to_numpy(float)]
     texts = {"number": claims_in_words(card), "paper": [_number(value) for value in card["value"]], "this study": own}
-    # Texts even where there are no rows: what reads the table looks for intervals in them.
-    words_of = pd.DataFrame(texts, card.index, dtype=str)
+    words_of = pd.DataFrame(texts, card.index, dtype=str)  # intervals are looked for even where there are no rows
     return pd.concat([card[["source", "verdict"]], words_of, card["reason"].rename("rests on")], axis=1)
 
 
