@@ -1,7 +1,5 @@
 """What every part stands on: refusals in one sentence, files that are whole or not there, typed settings."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import difflib
@@ -18,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from safetensors import SafetensorError
 
 ROOT = Path(__file__).resolve().parent.parent
+#: What `escaped` leaves of a character.
+_ESCAPED = re.compile(r"\\u(?!0000)(00[01][0-9a-f]|005c|007[cf]|03[0-6][0-9a-f]|309[9a]|dc[89a-f][0-9a-f])")
 
 
 class InputError(ValueError):
@@ -47,8 +47,19 @@ def quotable(text: str) -> str:
 
 
 def printable(name: str) -> str:
-    """A name with its bytes that are not UTF-8 escaped, as a text that any file or screen takes."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    """A name with line breaks and the like, and bytes that are not UTF-8, escaped: a text that any screen takes."""
+    return re.sub(r"[\0-\x1f\x7f\ud800-\udfff]", lambda odd: f"\\u{ord(odd[0]):04x}", name)
+
+
+def escaped(path: str) -> str:
+    """A path as `printable`, without ``|`` and loose accents, which tables change; undone by `unescaped`."""
+    path = _ESCAPED.sub(lambda own: r"\u005c" + own[0][1:], path)
+    return printable(re.sub(r"[|\u0300-\u036f\u3099\u309a]", lambda odd: f"\\u{ord(odd[0]):04x}", path))
+
+
+def unescaped(path: str) -> str:
+    """The path that was escaped."""
+    return _ESCAPED.sub(lambda own: chr(int(own[1], 16)), path)
 
 
 class DicomError(InputError):

@@ -1,7 +1,5 @@
 """The files of a folder or of an archive of unknown origin: within limits, and nothing outside is reached."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import os
@@ -15,12 +13,11 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from cag.settings import InputError, printable
+from cag.settings import InputError, escaped
 
 #: Files are taken for archives by their names; other compressions may ask for gigabytes to open one byte.
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
-#: A folder with more files is no study; walking it would only look like hanging.
-MAX_FILES = 100_000
+MAX_FILES = 100_000  #: A folder with more files is no study; walking it would only look like hanging.
 #: Entries of an archive, and the bytes that they unpack to. Neither library unpacks more than an entry declares.
 MAX_MEMBERS, MAX_BYTES = 20_000, 2**35
 _MAX_READ = 2**24
@@ -51,7 +48,7 @@ def is_archive(path: Path) -> bool:
 def tree_entries(source: Path) -> list[FoundFile]:
     """Files of a folder (else `InputError`) at any depth, sorted by name; archives are entries, links refused."""
     if source.is_file() and is_archive(source):
-        return [FoundFile(printable(source.name), source)]
+        return [FoundFile(escaped(source.name), source)]
     if not source.is_dir():
         raise InputError(f"is neither a folder nor an archive ({', '.join(SUFFIXES)})", field="study", remedy=_STUDY)
     paths, closed = list[Path](), list[OSError]()
@@ -67,7 +64,7 @@ def tree_entries(source: Path) -> list[FoundFile]:
     whys = [
         _LINK if own.is_symlink() else _CLOSED if own.is_dir() else "" if own.is_file() else _NO_FILE for own in paths
     ]
-    names = [printable(path.relative_to(source).as_posix()) for path in paths]
+    names = [escaped(path.relative_to(source).as_posix()) for path in paths]
     return [FoundFile(name, None if why else path, why) for name, path, why in zip(names, paths, whys, strict=True)]
 
 
@@ -89,7 +86,7 @@ def opened(entries: Iterable[FoundFile]) -> Iterator[FoundFile]:
 
 def members(archive: Path, scratch: Path) -> Iterator[FoundFile]:
     """The files of an archive, each copied to the same file in ``scratch``, or why not (`InputError` if damaged)."""
-    copy, left, count = scratch / "member", MAX_BYTES, 0
+    left, count = MAX_BYTES, 0
     entries = _zip_entries if archive.name.lower().endswith(".zip") else _tar_entries
     try:
         for count, (name, size, problem, content) in enumerate(entries(archive), start=1):
@@ -99,11 +96,13 @@ def members(archive: Path, scratch: Path) -> Iterator[FoundFile]:
                 raise InputError(problem, file=archive.name, remedy=_AGAIN)
             problem = problem or (_LEADS_OUT if leads_out(name) else "")
             if problem:
-                yield FoundFile(printable(name), None, problem)
+                yield FoundFile(escaped(name), None, problem)
                 continue
+            copy = scratch / f"member_{count}"  # a name of its own, since digests are remembered by it
             with content() as source, copy.open("wb") as file:  # type: ignore[union-attr]  # plain files have content
                 shutil.copyfileobj(source, file)
-            yield FoundFile(printable(name), copy)
+            yield FoundFile(escaped(name), copy)
+            copy.unlink()
         if not count:
             raise InputError("holds no file", file=archive.name, remedy=_AGAIN)
     except InputError:

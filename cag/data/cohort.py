@@ -1,14 +1,12 @@
 """A cohort: its tables, and its frames, wherever they come from."""
 
-from __future__ import annotations
-
 import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -17,12 +15,12 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from cag.anatomy import VIEWS
-from cag.data.dicom import read_frames
+from cag.data.dicom import read_cine, read_frames
 from cag.data.dicom_pixels import POOR
 from cag.data.fingerprint import joint_digest, known_digest
-from cag.data.images import read_images
+from cag.data.images import chosen_files, read_images
 from cag.data.public import is_public, read_public
-from cag.data.tables import SIDECARS, SOURCES, CohortTables, run_files
+from cag.data.tables import COLUMNS, SIDECARS, SOURCES, CohortTables, run_files
 from cag.settings import LabelError, ManifestError
 
 Label = Literal["contrast", "lesions", "boxes", "view", "artery"]
@@ -30,10 +28,7 @@ Request = tuple[pd.Series, Sequence[int] | None]
 
 #: What of a run's row tells one cohort from another. The bytes' digest counts for real files only:
 #: simulated ones may differ in their last bits between processors, and have a fingerprint instead.
-_IDENTITY = [
-    *("run_id", "patient_id", "source", "n_frames", "rows", "columns", "fps", "primary_angle", "secondary_angle"),
-    *("artery", "view", "contrast_begin", "contrast_end", "end_censored", "fingerprint"),
-]
+_IDENTITY = [column for column in COLUMNS["data_manifest"] if column not in ("path", "sha256")]
 
 
 class FrameSource(Protocol):
@@ -61,17 +56,24 @@ class FileFrames(FrameSource):
     def frames(self, run: pd.Series, indices: Sequence[int] | None) -> UInt8[Tensor, "t h w"]:
         """Decode the frames asked for; a real file whose bytes are not the manifest's is a `ManifestError`."""
         files = run_files(self.folder / "data_manifest.csv", run.path)
-        if not all(file.exists() for file in files):
+        if missing := [file.name for file in files if not file.exists()]:
             remedy = "Put it back, or make the simulated files again with: python -m cag simulate"
-            raise ManifestError("this file is missing", file=run.path, remedy=remedy)
+            raise ManifestError("this file is missing", file=missing[0], field=str(run.run_id), remedy=remedy)
         if run.source != "simulated" and joint_digest([known_digest(file) for file in files]) != run.sha256:
             problem, remedy = "its bytes are not those of the manifest", "Put it back, or build the manifest anew"
             raise ManifestError(problem, file=run.path, field="sha256", remedy=remedy)
-        if len(files) > 1:  # a frame each
-            chosen = files if indices is None else [files[index] for index in indices]
-            return torch.from_numpy(np.concatenate([read_frames(file) for file in chosen]))
+        if len(files) > 1:  # a frame each, and one grey range
+            bits, chosen = _bits(*files, sha256=run.sha256), chosen_files(files, indices, str(run.run_id))
+            cines = [read_cine(file, allow_non_xa=True, grey_bits=bits) for file in chosen]
+            return torch.from_numpy(np.concatenate([cine.frames for cine in cines]))
         read = read_frames if run.source in ("simulated", "dicom") else read_images
         return torch.from_numpy(read(files[0], indices))
+
+
+@lru_cache(maxsize=4096)
+def _bits(*files: Path, sha256: str) -> int:
+    """Bits of the grey range that the single frames of a run share; ``sha256`` tells these bytes from others."""
+    return max(read_cine(file, allow_non_xa=True).grey_bits for file in files)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +87,7 @@ class Cohort(CohortTables):
     counts: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def from_manifest(cls, path: Path) -> Cohort:
+    def from_manifest(cls, path: Path) -> Self:
         """Open a cohort by its ``data_manifest.csv``, or by the unpacked folder of a public set; poor pictures warn."""
         if is_public(path):
             found = read_public(path)
@@ -108,10 +110,7 @@ class Cohort(CohortTables):
         return dict(zip(self.manifest.run_id, range(len(self.manifest)), strict=True))
 
     def frames(self, run_id: str, indices: Sequence[int] | None = None) -> UInt8[Tensor, "t h w"]:
-        """Frames of a run as grey levels 0..255, in the order asked for; all by default.
-
-        Raises `DicomError` or `ManifestError` if run, file or frame is not there or not what the manifest says.
-        """
+        """Frames of a run, 0..255, in the order asked for, all by default; `InputError` unless as the manifest says."""
         return self._source.frames(self.run(run_id), indices)
 
     def frames_of_runs(self, requests: Iterable[tuple[str, Sequence[int] | None]]) -> Iterator[UInt8[Tensor, "t h w"]]:

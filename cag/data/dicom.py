@@ -1,14 +1,13 @@
 """Cine runs in DICOM: header and pixels in, patients' identifiers left behind."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from cag.data.dicom_header import angles, frame_rate, guarded, number, open_dicom, unusable, words
 from cag.data.dicom_pixels import decode
@@ -35,6 +34,9 @@ class Cine:
     says_burned_in: bool  #: Whether the file says that text is burned in; many that have some do not.
     notes: tuple[str, ...]  #: What a reader of the run must know, such as values of the header that cannot be.
     frames: UInt8[np.ndarray, "t h w"] = field(repr=False)  #: Grey levels 0-255: dark is radiopaque.
+    #: Pixels that have each grey level.
+    counts: Int[np.ndarray, " 256"] = field(default_factory=partial(np.zeros, 256, int), repr=False)
+    grey_bits: int = 0  #: Of the grey range where nothing but the values tells it.
 
 
 def read_frames(path: Path, frames: Sequence[int] | None = None) -> UInt8[np.ndarray, "t h w"]:
@@ -43,11 +45,12 @@ def read_frames(path: Path, frames: Sequence[int] | None = None) -> UInt8[np.nda
 
 
 def read_cine(
-    path: Path, *, key: bytes | None = None, frames: Sequence[int] | None = None, allow_non_xa: bool = False
-) -> Cine:
-    """Read a run, or those of its ``frames`` (0-based, -1 is the last), and the pseudonyms by ``key``.
+    path: Path, *, key: bytes | None = None, frames: Sequence[int] | None = None, allow_non_xa: bool = False,
+    grey_bits: int = 0,
+) -> Cine:  # fmt: skip
+    """Read a run, or ``frames`` of it (-1 is the last), and pseudonyms by ``key``, or refuse it (`DicomError`).
 
-    Raises `DicomError`, which names no identifier, if the file is not XA, grey and whole, or has no such frame.
+    One of several files of a run shares the highest of their ``grey_bits``.
     """
 
     def named(identifier: str, kind: Kind) -> str | None:
@@ -65,7 +68,7 @@ def read_cine(
             if not -count <= index < count:
                 raise unusable(path, "frames", f"frame {index} does not exist", f"It has frames 0 to {count - 1}")
         planes = [kind[-1] for kind in words(dataset, "ImageType") if kind in ("BIPLANEA", "BIPLANEB")]
-        pixels = decode(path, opened, [index % count for index in indices])
+        pixels, counts, bits = decode(path, opened, [index % count for index in indices], grey_bits)
         values: dict[str, Any] = {
             **{"n_frames": count, "rows": dataset.Rows, "columns": dataset.Columns, "fps": frame_rate(dataset)},
             **{"primary_angle": primary, "secondary_angle": secondary, "plane": planes[0] if planes else ""},
@@ -74,5 +77,6 @@ def read_cine(
             "series_id": named(f"series\0{series}\0{number(dataset, 'AcquisitionNumber')}", "run") if series else None,
             **{"instance_number": None if instance is None else int(instance), "seconds": tuple(seconds)},
             **{"says_burned_in": "YES" in words(dataset, "BurnedInAnnotation"), "frames": pixels},
+            **{"counts": counts, "grey_bits": bits},
         }
         return Cine(**values, notes=tuple(dict.fromkeys(opened.notes)))

@@ -1,7 +1,5 @@
 """What a DICOM file says about itself: read without its pixels, checked before anything is allocated."""
 
-from __future__ import annotations
-
 import csv
 import io
 import logging
@@ -20,14 +18,15 @@ import numpy as np
 import pandas as pd
 import pydicom
 from jaxtyping import UInt8
-from pydicom.datadict import dictionary_description
+from pydicom.datadict import dictionary_description, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.multival import MultiValue
+from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
-from cag.settings import DicomError, InputError, quotable
+from cag.settings import DicomError, InputError, escaped, quotable
 
 #: X-Ray Angiographic and Enhanced XA Image Storage.
 XA_CLASSES = ("1.2.840.10008.5.1.4.1.1.12.1", "1.2.840.10008.5.1.4.1.1.12.1.1")
@@ -57,17 +56,20 @@ _PACKED = (b"PK\3\4", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!") 
 _ITEM, _UNDEFINED = 0xE000FFFE, 0xFFFFFFFF
 
 STEADY = 2.0  #: Degrees by which angles may differ within a run that counts as one view.
+_AS_XA = "Export the run as X-Ray Angiographic or Enhanced XA Image Storage, or leave it out"
 _AGAIN, _ORIGINAL = "Export the run again from the archive", "Export the original grey-level run"
 
 
-def unusable(path: Path, field: str | None, problem: str, remedy: str = _AGAIN) -> DicomError:
-    """The refusal of a file, by its name and not its folder's."""
-    return DicomError(problem, file=path.name, field=field, remedy=remedy)
+def unusable(path: Path, fields: str | None, problem: str, remedy: str = _AGAIN) -> DicomError:
+    """The refusal of a file, by its name and not its folder's; tags among its fields are shown with their numbers."""
+    tags = {field: tag_for_keyword(field) for field in (fields.split(", ") if fields else ())}
+    shown = [f"{dictionary_description(tag)} {Tag(tag)}" if tag else field for field, tag in tags.items()]
+    return DicomError(problem, file=escaped(path.name), field=", ".join(shown) or None, remedy=remedy)
 
 
 @contextmanager
-def guarded(path: Path) -> Iterator[None]:
-    """Turn whatever a broken file makes its readers raise into one `DicomError`, without the value, maybe a name."""
+def guarded(path: Path, decoded: str = "") -> Iterator[None]:
+    """Turn whatever broken files make readers raise into one `DicomError`: what a decoder says, and else no value."""
     disabled = logging.root.manager.disable
     logging.disable()
     try:
@@ -76,11 +78,15 @@ def guarded(path: Path) -> Iterator[None]:
             yield
     except InputError:
         raise
-    except Exception as error:  # the library raises nearly every built-in exception on broken files
-        if isinstance(error, OSError) and error.strerror:  # raised by the system
+    except Exception as error:  # the libraries raise nearly every built-in exception on broken files
+        said = " ".join(str(error).rpartition("plugins:")[2].split())[:200].strip(". ") or type(error).__name__
+        problem = f"{decoded} cannot be decoded; the decoder says: {said}"
+        remedy = f"{_AGAIN}, without compression if it is refused once more"
+        if not decoded and isinstance(error, OSError) and error.strerror:  # raised by the system
             problem, remedy = f"cannot be opened ({error.strerror})", "Check that it exists and that you may read it"
-            raise unusable(path, None, problem, remedy) from None
-        raise unusable(path, None, f"cannot be read ({type(error).__name__}); it is damaged or truncated") from None
+        elif not decoded:  # what was said may hold a name
+            problem, remedy = f"cannot be read ({type(error).__name__}); it is damaged or truncated", _AGAIN
+        raise unusable(path, "PixelData" if decoded else None, problem, remedy) from None
     finally:
         logging.disable(disabled)
 
@@ -99,36 +105,42 @@ class Opened(NamedTuple):
 def open_dicom(path: Path, file: BinaryIO, *, allow_non_xa: bool) -> Opened:
     """Read the tags this study needs, find the frames, and refuse what it cannot use (`DicomError`)."""
     dataset, file = _parsed(path, file)
-    syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ""))
-    for keyword in ("TransferSyntaxUID", *_USED["mandatory"]):
-        texts = _texts(dataset.file_meta if keyword == "TransferSyntaxUID" else dataset, keyword)
-        if not any(texts):
-            problem = "mandatory tag is missing" + ", as are all others" * (not dataset)
-            raise unusable(path, dictionary_description(keyword), problem)
-        if keyword in _LIMITS:
-            value, *more = numbers(dataset, keyword)
-            if more or math.isnan(value) or value % 1:
-                problem = f"{_shown(', '.join(texts))} is no whole number from 0 to 65535"
-                raise unusable(path, dictionary_description(keyword), problem, f"Correct this tag, or {_AGAIN.lower()}")
-            dataset[keyword] = DataElement(keyword, "US", int(value))
-    if syntax not in SYNTAXES:
-        shown = f"{syntax.name!r}" if syntax.is_transfer_syntax and not syntax.is_private else "this transfer syntax"
-        remedy = "Convert it to JPEG lossless or an uncompressed syntax"
-        raise unusable(path, "Transfer Syntax UID", f"{shown} is not read", remedy)
-    uid = UID(str(dataset.SOPClassUID))
-    if uid not in XA_CLASSES and not allow_non_xa:
-        shown = uid.name if uid.type == "SOP Class" else "this class of object"
-        problem = f"{shown} is not read, only X-Ray Angiographic and Enhanced XA Image Storage"
-        raise unusable(path, "SOP Class UID", problem, "Export the run as one of these, or leave it out")
+    _check_mandatory(path, dataset)
+    syntax, uid = dataset.file_meta.TransferSyntaxUID, dataset.SOPClassUID
+    for keyword, own, known, remedy in (
+        ("TransferSyntaxUID", syntax, list(SYNTAXES), "Convert it to JPEG lossless or an uncompressed syntax"),
+        ("SOPClassUID", uid, [uid] if allow_non_xa else XA_CLASSES, _AS_XA),
+    ):
+        if own not in known:
+            shown = repr(own.name) if own.type or re.fullmatch(r"[\d.]{1,64}", own) else "what stands there"
+            raise unusable(path, keyword, f"{shown} is not read", remedy)
+    if odd := [name for name in _USED["group"] if name in dataset and dataset[name].VR != "SQ"]:
+        raise unusable(path, odd[0], f"is no sequence (SQ), but {dataset[odd[0]].VR}")
     # what Enhanced XA keeps in functional groups (shared, else of the first frame) goes where XA has it
-    if any(dataset[name].VR != "SQ" for name in _USED["group"] if name in dataset):
-        raise unusable(path, "Functional Groups Sequence", "is no sequence")
     groups = [items[0] for name in _USED["group"] if len(items := dataset.get(name) or [])]
     for group, keyword in product(groups, _USED["frame"]):
         if keyword not in dataset and (item := _in_group(group, keyword)) is not None:
             dataset[keyword] = item[keyword]
     _check_image(path, dataset)
     return _with_frames(path, file, dataset)
+
+
+def _check_mandatory(path: Path, dataset: FileDataset) -> None:
+    """Refuse a header without a tag, or with a size that is none; then UIDs are UIDs and sizes whole numbers."""
+    for keyword in _USED["mandatory"]:
+        texts = _texts(holder := dataset.file_meta if keyword == "TransferSyntaxUID" else dataset, keyword)
+        if not any(texts):
+            problem = f"this tag is missing{', as are all others' * (not dataset)}; it tells {_ROWS[keyword]['need']}"
+            remedy = f"{_AGAIN} with its whole header, or add the tag if you know its value"
+            raise unusable(path, keyword, problem, remedy)
+        if keyword in _LIMITS:
+            value, *more = numbers(dataset, keyword)
+            if more or math.isnan(value) or value % 1:
+                problem = f"{_shown(', '.join(texts))} is no whole number from 0 to 65535"
+                raise unusable(path, keyword, problem, f"Correct this tag, or {_AGAIN.lower()}")
+            dataset[keyword] = DataElement(keyword, "US", int(value))
+        elif keyword.endswith("UID"):
+            holder[keyword] = DataElement(keyword, "UI", texts[0])
 
 
 def _parsed(path: Path, file: BinaryIO) -> tuple[FileDataset, BinaryIO]:
@@ -141,13 +153,13 @@ def _parsed(path: Path, file: BinaryIO) -> tuple[FileDataset, BinaryIO]:
         raise unusable(path, None, "is not a DICOM file", "Give XA cine runs as DICOM files")
     read_preamble(file, force=True)
     meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
-    if meta.get("MediaStorageSOPClassUID") == "1.2.840.10008.1.3.10":
+    if _texts(meta, "MediaStorageSOPClassUID") == ["1.2.840.10008.1.3.10"]:
         raise unusable(path, None, "is a DICOMDIR, a list of files", "Leave it out: the files are found without it")
-    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+    if _texts(meta, "TransferSyntaxUID") == [DeflatedExplicitVRLittleEndian]:
         try:
             file = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), MAX_PIXELS))
         except zlib.error:
-            raise unusable(path, "Transfer Syntax UID", "says deflated, and what follows is not") from None
+            raise unusable(path, "TransferSyntaxUID", "says deflated, and what follows is not") from None
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
     file.seek(0)
     dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
@@ -176,18 +188,18 @@ def _check_image(path: Path, dataset: Dataset) -> None:
     kind = ", ".join(_texts(dataset, "PhotometricInterpretation"))
     other = f"{_shown(kind)} is not read, only MONOCHROME1 and MONOCHROME2"
     grey = video or words(dataset, "PhotometricInterpretation") in (["MONOCHROME1"], ["MONOCHROME2"])
-    size, place = f"{rows} x {columns} x {frames}", "Rows, Columns, Number of Frames"
+    size, place = f"{rows} x {columns} x {frames}", "Rows, Columns, NumberOfFrames"
     small = frames <= MAX_FRAMES and rows * columns * frames <= MAX_PIXELS
     most = f"{size} is more than the {MAX_PIXELS} pixels or {MAX_FRAMES} frames read"
-    bits, depth = allocated in (8, 16) and 1 <= stored <= allocated, "Bits Allocated, Bits Stored"
+    bits, depth = allocated in (8, 16) and 1 <= stored <= allocated, "BitsAllocated, BitsStored"
     for fine, field, problem, remedy in (
-        (video or samples == 1, "Samples per Pixel", f"{samples} instead of 1 (a color image)", _ORIGINAL),
-        (grey, "Photometric Interpretation", other, _ORIGINAL),
+        (video or samples == 1, "SamplesPerPixel", f"{samples} instead of 1 (a color image)", _ORIGINAL),
+        (grey, "PhotometricInterpretation", other, _ORIGINAL),
         (min(rows, columns) > 0, place, f"{size} declares no image", _AGAIN),
         (small, place, most, "Split the run, or check that the header is right"),
         (bits, depth, f"{allocated} and {stored} instead of 8 or 16 and at most that", _AGAIN),
-        (high in (stored - 1, None), "High Bit", f"{high or 0:g} instead of {stored - 1}", _AGAIN),
-        (sign in (0, 1, None), "Pixel Representation", f"{sign or 0:g} instead of 0 or 1", _AGAIN),
+        (high in (stored - 1, None), "HighBit", f"{high or 0:g} instead of {stored - 1}", _AGAIN),
+        (sign in (0, 1, None), "PixelRepresentation", f"{sign or 0:g} instead of 0 or 1", _AGAIN),
     ):
         if not fine:
             raise unusable(path, field, problem, remedy)
@@ -198,13 +210,13 @@ def _with_frames(path: Path, file: BinaryIO, dataset: Dataset) -> Opened:
     syntax, bits = UID(dataset.file_meta.TransferSyntaxUID), int(dataset.BitsAllocated)
     order, head = "<" if syntax.is_little_endian else ">", file.read(8)
     if len(head) < 8 or unpack(f"{order}HH", head[:4]) != (0x7FE0, 0x0010):
-        raise unusable(path, "Pixel Data", "has no pixel data")
+        raise unusable(path, "PixelData", "has no pixel data", f"{_AGAIN}, with its pixels, or leave it out")
     explicit = head[4:6] in (b"OB", b"OW", b"UN")  # as found: files may declare the other encoding than they have
     length, start = unpack(f"{order}L", file.read(4) if explicit else head[4:])[0], file.tell()
     if syntax.is_encapsulated != (length == _UNDEFINED):
         kinds = ("compressed", "uncompressed") if syntax.is_encapsulated else ("uncompressed", "compressed")
         problem = f"says {syntax.name!r}, {kinds[0]}, but holds {kinds[1]} frames"
-        raise unusable(path, "Transfer Syntax UID", problem)
+        raise unusable(path, "TransferSyntaxUID", problem)
     pieces = _compressed_frames(path, file, syntax == RLELossless) if syntax.is_encapsulated else []
     available = min(file.seek(0, 2) - start, length)
     size = 0 if syntax.is_encapsulated else int(dataset.Rows) * int(dataset.Columns) * bits // 8
@@ -221,7 +233,7 @@ def _with_frames(path: Path, file: BinaryIO, dataset: Dataset) -> Opened:
     ]
     if found < max(declared or (length // size if size else 0), 1):
         problem = f"holds pixels of {found} frames, Number of Frames says {declared or 'nothing'}; it is truncated"
-        raise unusable(path, "Pixel Data", problem)
+        raise unusable(path, "PixelData", problem)
     if found > max(declared, 1):
         said = f"says {declared}" if declared else "is missing"
         notes.append(f"Number of Frames {said}; the file holds pixels of {found} frames, and all are read.")
@@ -245,7 +257,8 @@ def _compressed_frames(path: Path, file: BinaryIO, one_each: bool) -> list[list[
         if kind != _ITEM:
             break
         if place + length > end:
-            raise unusable(path, "Pixel Data", f"frame {len(frames)} is cut off")
+            problem = f"frame {len(frames)} is cut off: of {length} bytes {max(end - place, 0)} are there"
+            raise unusable(path, "PixelData", problem)
         if count and (one_each or not frames or file.read(8).startswith(_STARTS)):
             frames.append([])
         if count:
@@ -269,12 +282,12 @@ def video_frames(path: Path, stream: bytes, dataset: Dataset) -> Iterator[UInt8[
         import av  # an extra: it brings a hundred megabytes of codecs
     except ImportError:
         remedy = "Install it with: pip install av. Or convert the run to JPEG lossless or an uncompressed syntax"
-        raise unusable(path, "Transfer Syntax UID", "the package that reads video is not installed", remedy) from None
-    with av.open(io.BytesIO(stream), mode="r") as video:
+        raise unusable(path, "TransferSyntaxUID", "the package that reads video is not installed", remedy) from None
+    with guarded(path, "the video"), av.open(io.BytesIO(stream), mode="r") as video:
         for frame in video.decode(video=0):
             if (frame.height, frame.width) != (rows := int(dataset.Rows), columns := int(dataset.Columns)):
                 problem = f"holds frames of {frame.height} x {frame.width} where the header declares {rows} x {columns}"
-                raise unusable(path, "Pixel Data", problem)
+                raise unusable(path, "PixelData", problem)
             levels = frame.reformat(format="yuv420p").to_ndarray()[:rows].clip(16, 235)  # black and white of a video
             yield np.rint((levels - 16.0) * (255 / 219)).astype(np.uint8)
 
@@ -283,7 +296,7 @@ def _texts(dataset: Dataset, keyword: str) -> list[str]:
     """Values of a tag as they stand in the file: one odd number makes pydicom refuse them all."""
     try:
         value = dataset.get(keyword)
-    except (ValueError, TypeError):
+    except Exception:  # of the library, by nearly every built-in one
         value = bytes(dataset.get_item(keyword).value).decode("ascii", "replace").split("\\")
     values = value if isinstance(value, MultiValue | list) else [value]
     return [] if value in (None, "") else [str(one).strip(" \0") for one in values]

@@ -1,7 +1,5 @@
 """Stored pixel values into grey levels 0..255, one frame at a time; what a display shutter hides is black."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -15,9 +13,10 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from pydicom.pixels.decoders.base import Decoder
+from pydicom.uid import UID
 from skimage.draw import polygon2mask
 
-from cag.data.dicom_header import SYNTAXES, Opened, joined, number, unusable, video_frames, words
+from cag.data.dicom_header import SYNTAXES, Opened, guarded, joined, number, unusable, video_frames, words
 from cag.data.images import fitting_bits
 
 _START, _END = b"\xff\x4f\xff\x51", b"\xff\xd9"
@@ -30,13 +29,12 @@ _BEYOND = "Bits above Bits Stored are set, as by old overlays; they do not count
 _FEW_LEVELS, _SATURATED, POOR = 32, 0.95, "grey levels"
 
 
-def _grey_table(path: Path, opened: Opened, bits: int) -> UInt8[np.ndarray, " n"]:
-    """Grey level of every value of ``bits`` bits, by its bit pattern.
+def _grey_table(path: Path, opened: Opened, bits: int, least: int) -> tuple[UInt8[np.ndarray, " n"], int]:
+    """Grey level of every value of ``bits`` bits, by its bit pattern, and the bits of a range that only values tell.
 
-    VOI LUT, else the first window (PS3.3 C.11.2), else the range of Bits Stored or of the run's own values; then
-    MONOCHROME1 is inverted. A modality transform is not applied, but a window may be given in its units.
+    VOI LUT, else the first window (PS3.3 C.11.2), maybe in units of a modality transform, else the range of the values.
     """
-    dataset, stored = opened.dataset, np.arange(2**bits)
+    dataset, stored, used = opened.dataset, np.arange(2**bits), 0
     if signed := dataset.PixelRepresentation == 1:
         stored = np.where(stored >= 2 ** (bits - 1), stored - 2**bits, stored)
     try:
@@ -47,21 +45,22 @@ def _grey_table(path: Path, opened: Opened, bits: int) -> UInt8[np.ndarray, " n"
     if grey is None:
         grey = _windowed(dataset, stored)
     if grey is None:
-        used = _used_bits(path, opened, bits) if bits > 8 else int(dataset.BitsStored)
+        used = _used_bits(path, opened, bits, least) if bits > 8 else int(dataset.BitsStored)
         grey = np.clip((stored + (2 ** (used - 1) if signed else 0)) / (2**used - 1), 0, 1)
     inverted = "MONOCHROME1" in words(dataset, "PhotometricInterpretation")
-    return np.rint(255 * (1 - grey if inverted else grey)).astype(np.uint8)
+    return np.rint(255 * (1 - grey if inverted else grey)).astype(np.uint8), used
 
 
-def _used_bits(path: Path, opened: Opened, bits: int) -> int:
-    """Bits that the run's values use; a lossy decoder's overshoot does not count."""
+def _used_bits(path: Path, opened: Opened, bits: int, least: int) -> int:
+    """Bits, no fewer than ``least``, that the run's values use; a lossy decoder's overshoot does not count."""
     stored, signed, peak = int(opened.dataset.BitsStored), opened.dataset.PixelRepresentation == 1, 0
     reach = 2 ** (stored - signed)
     for values in _stored_frames(path, opened, range(opened.dataset.NumberOfFrames), bits):
         peak = max(peak, int(values.max()), int(~values.min()))
         if peak >= reach // 4 and bits == stored:
-            return stored  # the usual case is known from the first frame
+            return max(stored, least)  # the usual case is known from the first frame
     used = fitting_bits((min(peak, reach - 1) if peak < 1.25 * reach else peak).bit_length() + signed, stored)
+    used = max(used, least)
     if used != stored:
         opened.notes.append(f"Values use {used} bits, Bits Stored says {stored}, and no window is given: {used} count.")
     return used
@@ -147,7 +146,7 @@ def _codestream(path: Path, opened: Opened, index: int) -> bytes:
     def refuse_unless(fits: bool, held: str, expected: str) -> None:
         if not fits:
             problem = f"frame {index} holds {held} where the header declares {expected}"
-            raise unusable(path, "Pixel Data", problem)
+            raise unusable(path, "PixelData", problem)
 
     if kind == "RLE":
         held, *places = unpack("<16L", data[:64].ljust(64, b"\0"))
@@ -203,7 +202,9 @@ def _stored_frames(path: Path, opened: Opened, indices: Iterable[int], bits: int
     }
     for index in indices:
         if opened.pieces:
-            values = _decompressed(_codestream(path, opened, index), decoder, options)
+            codestream = _codestream(path, opened, index)
+            with guarded(path, f"frame {index} in {UID(syntax).name!r}"):
+                values = _decompressed(codestream, decoder, options)
         else:
             opened.file.seek(opened.start)
             values = decoder.as_array(opened.file, index=index, **options)[0]
@@ -221,23 +222,28 @@ def _decompressed(codestream: bytes, decoder: Decoder, options: dict[str, Any]) 
     except RuntimeError:
         if not codestream.endswith(b"\0" + _END):
             raise
-    return decoder.as_array(encapsulate([codestream[:-2].rstrip(b"\0") + _END]), index=0, **options)[0]
+    return _decompressed(codestream[:-2].rstrip(b"\0") + _END, decoder, options)
 
 
-def decode(path: Path, opened: Opened, indices: Sequence[int]) -> UInt8[np.ndarray, "t h w"]:
-    """Decode frames to grey levels, one at a time, without overlays; what is odd about them is added to the notes."""
+def decode(path: Path, opened: Opened, indices: Sequence[int], least: int) -> tuple[Any, Any, int]:
+    """Frames without overlays, pixels of each grey level, bits of a range that only values tell, ``least`` or more."""
     dataset, syntax = opened.dataset, str(opened.dataset.file_meta.TransferSyntaxUID)
     frames = np.empty((len(indices), int(dataset.Rows), int(dataset.Columns)), dtype=np.uint8)
+    bits, visible, counts = int(dataset.BitsStored), shutter(dataset), np.zeros(256, dtype=int)
     if not indices:
-        return frames
-    bits, visible, counts = int(dataset.BitsStored), shutter(dataset), np.zeros(256)
+        return frames, counts, 0
     if SYNTAXES[syntax][1].startswith("JPEG"):
         bits = max(bits, (declared(_codestream(path, opened, 0)) or [0] * 4)[3])
-    table = _grey_table(path, opened, bits)
+    table, used = _grey_table(path, opened, bits, least)
     for place, values in enumerate(_stored_frames(path, opened, indices, bits)):
         frames[place] = np.where(visible, table[values & (2**bits - 1)], 0)
         counts += np.bincount(frames[place][visible], minlength=256)
+    opened.notes.extend(poor(counts))
+    return frames, counts, used
+
+
+def poor(counts: Int[np.ndarray, " 256"]) -> list[str]:
+    """What is to be said of a picture of few grey levels, or of one nearly all black and white."""
     levels, extreme = int((counts > 0).sum()), (counts[0] + counts[255]) / counts.sum()
-    if levels < _FEW_LEVELS or extreme > _SATURATED:
-        opened.notes.append(f"The picture has {levels} {POOR}, and {extreme:.0%} of it is black or white.")
-    return frames
+    said = f"The picture has {levels} {POOR}, and {extreme:.0%} of it is black or white."
+    return [said] if levels < _FEW_LEVELS or extreme > _SATURATED else []

@@ -1,7 +1,6 @@
 """Writing cine runs as DICOM X-ray angiography; the same run gives the same bytes."""
 
-from __future__ import annotations
-
+import csv
 import hashlib
 from pathlib import Path
 
@@ -14,23 +13,11 @@ from pydicom.valuerep import format_number_as_ds
 
 from cag.settings import write_atomically
 
-XA_IMAGE_STORAGE = UID("1.2.840.10008.5.1.4.1.1.12.1")
 SIMULATED = "Simulated angiogram. No patient was imaged."
 
-_EMPTY = (
-    *("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "PatientBirthDate", "PatientSex"),
-    *("KVP", "XRayTubeCurrent", "ExposureTime", "PatientOrientation"),
-)
-_FIXED = {
-    "SOPClassUID": XA_IMAGE_STORAGE,
-    **{"ImageType": ["ORIGINAL", "PRIMARY", "SINGLE PLANE"], "Modality": "XA", "Manufacturer": "cag"},
-    **{"BodyPartExamined": "HEART", "BurnedInAnnotation": "NO", "LossyImageCompression": "00"},
-    **{"RadiationSetting": "GR", "PositionerMotion": "STATIC", "PixelIntensityRelationship": "DISP"},
-    **{"SeriesNumber": 1, "InstanceNumber": 1, "PhotometricInterpretation": "MONOCHROME2"},
-    **{"SamplesPerPixel": 1, "PixelRepresentation": 0, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7},
-    "FrameIncrementPointer": 0x00181063,  # Frame Time
-    **{"WindowCenter": 128, "WindowWidth": 256},  # grey levels as they are
-}
+#: Tags that every run has, some of them empty.
+with Path(__file__).with_name("dicom_written.csv").open(encoding="utf-8") as _file:
+    _FIXED = {row["keyword"]: int(row["value"]) if row["whole"] else row["value"] for row in csv.DictReader(_file)}
 
 
 def derived_uid(*names: str) -> UID:
@@ -43,17 +30,13 @@ def write_cine(
     path: Path, frames: UInt8[np.ndarray, "t h w"], *, fps: float,
     primary_angle: float | None, secondary_angle: float | None, patient_id: str, run_id: str,
 ) -> None:  # fmt: skip
-    """Write a run as X-Ray Angiographic Image Storage: 8 bit, MONOCHROME2, explicit VR little endian.
-
-    Equal arguments give equal bytes. Rates are frames a second; angles degrees, LAO+ and CRA+, None for no tag.
-    """
+    """Write a run as an uncompressed XA object; equal arguments give equal bytes. Angles are LAO+ and CRA+, or None."""
     dataset, dataset.file_meta = Dataset(), FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.ImplementationClassUID = derived_uid("implementation", "cag")
     dataset.file_meta.ImplementationVersionName = "CAG"
     pixels = frames.tobytes()
     values = {
-        **dict.fromkeys(_EMPTY),
         **_FIXED,
         "SOPInstanceUID": derived_uid("run", patient_id, patient_id, run_id),
         "StudyInstanceUID": derived_uid("study", patient_id, patient_id),

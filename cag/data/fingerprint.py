@@ -1,7 +1,5 @@
 """What tells one file, one run's grey levels or one version of the code from another."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import importlib.util
@@ -16,8 +14,7 @@ from jaxtyping import UInt8
 from cag.data.images import image_files
 from cag.settings import ROOT
 
-#: Cells along each side of a fingerprint's grid.
-GRID = 4
+GRID = 4  #: Cells along each side of a fingerprint's grid.
 #: Largest difference of a cell's mean grey level that still counts as the same picture: last-bit
 #: differences between processors move a mean by far less than one grey level, which rounding can double.
 TOLERANCE = 1
@@ -66,7 +63,7 @@ def path_digest(path: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-_digest_then = lru_cache(maxsize=4096)(lambda path, size, modified: path_digest(path))
+_digest_then = lru_cache(maxsize=2**17)(lambda path, size, modified: path_digest(path))
 
 
 def known_digest(path: Path) -> str:

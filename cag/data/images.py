@@ -1,7 +1,5 @@
 """Runs stored as images: one file, or a folder of them, grey."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,17 +54,20 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w"]:
 
 def read_images(path: Path, frames: Sequence[int] | None = None) -> UInt8[np.ndarray, "t h w"]:
     """Frames of a run stored as an image or a folder of images of one size (else `ManifestError`), all by default."""
-    files = image_files(path)
-    chosen = range(len(files)) if frames is None else frames
-    for index in chosen:
+    images = [read_image(file) for file in chosen_files(image_files(path), frames, path.name)]
+    if len(sizes := {f"{len(image)} x {image.shape[1]}" for image in images}) > 1:
+        problem, remedy = f"holds images of different sizes ({', '.join(sizes)})", "Keep a run's frames in a folder"
+        raise ManifestError(problem, file=path.name, remedy=remedy)
+    return np.stack(images)
+
+
+def chosen_files(files: list[Path], frames: Sequence[int] | None, run: str) -> list[Path]:
+    """The files of these frames of a run with a file for each; all by default."""
+    for index in frames or ():
         if not 0 <= index < len(files):
             remedy = f"It has frames 0 to {len(files) - 1}"
-            raise ManifestError(f"frame {index} does not exist", file=path.name, field="frames", remedy=remedy)
-    images = [read_image(files[index]) for index in chosen]
-    if len({image.shape for image in images}) > 1:
-        remedy = "Keep the frames of one run in a folder"
-        raise ManifestError("holds images of different sizes", file=path.name, remedy=remedy)
-    return np.stack(images)
+            raise ManifestError(f"frame {index} does not exist", file=run, field="frames", remedy=remedy)
+    return files if frames is None else [files[index] for index in frames]
 
 
 def _unreadable(path: Path, error: Exception) -> ManifestError:

@@ -1,11 +1,10 @@
 """A manifest from any folder of DICOM files, and whether the files on disk are those of a manifest."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
+from unicodedata import normalize
 
 import pandas as pd
 from tqdm import tqdm
@@ -18,10 +17,9 @@ from cag.data.pseudonyms import study_key
 from cag.data.qca import read_qca
 from cag.data.study import found_runs
 from cag.data.tables import BETWEEN, COLUMNS, CohortTables, Row, checked_table, read_rows, run_files, save_table
-from cag.settings import InputError, ManifestError, printable
+from cag.settings import InputError, ManifestError, escaped, unescaped
 
-#: File beside a manifest that holds the secret of its pseudonyms.
-KEY_FILE = ".pseudonym_key"
+KEY_FILE = ".pseudonym_key"  #: File beside a manifest that holds the secret of its pseudonyms.
 #: Table of what a cohort's owner knows of each file, in any capitals; those of the last two kinds are refused.
 LABEL_FILES = ("runs.csv", "runs.tsv", "runs.xlsx", "runs.xls", "runs.ods")
 _LABELS, _INTERVAL = ("file", "artery"), ("contrast_begin", "contrast_end")
@@ -55,7 +53,7 @@ def build_manifest(
     if len(tables) > 1:
         problem = f"{' and '.join(path.name for path in tables)} lie side by side"
         raise ManifestError(problem, file=folder.name, remedy="Keep the one that is right")
-    used = {*(path.name for path in tables), *([os.path.relpath(qca, folder)] if qca else [])}
+    used = {*(path.name for path in tables), *([escaped(os.path.relpath(qca, folder))] if qca else [])}
     own, packed = {out.name, KEY_FILE, *(f"{name}.csv" for name in COLUMNS)}, "is an archive, no file. Unpack it first"
     entries = [entry for entry in tree_entries(folder) if entry.name not in used and Path(entry.name).name not in own]
     entries = [one._replace(path=None, problem=packed) if one.path and is_archive(one.path) else one for one in entries]
@@ -63,18 +61,20 @@ def build_manifest(
     notes = [f"{table.name}: holds no row below its first line." for table in tables if not labels]
     notes += next(iter(labels.values())).notes(*_LABELS, *_INTERVAL) if labels else []
     key = study_key(out.parent / KEY_FILE) if key is None else key
-    rows, refused = list[dict[str, object]](), dict[str, str]()
-    for run in found_runs(tqdm(entries, desc="Reading headers", unit="file", disable=not progress), key, [0, -1]):
+    rows, refused, said = list[dict[str, object]](), dict[str, str](), dict[str, list[str]]()
+    for run in found_runs(entries, key, [0, -1], progress=progress):
         if run.cine is None:
             refused[run.name] = run.reason
             continue
-        names = [printable(path.relative_to(folder).as_posix()) for path in run.paths]
+        names = [escaped(path.relative_to(folder).as_posix()) for path in run.paths]
         label = _label([labels.pop(name) for name in names if name in labels], run.cine)
-        above = folder.resolve().relative_to(out.parent.resolve())
-        path = BETWEEN.join(printable((above / name).as_posix()).replace(BETWEEN, r"\u007c") for name in names)
+        above = escaped(folder.resolve().relative_to(out.parent.resolve()).as_posix())
+        path = BETWEEN.join((Path(above) / name).as_posix() for name in names)
         told = {"note": " ".join(run.notes)} if run.notes else {}
         rows.append({**label, "path": path, "sha256": run.sha256, "source": "dicom", "end_censored": False, **told})
-        notes += [f"{run.name}: {note}" for note in run.notes]
+        for note in run.notes:
+            said.setdefault(note, []).append(run.name)
+    notes += [f"{', '.join(own[:3])}{' and more' * (len(own) > 3)}: {note}" for note, own in said.items()]
     notes += [f"{row.file}, line {row.line}: its file is no run, so this row is not used." for row in labels.values()]
     if not rows:
         first_of = "".join(f"; {name}: {reason}" for name, reason in list(refused.items())[:1])
@@ -93,14 +93,16 @@ def build_manifest(
 def _run_labels(table: Path, files: Collection[str]) -> dict[str, Row]:
     """What is known of each file, by its path below the table's folder."""
     labels, folder = dict[str, Row](), table.parent.name
+    known = {normalize("NFC", unescaped(name)): name for name in files} | {name: name for name in files}
     for row in read_rows(table, _LABELS, _INTERVAL):
-        name = PureWindowsPath(row.cells["file"]).as_posix()
+        told = row.cells["file"]
+        name = told if told in known else PureWindowsPath(told).as_posix()
         if leads_out(name):
-            raise row.refusal("file", f"{row.cells['file']!r} lies outside {folder}", "Name it below the folder")
-        if name not in files:
-            raise row.refusal("file", f"{row.cells['file']!r} is no file below {folder}")
-        if labels.setdefault(name, row) is not row:
-            raise row.refusal("file", f"{name!r} is listed twice", "Keep one of its rows")
+            raise row.refusal("file", f"{told!r} lies outside {folder}", "Name it below the folder")
+        if name not in known:
+            raise row.refusal("file", f"{told!r} is no file below {folder}")
+        if labels.setdefault(known[name], row) is not row:
+            raise row.refusal("file", f"{told!r} is listed twice", "Keep one of its rows")
     return labels
 
 
@@ -133,10 +135,7 @@ def _frame(row: Row, column: str, count: int) -> int | None:
 
 
 def verify(manifest_path: Path, *, progress: bool = True) -> dict[str, str]:
-    """Compare every file of a manifest (else `ManifestError`) with its row: what is wrong, by file; empty if nothing.
-
-    A simulated run may differ in its last bits, as between processors; its picture must be the same.
-    """
+    """What is wrong with files of a manifest (else `ManifestError`); of simulated runs the picture must be right."""
     manifest = CohortTables.load(manifest_path).manifest
     bar = tqdm(manifest.iterrows(), total=len(manifest), desc="Verifying", unit="run", disable=not progress)
     found = {run.path: _difference(run_files(manifest_path, run.path), run) for _, run in bar}

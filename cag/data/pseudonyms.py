@@ -1,7 +1,5 @@
 """Pseudonyms: identifiers replaced by keyed hashes, stable within a study and meaningless without its key."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import hmac
@@ -15,10 +13,8 @@ from cag.settings import InputError
 
 Kind = Literal["patient", "study", "run"]
 
-#: First letter of each kind of pseudonym.
-_PREFIX: dict[Kind, str] = {"patient": "P", "study": "S", "run": "R"}
-#: Hexadecimal digits of a pseudonym: 48 bits, a chance of 2e-7 that two of 10,000 patients collide.
-_DIGITS = 12
+_PREFIX: dict[Kind, str] = {"patient": "P", "study": "S", "run": "R"}  #: First letter of each kind of pseudonym.
+_DIGITS = 12  #: Hexadecimal digits of a pseudonym: 48 bits, a chance of 2e-7 that two of 10,000 patients collide.
 _KEY_BYTES, _MINIMUM_KEY_BYTES = 32, 16
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 

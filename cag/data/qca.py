@@ -1,7 +1,5 @@
 """A hospital's QCA sheet into the study's lesion table: identifiers become pseudonyms, mistakes become sentences."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from pathlib import Path
 

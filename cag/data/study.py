@@ -1,10 +1,10 @@
 """The cine runs of a study's folder or archive, without its identifiers and without text burned into the pixels."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,8 @@ from tqdm import tqdm
 from cag.data.archives import FoundFile, opened, tree_entries
 from cag.data.dicom import Cine, read_cine
 from cag.data.dicom_header import MAX_PIXELS, STEADY
-from cag.data.fingerprint import file_digest, joint_digest
+from cag.data.dicom_pixels import POOR, poor
+from cag.data.fingerprint import joint_digest, known_digest
 from cag.data.pseudonyms import pseudonym
 from cag.settings import DicomError
 
@@ -33,6 +34,8 @@ _LEAST_PIXELS = 30
 _PAUSE = 5.0  #: Seconds without a frame, between runs; a run's own frames follow each other within one or two.
 #: Degrees by which single frames of one view may differ, and by which an arm may turn from one frame to the next.
 _ONE_VIEW, _TURN, _ANGLES = 1.0, 5.0, ["primary_angle", "secondary_angle"]
+_SAME_BYTES = "the same bytes as a file before it, which is read. Nothing is lost: leave it, or remove the copy"
+_NUMBERS = "Its series has frames without an instance number, or several of one: they were not put together."
 _SAME_UID = "Another file has the same SOP Instance UID, but not the same bytes; both are read."
 _STUDIES = "Several studies have its Patient ID: look whether they are of one patient."
 _BY_NAME = "file names, since neither instance numbers nor times tell one: look whether it is right"
@@ -52,58 +55,80 @@ class StudyFile:
     paths: tuple[Path, ...] = ()  #: Where it lies, or its frames one by one; in an archive only while it is read.
 
 
+_Single = tuple[StudyFile, Cine]  #: A file of one frame, and that frame.
+
+
 def study_files(source: Path, key: bytes, *, progress: bool = True) -> Iterator[StudyFile]:
-    """Every file of a study's folder or archive, sorted by name: decoded as a run, or refused with the reason.
-
-    No link is followed; zip and tar archives are opened. Text burned into a run is filled. Raises `InputError`.
-    """
-    entries = opened(tqdm(tree_entries(source), desc="Reading the study", unit="file", disable=not progress))
-    return (file if file.cine is None else _cleaned(file, file.cine) for file in found_runs(entries, key))
+    """Every file of a study's folder or archive (else `InputError`): a run, its burned-in text filled, or a reason."""
+    files = found_runs(tree_entries(source), key, progress=progress)
+    return (file if file.cine is None else _cleaned(file, file.cine) for file in files)
 
 
-def found_runs(entries: Iterable[FoundFile], key: bytes, frames: Sequence[int] | None = None) -> Iterator[StudyFile]:
+def found_runs(
+    entries: Sequence[FoundFile], key: bytes, frames: Sequence[int] | None = None, *, progress: bool = True
+) -> Iterator[StudyFile]:
     """Runs of the files, or why one is none; the same bytes once; single frames put together as runs, at the end."""
-    seen, studies = dict[str | None, set[str]](), dict[str | None, str | None]()
-    singles: dict[tuple[object, ...], list[tuple[StudyFile, Cine]]] = {}
-    pixels = 0
-    for file in (_open(found, key, frames) for found in entries):
-        if (cine := file.cine) is None:
-            yield file
-            continue
-        known = seen.setdefault(cine.run_id, set())
-        if file.sha256 in known:
-            yield replace(file, cine=None, sha256="", reason="the same bytes as a file before it")
-            continue
-        other = studies.setdefault(cine.patient_id, cine.study_id) != cine.study_id
-        run_id = pseudonym(f"{cine.run_id}\0{file.sha256}", "run", key) if known else cine.run_id
-        cine = replace(cine, run_id=run_id)
-        file = replace(file, cine=cine, notes=(*file.notes, *[_SAME_UID] * bool(known), *[_STUDIES] * other))
-        known.add(file.sha256)
-        if cine.n_frames > 1:
+    singles, pixels = dict[tuple[object, ...], list[_Single]](), 0
+    for file in _each(entries, key, frames, progress):
+        if (cine := file.cine) is None or cine.n_frames > 1:
             yield file
         elif cine.series_id is None or (pixels := pixels + cine.rows * cine.columns) > MAX_PIXELS:
             yield replace(file, notes=(*file.notes, _ALONE))
         else:
             place = (cine.patient_id, cine.series_id, cine.rows, cine.columns, cine.plane)
             singles.setdefault(place, []).append((file, cine))
+    runs, bits = list[tuple[list[_Single], pd.DataFrame, str]](), dict[str, int]()
     for files in singles.values():
         table, order = _ordered(files)
         for part in (part for view in _views(table) for part in _apart(view)):
-            yield from _joined([files[place] for place in part.index], part, order)
+            own = [files[place] for place in part.index]
+            if len(own) == 1 or part.number.nunique() < len(own):
+                yield from (replace(file, notes=(*file.notes, *[_NUMBERS] * (len(own) > 1))) for file, _ in own)
+                continue
+            runs.append((own, part, order))
+            most = max(cine.grey_bits for _, cine in own)
+            bits |= {file.name: most for file, cine in own if 0 < cine.grey_bits < most}
+    narrow = (found for found in opened(entries if bits else []) if found.name in bits)
+    wide = {own.sha256: own.cine for found in narrow for own in [_open(found, key, frames, bits[found.name])]}
+    yield from (_joined(files, wide, part, order) for files, part, order in runs)
 
 
-def _open(found: FoundFile, key: bytes, frames: Sequence[int] | None) -> StudyFile:
+def _each(
+    entries: Sequence[FoundFile], key: bytes, frames: Sequence[int] | None, progress: bool
+) -> Iterator[StudyFile]:
+    """The files one by one; all headers are read first, so that what concerns several files is said of each."""
+    show = partial(tqdm, unit="file", disable=not progress)
+    bytes_of, studies = defaultdict[str | None, set[str]](set), defaultdict[str | None, set[str | None]](set)
+    for file in (_open(found, key, []) for found in opened(show(entries, desc="Reading headers"))):
+        if file.cine is not None:
+            bytes_of[file.cine.run_id].add(file.sha256)
+            studies[file.cine.patient_id].add(file.cine.study_id)
+    first, seen = dict[str | None, str](), set[str]()
+    for file in (_open(found, key, frames) for found in opened(show(entries, desc="Reading runs"))):
+        if (cine := file.cine) is None:
+            yield file
+        elif file.sha256 in seen:
+            yield replace(file, cine=None, sha256="", reason=_SAME_BYTES)
+        else:
+            seen.add(file.sha256)
+            more = [_SAME_UID] * (len(bytes_of[cine.run_id]) > 1) + [_STUDIES] * (len(studies[cine.patient_id]) > 1)
+            if first.setdefault(cine.run_id, file.sha256) != file.sha256:
+                cine = replace(cine, run_id=pseudonym(f"{cine.run_id}\0{file.sha256}", "run", key))
+            yield replace(file, cine=cine, notes=(*file.notes, *more))
+
+
+def _open(found: FoundFile, key: bytes, frames: Sequence[int] | None, grey_bits: int = 0) -> StudyFile:
     label = "F" + pseudonym(found.name, "run", key)[1:]
     if found.path is None:
         return StudyFile(label, found.name, None, "", found.problem)
     try:
-        cine = read_cine(found.path, key=key, frames=frames)
-        return StudyFile(label, found.name, cine, file_digest(found.path), "", cine.notes, (found.path,))
+        cine = read_cine(found.path, key=key, frames=frames, grey_bits=grey_bits)
+        return StudyFile(label, found.name, cine, known_digest(found.path), "", cine.notes, (found.path,))
     except DicomError as error:
         return StudyFile(label, found.name, None, "", error.reason)
 
 
-def _ordered(files: list[tuple[StudyFile, Cine]]) -> tuple[pd.DataFrame, str]:
+def _ordered(files: list[_Single]) -> tuple[pd.DataFrame, str]:
     """Number, seconds and angles of single frames, a row each in their order, and what the order is by."""
     rows = [(own.instance_number, *own.seconds, own.primary_angle, own.secondary_angle) for _, own in files]
     table = pd.DataFrame(rows, columns=["number", "acquisition", "content", *_ANGLES], dtype=float)
@@ -151,13 +176,9 @@ def _apart(table: pd.DataFrame) -> list[pd.DataFrame]:
     return [table.iloc[part] for part in parts] if sure and fewest(map(len, parts)) > 1 else [table]
 
 
-def _joined(files: list[tuple[StudyFile, Cine]], table: pd.DataFrame, order: str) -> Iterator[StudyFile]:
-    """One run from single frames in their order; a frame that stands alone stays as it is, as do two of one number."""
+def _joined(files: list[_Single], wide: Mapping[str, Cine | None], table: pd.DataFrame, order: str) -> StudyFile:
+    """One run from single frames in their order, those of a narrower grey range as read again with the run's own."""
     (first, cine), count = files[0], len(files)
-    if count == 1 or table.number.nunique() < count:
-        why = "Its series has frames without an instance number, or several of one: they were not put together."
-        yield from (replace(file, notes=file.notes + ((why,) if count > 1 else ())) for file, _ in files)
-        return
     notes = [f"Put together from {count} files of one frame each, in the order of their {order}."]
     spread = (table[_ANGLES].max() - table[_ANGLES].min()).max()
     middle = [None if np.isnan(angle) else angle for angle in table[_ANGLES].median()]
@@ -165,12 +186,15 @@ def _joined(files: list[tuple[StudyFile, Cine]], table: pd.DataFrame, order: str
         notes, middle = [*notes, f"The arm turns by {spread:.3g} degrees, so it has no view."], [None, None]
     elif spread > 0:
         notes.append(f"Angles of its frames differ by up to {spread:.2g} degrees; their median counts.")
-    notes += [text for file, _ in files for text in file.notes]
+    read = [wide.get(file.sha256) or single for file, single in files]
+    for (file, single), own in zip(files, read, strict=True):
+        notes += [text for text in (*own.notes, *file.notes[len(single.notes) :]) if POOR not in text]
+    notes += poor(np.sum([own.counts for own in read], axis=0))
     name, paths = f"{first.name} and {count - 1} more of its series", tuple(file.paths[0] for file, _ in files)
-    frames = np.concatenate([single.frames for _, single in files])
+    frames = np.concatenate([own.frames for own in read])
     whole = replace(cine, n_frames=count, frames=frames, primary_angle=middle[0], secondary_angle=middle[1])
     digest = joint_digest([file.sha256 for file, _ in files])
-    yield replace(first, name=name, cine=whole, sha256=digest, notes=tuple(dict.fromkeys(notes)), paths=paths)
+    return replace(first, name=name, cine=whole, sha256=digest, notes=tuple(dict.fromkeys(notes)), paths=paths)
 
 
 def _cleaned(file: StudyFile, cine: Cine) -> StudyFile:

@@ -1,7 +1,5 @@
 """The tables of a cohort (manifest, patients, lesions, boxes): columns, types, limits, and whether they agree."""
 
-from __future__ import annotations
-
 import csv
 import difflib
 import io
@@ -12,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -21,7 +19,7 @@ from openpyxl import load_workbook
 
 from cag.anatomy import ARTERIES, NO_STANDARD_VIEW, SEGMENTS, VIEWS, artery_of_segment
 from cag.metrics.boxes import CORNERS as CORNERS
-from cag.settings import ManifestError, write_atomically
+from cag.settings import ManifestError, unescaped, write_atomically
 
 TableName = Literal["data_manifest", "patients", "lesions", "boxes"]
 _Labels = pd.DataFrame | None
@@ -34,8 +32,7 @@ SIDECARS: tuple[TableName, ...] = ("patients", "lesions", "boxes")
 _TRUTH = {"True": True, "False": False, "true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
 _MAX_CELLS = 2**18  #: Of a sheet of Excel; one blank cell at its very end would take a minute and a gigabyte.
 _CORRECT = "Correct this row and run again"
-#: What stands between the files of a run of single frames in a manifest's column ``path``.
-BETWEEN = "|"
+BETWEEN = "|"  #: What stands between the files of a run of single frames in a manifest's column ``path``.
 
 _whole = pa.Check(lambda values: values % 1 == 0, error="is not a whole number")
 _KINDS = {"text": "str", "whole": "float64", "number": "float64", "flag": "boolean"}
@@ -262,7 +259,7 @@ class CohortTables:
     @classmethod
     def checked(
         cls, manifest: pd.DataFrame, patients: _Labels = None, lesions: _Labels = None, boxes: _Labels = None
-    ) -> CohortTables:
+    ) -> Self:
         """Give each table its types, or refuse by `ManifestError` what breaks a limit or fits no run."""
         manifest = checked_table(manifest, "data_manifest")
         begin, end, place = manifest.contrast_begin, manifest.contrast_end, ("data_manifest.csv", "contrast_end")
@@ -293,7 +290,7 @@ class CohortTables:
         return cls(manifest, patients.sort_values("patient_id", ignore_index=True), lesions, boxes)
 
     @classmethod
-    def load(cls, manifest_path: Path) -> CohortTables:
+    def load(cls, manifest_path: Path) -> Self:
         """Load a manifest and its labels, beside it or in a folder between it and its first run (see `checked`)."""
         manifest, top = load_table(manifest_path, "data_manifest"), manifest_path.parent
         for path in manifest.path:
@@ -318,8 +315,7 @@ def run_files(manifest_path: Path, path: str) -> list[Path]:
 def inside(manifest_path: Path, path: str) -> Path:
     """The file a manifest's row names; a `ManifestError` when it lies outside its folder, links included."""
     folder = manifest_path.parent.resolve()
-    path = re.sub(r"\\u(dc[89a-f][0-9a-f]|007c)", lambda byte: chr(int(byte[1], 16)), path)  # as `printable` escapes it
-    resolved = (folder / path).resolve()
+    resolved = (folder / (path := unescaped(path))).resolve()
     if Path(path).is_absolute() or not resolved.is_relative_to(folder):
         remedy = "Keep the manifest in a folder above its runs, and the runs in that folder"
         problem = f"{path!r} lies outside the manifest's folder"

@@ -54,7 +54,7 @@ def test_plain_files_come_out_and_the_rest_is_told(tmp_path, name):
     outside = {key for key, value in read.items() if "leads out of the archive. Pack it again" in str(value)}
     assert outside == {"../out.txt", "/etc/absolute"}
     assert all(read[key].startswith("is a link or no plain file. Put the") for key in LINKS)
-    assert [path.name for path in scratch.iterdir()] == ["member"] and not (tmp_path / "out.txt").exists()
+    assert not list(scratch.iterdir()) and not (tmp_path / "out.txt").exists()
     assert all(map(leads_out, ["../a", "a/../../b", "/a", "C:/a", "..\\a", "a\0b"])) and not leads_out("a/b..c/d.dcm")
 
 
@@ -72,7 +72,7 @@ def test_a_zip_that_declares_less_than_it_holds_gives_no_more_and_absurd_headers
     (tmp_path / "bomb.zip").write_bytes(raw)
     with pytest.raises(InputError, match="cannot be unpacked"):
         list(members(tmp_path / "bomb.zip", tmp_path))
-    assert (tmp_path / "member").stat().st_size <= 1000
+    assert (tmp_path / "member_1").stat().st_size <= 1000
     info = tarfile.TarInfo("x")
     info.size, info.type = 10**9, tarfile.XHDTYPE
     with gzip.open(tmp_path / "pax.tar.gz", "wb") as file:
@@ -87,7 +87,7 @@ def test_limits_hold_before_anything_is_unpacked(tmp_path, name, limit, most, mo
     monkeypatch.setattr(archives, limit, most)
     with pytest.raises(InputError, match=f"{name}: holds more than .*{most}"):
         list(members(bomb(tmp_path / name), tmp_path))
-    assert not (tmp_path / "member").exists()
+    assert not list(tmp_path.glob("member*"))
 
 
 def test_encrypted_and_foreign_compressions_are_told(tmp_path):

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shutil
 import sys
 import tarfile
 from dataclasses import replace
@@ -160,21 +161,50 @@ REFUSED = {
     "46 rows, RLE": (rle(46), None, "frame 0 holds 2944 pixels where the header declares 48 x 64 = 3072. Export"),
     "60 columns, RLE": (both(rle(48), tags(Columns=60)), None, "holds 3072 pixels where the header declares 48 x 60 ="),
     "JPEG in JPEG-LS": (jpeg, (b".1.2.4.51", b".1.2.4.80"), "holds JPEG, 48 x 64 x 1 of 8 bits where the header decl"),
-    "cut, J2K": (compress(JPEG2000Lossless), slice(None, -300), "Pixel Data: frame 9 is cut off. Export the run again"),
+    "cut, J2K": (
+        compress(JPEG2000Lossless),
+        slice(None, -300),
+        "frame 9 is cut off: of 2594 bytes 2294 are there. Export",
+    ),
     "47 rows, J2K": (both(compress(JPEG2000Lossless), tags(Rows=47)), None, "declares JPEG 2000, 47 x 64 x 1 of 8"),
     "not deflated": (VARIANTS["deflated"], (b"CAG ", b"CAG \xff"), "says deflated, and what follows is not"),
     "cut": (tags("NumberOfFrames"), CUT, "holds pixels of 7 frames, Number of Frames says nothing; it is truncated"),
-    "big endian": (None, (NATIVE, b"1.2.840.10008.1.2.2\0"), "SOP Class UID: mandatory tag is missing, as are all oth"),
+    "big endian": (None, (NATIVE, b"1.2.840.10008.1.2.2\0"), "SOP Class UID (0008,0016): this tag is missing, as are"),
     "list": (lambda ds: setattr(ds.file_meta, *DICOMDIR), None, "is a DICOMDIR, a list of files. Leave it out: the fi"),
-    "no syntax": (None, (b"\2\0\x10\0UI", b"\2\0\x11\0UI"), "Transfer Syntax UID: mandatory tag is missing"),
-    "no class": (tags("SOPClassUID"), None, "SOP Class UID: mandatory tag is missing"),
-    "RF": (tags(SOPClassUID="1.2.840.10008.5.1.4.1.1.12.2"), None, "X-Ray Radiofluoroscopic Image Storage is not read"),
-    "rows text": (text("Rows", "many"), None, "Rows: what stands there (4 characters) is no whole number from 0 to 65"),
-    "two sizes": (text("Columns", ["48", "64"]), None, "Columns: '48, 64' is no whole number from 0 to 65535. Correct"),
-    "part of a row": (text("Rows", "48.5"), None, "Rows: '48.5' is no whole number from 0 to 65535. Correct this tag"),
+    "no syntax": (
+        None,
+        (b"\2\0\x10\0UI", b"\2\0\x11\0UI"),
+        "(0002,0010): this tag is missing; it tells how the file is encoded and comp",
+    ),
+    "no class": (tags("SOPClassUID"), None, "UID (0008,0016): this tag is missing; it tells what kind of object the"),
+    "RF": (tags(SOPClassUID="1.2.840.10008.5.1.4.1.1.12.2"), None, "'X-Ray Radiofluoroscopic Image Storage' is not r"),
+    "rows text": (
+        text("Rows", "many"),
+        None,
+        "Rows (0028,0010): what stands there (4 characters) is no whole number from 0 to 65",
+    ),
+    "two sizes": (
+        text("Columns", ["48", "64"]),
+        None,
+        "Columns (0028,0011): '48, 64' is no whole number from 0 to 65535. Correct",
+    ),
+    "part of a row": (
+        text("Rows", "48.5"),
+        None,
+        "Rows (0028,0010): '48.5' is no whole number from 0 to 65535. Correct this tag",
+    ),
     "palette": (kind("PALETTE COLOR"), None, "'PALETTE COLOR' is not read, only MONOCHROME1 and MONOCHROME2. Export"),
-    "third": (kind("Monochrome 3"), None, "Photometric Interpretation: 'Monochrome 3' is not read, only MONOCHROME1"),
-    "no groups": (text("SharedFunctionalGroupsSequence", "1"), None, "Functional Groups Sequence: is no sequence"),
+    "third": (kind("Monochrome 3"), None, "Interpretation (0028,0004): 'Monochrome 3' is not read, only MONOCHROME1"),
+    "no groups": (
+        text("SharedFunctionalGroupsSequence", "1"),
+        None,
+        "Groups Sequence (5200,9229): is no sequence (SQ), but LO",
+    ),
+    "garbled": (
+        streams("j2k", lambda frame: frame[:99] + bytes(400) + frame[499:]),
+        None,
+        "Pixel Data (7FE0,0010): frame 0 in 'JPEG 2000 Image Compression (Lossless Only)' cannot be decoded; the decoder",
+    ),
     "8 bits in 12": (both(compress(JPEGLSLossless), DEEPER), None, "of 8 bits where the header declares JPEG-LS, 48 x"),
 }
 
@@ -265,12 +295,32 @@ def test_a_run_is_what_was_acquired_together_in_a_manifest_too(tmp_path, key, ch
     assert sorted(len(cohort.frames(run)) for run in cohort.manifest.run_id) == counts
 
 
-def test_one_identifier_of_several_things_is_said(tmp_path, key, change):
+def test_one_identifier_of_several_things_is_said_of_each(tmp_path, key, change):
     for number in range(3):
-        path = write_variant("plain", tmp_path / str(number))
+        path = write_variant("plain", tmp_path / "study" / str(number))
         change(path, tags(StudyInstanceUID=f"1.2.{number}", ImageComments=str(number)))
-    _, second, third = (notes for *_, notes in runs(tmp_path, key))
-    assert all("Another file has the same SOP" in notes and "Several studies" in notes for notes in (second, third))
+    notes = [notes for *_, notes in runs(tmp_path / "study", key)]
+    assert len(notes) == 3 and all("Another file has the same SOP" in own and "Several stud" in own for own in notes)
+    report = build_manifest(tmp_path / "study", tmp_path / "m.csv", key=key, progress=False)
+    assert [note.partition(": ")[0] for note in report.notes] == ["0/plain.dcm, 1/plain.dcm, 2/plain.dcm"] * 2
+
+
+def test_single_frames_share_one_grey_range(tmp_path, key, change):
+    stored = np.stack([np.tile(np.arange(40, 80, dtype=np.uint16) * 2**n, (48, 1)) for n in range(5)])
+    for number, path in enumerate(write_single_frames(tmp_path / "study", count=5)):
+        change(path, deep(16, stored[number : number + 1]))
+    (tmp_path / "study" / "04_frame.dcm").rename(tmp_path / "study" / "4|\\udcfc\n.dcm")
+    expected, note = np.rint(stored * (255 / 2047)), "Values use 11 bits, Bits Stored says 16, and no window is given:"
+    for source in (tmp_path / "study", shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "study")):
+        (run,) = study_files(Path(source), key, progress=False)
+        np.testing.assert_array_equal(run.cine.frames, expected)
+        assert [text for text in run.notes if "bits" in text or "grey levels" in text] == [f"{note} 11 count."]
+    build_manifest(tmp_path / "study", tmp_path / "m.csv", key=key, progress=False)
+    cohort = Cohort.from_manifest(tmp_path / "m.csv")
+    np.testing.assert_array_equal(cohort.frames(run.cine.run_id), expected)
+    np.testing.assert_array_equal(cohort.frames(run.cine.run_id, [3, 1]), expected[[3, 1]])
+    with pytest.raises(ManifestError, match=r"frames: frame 5 does not exist. It has frames 0 to 4"):
+        cohort.frames(run.cine.run_id, [5])
 
 
 def test_poor_pictures_are_told_whenever_their_cohort_is_opened(tmp_path, key, change):
@@ -283,13 +333,16 @@ def test_poor_pictures_are_told_whenever_their_cohort_is_opened(tmp_path, key, c
     assert replace(cohort, manifest=cohort.manifest.drop(columns="note")).digest() == cohort.digest()
 
 
-def test_names_may_hold_any_bytes(tmp_path, key):
-    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/study/M\xfcller"))
+def test_names_may_hold_any_bytes(tmp_path, key, change):
+    folder, odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/study/M\xfcller")), "a\\udcfc|\n u\u0308"
     write_variant("plain", folder)
+    change(write_variant("plain", tmp_path / "study" / odd), tags(SOPInstanceUID="1.2"))
+    (tmp_path / "study" / "runs.csv").write_text(f'file,artery\n"{odd}/plain.dcm",LCA\nM\\udcfcller/plain.dcm,RCA\n')
     build_manifest(tmp_path / "study", tmp_path / "m.csv", key=key, progress=False)
     cohort = Cohort.from_manifest(tmp_path / "m.csv")
-    assert cohort.manifest.path.tolist() == [r"study/M\udcfcller/plain.dcm"]
-    assert len(cohort.frames(cohort.manifest.run_id[0])) == FRAMES
+    paths = {"RCA": r"study/M\udcfcller/plain.dcm", "LCA": r"study/a\u005cudcfc\u007c\u000a u\u0308/plain.dcm"}
+    assert cohort.manifest.set_index("artery").path.to_dict() == paths
+    assert all(len(cohort.frames(run)) == FRAMES for run in cohort.manifest.run_id)
     with tarfile.open(tmp_path / "a.tar", "w", encoding="latin-1", format=tarfile.GNU_FORMAT) as archive:
         archive.add(folder, "M\xfcller")
     assert [name for *_, name, _ in runs(tmp_path / "a.tar", key)] == [r"a.tar/M\udcfcller/plain.dcm"]

@@ -62,7 +62,7 @@ def test_real_runs_are_read(cag_data, key):
 
 def test_five_real_syntaxes_decode_alike_and_every_real_file_as_by_pydicom(cag_data):
     files = sorted((cag_data / "dicom_xa").glob("xa1_*.dcm"))
-    with pytest.raises(DicomError, match="Secondary Capture Image Storage is not read"):
+    with pytest.raises(DicomError, match="'Secondary Capture Image Storage' is not read"):
         read_cine(files[0])
     frames = [read_frames(file) for file in files]
     assert len(frames) == 5 and all(np.array_equal(one, frames[0]) for one in frames)

@@ -58,17 +58,20 @@ def call_video(dataset: Dataset) -> None:
 
 REFUSALS: dict[str, tuple[Callable[[Dataset], object], str]] = {
     "not XA": (lambda ds: setattr(ds, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.7"), "Secondary Capture"),
-    "unknown class": (lambda ds: setattr(ds, "SOPClassUID", "1.2.3.4"), "this class of object"),
+    "unknown class": (lambda ds: setattr(ds, "SOPClassUID", "1.2.3.4"), "(0008,0016): '1.2.3.4' is not read"),
     "no pixels": (lambda ds: delattr(ds, "PixelData"), "no pixel data"),
-    "color": (lambda ds: setattr(ds, "SamplesPerPixel", 3), "Samples per Pixel: 3 instead of 1"),
+    "color": (lambda ds: setattr(ds, "SamplesPerPixel", 3), "Samples per Pixel (0028,0002): 3 instead of 1"),
     "huge": (lambda ds: ds.update({"Rows": 65535, "Columns": 65535}), "65535 x 65535 x 5 is more"),
     "many frames": (lambda ds: setattr(ds, "NumberOfFrames", 1_000_000), "1000000 is more"),
     "no image": (lambda ds: setattr(ds, "Rows", 0), "0 x 40 x 5 declares no image"),
     "more than there is": (lambda ds: setattr(ds, "NumberOfFrames", 6), "of 5 frames, Number of Frames says 6"),
-    "no rows": (lambda ds: delattr(ds, "Rows"), "Rows: mandatory tag is missing"),
-    "no instance": (lambda ds: delattr(ds, "SOPInstanceUID"), "SOP Instance UID: mandatory"),
+    "no rows": (lambda ds: delattr(ds, "Rows"), "Rows (0028,0010): this tag is missing; it tells how many rows"),
+    "no instance": (
+        lambda ds: delattr(ds, "SOPInstanceUID"),
+        "SOP Instance UID (0008,0018): this tag is missing; it tells",
+    ),
     "bits": (lambda ds: setattr(ds, "BitsStored", 9), "8 and 9"),
-    "high bit": (lambda ds: setattr(ds, "HighBit", 6), "High Bit: 6 instead of 7"),
+    "high bit": (lambda ds: setattr(ds, "HighBit", 6), "High Bit (0028,0102): 6 instead of 7"),
     "syntax": (call_video, "'HEVC/H.265 Main Profile / Level 5.1' is not read. Convert"),
 }
 

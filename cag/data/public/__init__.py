@@ -1,7 +1,5 @@
 """Public sets of coronary angiograms: their own layouts turned into the study's tables."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from cag.data.public import arcade, cadica, danilov

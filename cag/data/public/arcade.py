@@ -3,8 +3,6 @@
 Artery, view, severity and patient are not given: groups of near-duplicate images stand where patients would in a split.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PureWindowsPath
@@ -24,20 +22,10 @@ from cag.data.public.common import PublicCohort, box, image_row, public_cohort, 
 
 PARTS = ("train", "val", "test")
 _STENOSIS = "stenosis"
-#: What is counted of the set as a whole; a count of 0 is shown too, so that one sees what was looked for.
-QUIRKS = (
-    "images without annotation left out",
-    "images stored in color, read as grey",
-    "annotation numbers used twice",
-    "annotations of another category left out",
-    "annotations whose outline has no points left out",
-    "boxes with a missing or infinite number left out",
-)
 #: Correlation from which two images count as frames of one run. Looked at in ARCADE's train and val: above it
 #: pairs show one vessel tree, save for some dark collimated frames, which are grouped needlessly.
 SIMILARITY = 0.4
-#: Cells a side in which images are compared.
-THUMB = 64
+THUMB = 64  #: Cells a side in which images are compared.
 _COLLIMATOR = 40.0
 _SMOOTHING = 4.0
 
@@ -72,7 +60,7 @@ def _root(folder: Path) -> Path:
 
 def read(folder: Path) -> PublicCohort:
     """Read images, a run of one frame each, and boxes; images without any are left out, as one was forgotten."""
-    counts = Counter(dict.fromkeys(QUIRKS, 0))
+    counts = Counter({"images without annotation left out": 0, "images stored in color, read as grey": 0})
     files, boxes = list[tuple[str, Path]](), list[dict[str, object]]()
     for part in PARTS:
         place = _root(folder) / part
@@ -111,10 +99,7 @@ def read(folder: Path) -> PublicCohort:
 
 
 def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float]]], Counter[str]]:
-    """File name of each image number; image number and box (x, y, width, height) of each usable annotation; counts.
-
-    An annotation without ``segmentation`` is a plain box; those that repeat a number are counted, and kept.
-    """
+    """File name of each image number; image number and box (x, y, width, height) of each usable annotation; counts."""
     try:
         coco = _Coco.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -128,18 +113,20 @@ def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float]]]
         raise unreadable(path, f"{len(coco.images) - len(images)} image numbers are given twice", field="id")
     named = {known.get("id", ""): str(known.get("name")).strip().casefold() for known in coco.categories}
     others = {number for number, name in named.items() if name != _STENOSIS}
-    counts = Counter({"annotation numbers used twice": len(coco.annotations) - len({a.id for a in coco.annotations})})
-    kept = []
+    numbers, outline, kept = {a.id for a in coco.annotations}, "annotations whose outline has no points left out", []
+    other, broken = "annotations of another category left out", "boxes with a missing or infinite number left out"
+    counts = Counter({"annotation numbers used twice": len(coco.annotations) - len(numbers), other: 0})
+    counts.update({outline: 0, broken: 0})
     for annotation in coco.annotations:
         if annotation.image_id not in images:
             problem = f"annotation {annotation.id} is of image {annotation.image_id}, which the file does not list"
             raise unreadable(path, problem, field="image_id")
         if annotation.category_id in others:
-            counts["annotations of another category left out"] += 1
+            counts[other] += 1
         elif not any(annotation.segmentation or []):
-            counts["annotations whose outline has no points left out"] += 1
+            counts[outline] += 1
         elif not isinstance(annotation.bbox, tuple) or not np.isfinite(annotation.bbox).all():
-            counts["boxes with a missing or infinite number left out"] += 1
+            counts[broken] += 1
         else:
             kept.append((annotation.image_id, list(annotation.bbox)))
     return images, kept, counts

@@ -4,8 +4,6 @@ Layout: ``selectedVideos/pX/vY/input/pX_vY_NNNNN.png``, ``groundtruth/pX_vY_NNNN
 ``pX/lesionVideos.txt`` and ``nonlesionVideos.txt``. Artery, view, timing and contrast are not given.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from cag.data.images import image_files

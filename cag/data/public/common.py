@@ -1,7 +1,5 @@
 """What the readers of public sets share."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -32,9 +30,8 @@ def public_cohort(rows: Rows, boxes: Rows, folder: Path, counts: Mapping[str, in
     manifest = pd.DataFrame(rows)
     if (twice := manifest.run_id.duplicated()).any():
         same = " and ".join(manifest.path[manifest.run_id == manifest.run_id[twice.argmax()]])
-        raise unreadable(
-            folder, f"{same} have the same name", field="file_name", remedy="Keep the one that is annotated"
-        )
+        problem, remedy = f"{same} have the same name", "Keep the one that is annotated"
+        raise unreadable(folder, problem, field="file_name", remedy=remedy)
     if not boxes:
         return PublicCohort(CohortTables.checked(manifest), counts)
     given, sizes = pd.DataFrame(boxes), manifest.set_index("run_id")

@@ -3,8 +3,6 @@
 Layout: ``image_dir/<site>_<patient>_<view>_<frame>.bmp``, ``xml_dir/<same name>.xml`` (Pascal VOC), nothing else.
 """
 
-from __future__ import annotations
-
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 

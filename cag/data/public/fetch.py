@@ -1,7 +1,5 @@
 """Bring a public set here: where it is to be had, download, digest, safe unpacking, and one look at it."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil
@@ -18,8 +16,7 @@ from cag.data.fingerprint import file_digest
 from cag.data.public import PublicCohort, is_public, read_public
 from cag.settings import InputError, writing
 
-#: Written last, in the unpacked set: where it came from.
-RECORD = "source.json"
+RECORD = "source.json"  #: Written last, in the unpacked set: where it came from.
 #: The license of every set, by which it is fetched and cited.
 LICENSE = "Creative Commons Attribution 4.0 (https://creativecommons.org/licenses/by/4.0/)"
 
