@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 import tarfile
+import traceback
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -144,6 +145,14 @@ def test_what_is_sound_is_read(tmp_path, change, name):
     assert {field: getattr(cine, field) for field in values} == values
 
 
+def garble(frame):
+    return frame[:99] + bytes(400) + frame[499:]
+
+
+def hevc(ds):
+    ds.file_meta.TransferSyntaxUID, ds.PixelData = "1.2.840.10008.1.2.4.107", encapsulate([bytes(100)])
+
+
 NATIVE, RLE, CUT = b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0", slice(None, -9000)
 DICOMDIR = "MediaStorageSOPClassUID", "1.2.840.10008.1.3.10"
 DEEPER = tags(BitsAllocated=16, BitsStored=12, HighBit=11)
@@ -151,11 +160,7 @@ kind = partial(text, "PhotometricInterpretation")
 REFUSED = {
     "says native": (compress(RLELossless), (RLE, NATIVE), "'Explicit VR Little Endian', uncompressed, but holds compr"),
     "says compressed": (None, (NATIVE, RLE), "says 'RLE Lossless', compressed, but holds uncompressed frames. Export"),
-    "8 in 16, RLE": (
-        both(compress(RLELossless), DEEPER),
-        None,
-        "frame 0 holds 8 bits a pixel where the header declares 16",
-    ),
+    "8 in 16, RLE": (both(compress(RLELossless), DEEPER), None, "holds 8 bits a pixel where the header declares 16"),
     "50 rows, RLE": (rle(50), None, "frame 0 holds 3200 pixels where the header declares 48 x 64 = 3072. Export"),
     "46 rows, video": (both(VARIANTS["mpeg_2"], tags(Rows=46)), None, "holds frames of 48 x 64 where the header decl"),
     "46 rows, RLE": (rle(46), None, "frame 0 holds 2944 pixels where the header declares 48 x 64 = 3072. Export"),
@@ -164,7 +169,7 @@ REFUSED = {
     "cut, J2K": (
         compress(JPEG2000Lossless),
         slice(None, -300),
-        "frame 9 is cut off: of 2594 bytes 2294 are there. Export",
+        "Pixel Data (7FE0,0010): frame 9 is cut off: of ",
     ),
     "47 rows, J2K": (both(compress(JPEG2000Lossless), tags(Rows=47)), None, "declares JPEG 2000, 47 x 64 x 1 of 8"),
     "not deflated": (VARIANTS["deflated"], (b"CAG ", b"CAG \xff"), "says deflated, and what follows is not"),
@@ -201,19 +206,51 @@ REFUSED = {
         "Groups Sequence (5200,9229): is no sequence (SQ), but LO",
     ),
     "garbled": (
-        streams("j2k", lambda frame: frame[:99] + bytes(400) + frame[499:]),
+        streams("j2k", garble),
         None,
-        "Pixel Data (7FE0,0010): frame 0 in 'JPEG 2000 Image Compression (Lossless Only)' cannot be decoded; the decoder",
+        "(7FE0,0010): frame 0 in 'JPEG 2000 Image Compression (Lossless Only)' ca",
     ),
+    "not XA": (tags(SOPClassUID="1.2.840.10008.5.1.4.1.1.7"), None, "'Secondary Capture Image Storage' is not read"),
+    "unknown class": (tags(SOPClassUID="1.2.3.4"), None, "SOP Class UID (0008,0016): '1.2.3.4' is not read. Export"),
+    "no pixels": (tags("PixelData"), None, "has no pixel data"),
+    "color": (tags(SamplesPerPixel=3), None, "Samples per Pixel (0028,0002): 3 instead of 1"),
+    "huge": (tags(Rows=65535, Columns=65535), None, "65535 x 65535 x 10 is more"),
+    "many frames": (tags(NumberOfFrames=1_000_000), None, "1000000 is more"),
+    "no image": (tags(Rows=0), None, "0 x 64 x 10 declares no image"),
+    "more than there is": (tags(NumberOfFrames=11), None, "of 10 frames, Number of Frames says 11"),
+    "no rows": (tags("Rows"), None, "Rows (0028,0010): this tag is missing; it tells how many rows"),
+    "no instance": (tags("SOPInstanceUID"), None, "SOP Instance UID (0008,0018): this tag is missing; it tells"),
+    "bits": (tags(BitsStored=9), None, "8 and 9"),
+    "high bit": (tags(HighBit=6), None, "High Bit (0028,0102): 6 instead of 7"),
+    "syntax": (hevc, None, "'HEVC/H.265 Main Profile / Level 5.1' is not read. Convert"),
     "8 bits in 12": (both(compress(JPEGLSLossless), DEEPER), None, "of 8 bits where the header declares JPEG-LS, 48 x"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_not_is_refused_by_its_cause(tmp_path, change, name):
+def test_what_is_not_is_refused_by_its_cause(tmp_path, change, key, name):
     edit, patch, expected = REFUSED[name]
-    with pytest.raises(DicomError, match=re.escape(expected)):
-        read_cine(write(tmp_path / "odd.dcm", change, edit, patch))
+    with pytest.raises(DicomError, match=r"^odd\.dcm[,:] .*" + re.escape(expected)) as caught:
+        read_cine(write(tmp_path / "odd.dcm", change, edit, patch), key=key)
+    assert "\n" not in str(caught.value) and caught.value.remedy
+
+
+def test_no_identifier_leaves_the_file(change, tmp_path, key, recwarn):
+    path, broken = write_variant("plain", tmp_path), tmp_path / "broken.dcm"
+    texts = [e.keyword for e in dcmread(path) if e.VR in ("PN", "LO", "SH", "LT", "ST", "DA", "TM", "CS")]
+    texts += ["InstitutionName", "StationName", "AccessionNumber", "OtherPatientIDs", "PatientComments", "StudyDate"]
+    planted = set(texts) - {"ImageType", "PhotometricInterpretation", "PositionerMotion"}
+    cine = read_cine(change(path, both(*(text(keyword, "MUELLER^ANNA") for keyword in planted))), key=key)
+    shown = repr(cine) + str(vars(cine))
+    edits = [edit for edit, patch, _ in REFUSED.values() if edit and not patch]
+    odd = ("PhotometricInterpretation", "PositionerPrimaryAngle", "SOPClassUID", "PositionerMotion", "Rows", "CineRate")
+    for edit in (*edits, *(text(keyword, "MUELLER^ANNA") for keyword in odd)):
+        try:
+            shown += repr(read_cine(change(path, edit, broken), key=key))
+        except DicomError as error:
+            shown += "".join(traceback.format_exception(error))
+    uids = [str(dcmread(path)[name].value) for name in ("SOPInstanceUID", "StudyInstanceUID")]
+    assert not any(name in shown for name in ("MUELLER", "ANNA", "Anna", *uids)) and not recwarn.list
 
 
 def test_video_asks_for_its_package(tmp_path, monkeypatch):

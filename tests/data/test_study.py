@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_variants import FRAMES, TEXT, disk, write_single_frames, write_variant
+from dicom_variants import TEXT, disk, write_single_frames, write_variant
 from PIL import Image, ImageDraw, ImageFont
 from pydicom import dcmread
 
@@ -16,15 +16,6 @@ from cag.data.study import MIN_FRAMES, StudyFile, burned_in, study_files, withou
 
 def found(source: Path, key: bytes) -> list[StudyFile]:
     return list(study_files(source, key, progress=False))
-
-
-def test_single_frames_of_a_series_become_a_run(tmp_path, key):
-    write_single_frames(tmp_path / "series")
-    write_variant("plain", tmp_path)
-    plain, whole = found(tmp_path, key)
-    assert whole.cine.n_frames == FRAMES and whole.cine.run_id != plain.cine.run_id
-    np.testing.assert_array_equal(whole.cine.frames, disk())
-    assert "10 files of one frame" in whole.notes[0] and "9 more" in whole.name and len(whole.sha256) == 64
 
 
 def test_too_many_single_frames_are_not_kept(tmp_path, key, monkeypatch):
