@@ -65,9 +65,16 @@ class FileFrames(FrameSource):
         if len(files) > 1:  # a frame each, and one grey range
             bits, chosen = _bits(*files, sha256=run.sha256), chosen_files(files, indices, str(run.run_id))
             cines = [read_cine(file, allow_non_xa=True, grey_bits=bits) for file in chosen]
-            return torch.from_numpy(np.concatenate([cine.frames for cine in cines]))
-        read = read_frames if run.source in ("simulated", "dicom") else read_images
-        return torch.from_numpy(read(files[0], indices))
+            found = np.concatenate([cine.frames for cine in cines])
+        else:
+            read = read_frames if run.source in ("simulated", "dicom") else read_images
+            found = read(files[0], indices)
+        said = (run.n_frames if indices is None else len(indices), run.rows, run.columns)
+        if found.shape != said:
+            held, told = (" x ".join(map(str, own)) for own in (found.shape, said))
+            problem, remedy = f"holds {held} where the manifest says {told}", "Build the manifest anew"
+            raise ManifestError(problem, file=run.path, field="n_frames, rows, columns", remedy=remedy)
+        return torch.from_numpy(found)
 
 
 @lru_cache(maxsize=4096)

@@ -140,7 +140,7 @@ def _check_mandatory(path: Path, dataset: FileDataset) -> None:
                 raise unusable(path, keyword, problem, f"Correct this tag, or {_AGAIN.lower()}")
             dataset[keyword] = DataElement(keyword, "US", int(value))
         elif keyword.endswith("UID"):
-            holder[keyword] = DataElement(keyword, "UI", texts[0])
+            holder[keyword] = DataElement(keyword, "UI", texts[0].partition("\\")[0])
 
 
 def _parsed(path: Path, file: BinaryIO) -> tuple[FileDataset, BinaryIO]:
@@ -269,11 +269,7 @@ def _compressed_frames(path: Path, file: BinaryIO, one_each: bool) -> list[list[
 
 def joined(file: BinaryIO, pieces: list[tuple[int, int]]) -> bytes:
     """The bytes of pieces of a file."""
-    parts = []
-    for place, length in pieces:
-        file.seek(place)
-        parts.append(file.read(length))
-    return b"".join(parts)
+    return b"".join(file.read(length) for place, length in pieces if file.seek(place) == place)
 
 
 def video_frames(path: Path, stream: bytes, dataset: Dataset) -> Iterator[UInt8[np.ndarray, "h w"]]:

@@ -63,6 +63,8 @@ def read_images(path: Path, frames: Sequence[int] | None = None) -> UInt8[np.nda
 
 def chosen_files(files: list[Path], frames: Sequence[int] | None, run: str) -> list[Path]:
     """The files of these frames of a run with a file for each; all by default."""
+    if not files:
+        raise ManifestError("holds no image", file=run, remedy=f"Give a folder of images ({', '.join(SUFFIXES)})")
     for index in frames or ():
         if not 0 <= index < len(files):
             remedy = f"It has frames 0 to {len(files) - 1}"

@@ -19,8 +19,7 @@ _NEEDED, _MAX_ID = ("patient", "segment", "percent_stenosis"), 16
 def read_qca(path: Path, patients: Collection[str], key: bytes) -> tuple[pd.DataFrame, list[str]]:
     """Read a sheet with one row a lesion: ``patient, segment, percent_stenosis``, and ``artery`` if it likes.
 
-    ``patient`` is Patient ID (0010,0020), ``patients`` are the pseudonyms of those who have runs. Returned are the
-    lesions, and what is missing although nothing is wrong. Raises `ManifestError`, by line and without an identifier.
+    ``patients`` are the pseudonyms of those who have runs. Returned are lesions, and what is missing but not wrong.
     """
     rows = read_rows(path, _NEEDED, ("artery",))
     if not rows:

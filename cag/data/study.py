@@ -69,7 +69,7 @@ def found_runs(
 ) -> Iterator[StudyFile]:
     """Runs of the files, or why one is none; the same bytes once; single frames put together as runs, at the end."""
     singles, pixels = dict[tuple[object, ...], list[_Single]](), 0
-    for file in _each(entries, key, frames, progress):
+    for file in _each(entries, key, frames, not progress):
         if (cine := file.cine) is None or cine.n_frames > 1:
             yield file
         elif cine.series_id is None or (pixels := pixels + cine.rows * cine.columns) > MAX_PIXELS:
@@ -93,11 +93,9 @@ def found_runs(
     yield from (_joined(files, wide, part, order) for files, part, order in runs)
 
 
-def _each(
-    entries: Sequence[FoundFile], key: bytes, frames: Sequence[int] | None, progress: bool
-) -> Iterator[StudyFile]:
+def _each(entries: Sequence[FoundFile], key: bytes, frames: Sequence[int] | None, quiet: bool) -> Iterator[StudyFile]:
     """The files one by one; all headers are read first, so that what concerns several files is said of each."""
-    show = partial(tqdm, unit="file", disable=not progress)
+    show = partial(tqdm, unit="file", disable=quiet)
     bytes_of, studies = defaultdict[str | None, set[str]](set), defaultdict[str | None, set[str | None]](set)
     for file in (_open(found, key, []) for found in opened(show(entries, desc="Reading headers"))):
         if file.cine is not None:

@@ -184,7 +184,7 @@ class Row(NamedTuple):
 
     def number(self, column: str) -> int | None:
         """The whole number that a cell holds, as spreadsheets may write it (3.0); None where it is none."""
-        found = re.fullmatch(r"([0-9]+)([.,]0+)?", self.cells.get(column, ""))
+        found = re.fullmatch(r"([0-9]{1,9})([.,]0+)?", self.cells.get(column, ""))
         return int(found[1]) if found else None
 
     def notes(self, *used: str) -> list[str]:

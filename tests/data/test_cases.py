@@ -145,14 +145,9 @@ def test_what_is_sound_is_read(tmp_path, change, name):
     assert {field: getattr(cine, field) for field in values} == values
 
 
-def garble(frame):
-    return frame[:99] + bytes(400) + frame[499:]
-
-
-def hevc(ds):
-    ds.file_meta.TransferSyntaxUID, ds.PixelData = "1.2.840.10008.1.2.4.107", encapsulate([bytes(100)])
-
-
+GARBLED = streams("j2k", lambda frame: frame[:99] + bytes(400) + frame[499:])
+HEVC = both(tags(PixelData=encapsulate([bytes(100)])), lambda ds: setattr(ds.file_meta, *UNREAD))
+UNREAD = "TransferSyntaxUID", "1.2.840.10008.1.2.4.107"
 NATIVE, RLE, CUT = b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0", slice(None, -9000)
 DICOMDIR = "MediaStorageSOPClassUID", "1.2.840.10008.1.3.10"
 DEEPER = tags(BitsAllocated=16, BitsStored=12, HighBit=11)
@@ -206,7 +201,7 @@ REFUSED = {
         "Groups Sequence (5200,9229): is no sequence (SQ), but LO",
     ),
     "garbled": (
-        streams("j2k", garble),
+        GARBLED,
         None,
         "(7FE0,0010): frame 0 in 'JPEG 2000 Image Compression (Lossless Only)' ca",
     ),
@@ -222,7 +217,7 @@ REFUSED = {
     "no instance": (tags("SOPInstanceUID"), None, "SOP Instance UID (0008,0018): this tag is missing; it tells"),
     "bits": (tags(BitsStored=9), None, "8 and 9"),
     "high bit": (tags(HighBit=6), None, "High Bit (0028,0102): 6 instead of 7"),
-    "syntax": (hevc, None, "'HEVC/H.265 Main Profile / Level 5.1' is not read. Convert"),
+    "syntax": (HEVC, None, "'HEVC/H.265 Main Profile / Level 5.1' is not read. Convert"),
     "8 bits in 12": (both(compress(JPEGLSLossless), DEEPER), None, "of 8 bits where the header declares JPEG-LS, 48 x"),
 }
 

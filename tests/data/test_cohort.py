@@ -50,6 +50,8 @@ def test_labels_are_required_by_name_and_other_bytes_and_missing_files_are_refus
         with pytest.raises(LabelError, match=f"{label}: this cohort has no such labels"):
             cohort.require(label)
     run = cohort.manifest.iloc[0]
+    with pytest.raises(ManifestError, match="holds 5 x 32 x 40 where the manifest says 6 x 32 x 40"):
+        replace(cohort, manifest=cohort.manifest.assign(n_frames=6)).frames(run.run_id)
     write_run(files[0].parent / run.path, patient_id="other")
     with pytest.raises(ManifestError, match="bytes are not those of the manifest"):
         cohort.frames(run.run_id)
@@ -90,8 +92,11 @@ def test_images_are_grey(tmp_path, rng):
         with pytest.raises(ManifestError, match="not a readable image"):
             read_image(color)
     Image.fromarray(grey[2, :4]).save(color)
-    with pytest.raises(ManifestError, match="different sizes"):
+    with pytest.raises(ManifestError, match=r"holds images of different sizes \(.*4 x 6"):
         read_images(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ManifestError, match=r"empty: holds no image. Give a folder"):
+        read_images(tmp_path / "empty")
 
 
 def test_runs_rendered_on_demand_are_the_same_frames_one_by_one_and_together():

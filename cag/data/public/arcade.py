@@ -26,8 +26,7 @@ _STENOSIS = "stenosis"
 #: pairs show one vessel tree, save for some dark collimated frames, which are grouped needlessly.
 SIMILARITY = 0.4
 THUMB = 64  #: Cells a side in which images are compared.
-_COLLIMATOR = 40.0
-_SMOOTHING = 4.0
+_COLLIMATOR, _SMOOTHING = 40.0, 4.0
 
 
 class _Image(BaseModel):
@@ -74,9 +73,8 @@ def read(folder: Path) -> PublicCohort:
         files += [(run_ids[number], place / "images" / names[number]) for number in annotated]
         boxes += [box(run_ids[number], 0, *bbox) for number, bbox in annotations]
     run_names, paths = zip(*files, strict=True) if files else ((), ())
-    for path in paths:
-        if not path.is_file():
-            raise unreadable(path, "is annotated but not there")
+    if absent := [path for path in paths if not path.is_file()]:
+        raise unreadable(absent[0], "is annotated but not there")
     with ThreadPoolExecutor() as pool:
         thumbs = list(pool.map(lambda path: cell_means(read_image(path), THUMB), paths))
     for path in paths:
