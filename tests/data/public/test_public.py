@@ -322,16 +322,17 @@ def test_a_broken_download_is_begun_again_and_another_digest_refused(server, tmp
     _, found = fetch("danilov", tmp_path, progress=False)
     assert server.asked == 2 and len(found.tables.manifest) == 2
     assert {path.name for path in tmp_path.iterdir()} == {"danilov.zip", "danilov"}
+    other = tmp_path / "other"
     knows(monkeypatch, b"something else")
     with pytest.raises(InputError, match=r"danilov.zip: SHA-256 is \w+ instead of"):
-        fetch("danilov", tmp_path / "other", progress=False)
+        fetch("danilov", other, progress=False)
     mine = tmp_path / "mine.zip"
     mine.write_bytes(server.content)
     with pytest.raises(InputError, match=r"mine.zip: SHA-256 is \w+ instead of"):
-        fetch("danilov", tmp_path / "other", archive=mine, progress=False)
-    assert not (tmp_path / "danilov").exists()
+        fetch("danilov", other, archive=mine, progress=False)
+    assert not (other / "danilov").exists()
     knows(monkeypatch, server.content)
-    assert len(fetch("danilov", tmp_path, archive=mine)[1].tables.manifest) == 2
+    assert len(fetch("danilov", other, archive=mine)[1].tables.manifest) == 2
     with pytest.raises(InputError, match="no zip or tar archive"):
         fetch("cadica", tmp_path, archive=tmp_path / "absent.zip")
 
