@@ -178,19 +178,33 @@ def read(
     out: Annotated[Path | None, typer.Option(help="Folder for the report; below results/reading by default")] = None,
     artery: Annotated[Artery | None, typer.Option(help="Of all runs; the networks tell by default")] = None,
     batch: Annotated[bool, typer.Option("--batch", help="STUDY holds studies, a subfolder or archive each")] = False,
-    scheduler: Annotated[
-        str | None, typer.Option(help="With --batch: tcp://HOST:PORT of a Dask scheduler, or local:N")
-    ] = None,
     device: Device = "auto",
 ) -> None:
     """Read a patient's angiograms: frames, artery and view, probabilities, boxes, and a report."""
     from cag.book.report import ReportRequest, default_folder, write_batch, write_report
 
-    if scheduler is not None and not batch:
-        problem, remedy = "one study is read by one process", "Add --batch, or leave it out"
-        raise InputError(problem, field="--scheduler", remedy=remedy)
     request = ReportRequest(study_folder, models, out or default_folder(study_folder), artery=artery, device=device)
-    typer.echo(f"Open {write_batch(request, scheduler=scheduler) if batch else write_report(request)}")
+    typer.echo(f"Open {write_batch(request) if batch else write_report(request)}")
+
+
+@app.command()
+def detect(
+    angiograms: Annotated[Path, typer.Argument(help="DICOM or image file, a folder or archive of them, or a set")],
+    out: Annotated[Path, typer.Option(help="Folder for boxes.csv and pictures")] = ROOT / "results" / "detection",
+    device: Device = "auto",
+) -> None:
+    """Find stenoses by the detector that learned on real frames; a folder in ARCADE's layout is scored instead."""
+    from cag.chapters.angiograms.detection import detect_files, score_set
+    from cag.data.public import is_public
+
+    if is_public(angiograms):
+        for row in score_set(angiograms, device).itertuples():
+            typer.echo(f"IoU {row.iou}  {row.metric:14} {row.value:.3f} ({row.low:.3f} to {row.high:.3f})")
+        return
+    boxes, refused = detect_files(angiograms, out, device)
+    for name, reason in refused.items():
+        typer.echo(f"refused  {name}: {reason}")
+    typer.echo(f"{boxes.counts.sum()} boxes count, {len(refused)} files refused; see {os.path.relpath(out)}")
 
 
 def main() -> None:

@@ -128,7 +128,6 @@ def test_every_notebook_takes_the_parameters_of_every_profile(path, profile):
         ("study -p epochs", "cag: -p: 'epochs' is not NAME=VALUE. Write it as -p epochs=3"),
         ("study --profile nowhere", "cag: nowhere: no such profile"),
         ("verify data_manifest.csv", "cag: data_manifest.csv, patient_id: this column is missing"),
-        ("read . --models . --scheduler local:2", "cag: --scheduler: one study is read by one process. Add --batch"),
         ("publish --profile nowhere --real", "cag: results/nowhere: holds no results"),
     ],
 )

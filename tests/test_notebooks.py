@@ -37,7 +37,7 @@ def parameters(path: Path) -> str:
 
 def test_the_playground_and_every_chapter_are_there_and_plumbing_is_told_from_science():
     assert [path.stem for path in SOURCES] == ["00_playground", *CHAPTERS]
-    assert [path.stem[:2] for path in SOURCES] == [f"{number:02d}" for number in range(11)]
+    assert [path.stem[:2] for path in SOURCES] == [f"{number:02d}" for number in range(12)]
     cell = "import os\npage = open_page(settings)\nfor k in x:\n    page.table('a', k)\n    y = f(k)"
     assert [is_plumbing(node) for node in statements(cell)] == [True, True, False, True, False]
 

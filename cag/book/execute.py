@@ -67,6 +67,7 @@ CHAPTERS = {
     "08_scorecard": Chapter("scorecard", reads=("01_cohort", *_TRAINED)),
     "09_explore": Chapter("explore", reads=_TRAINED),
     "10_patients_needed": Chapter("patients_needed"),
+    "11_real_angiograms": Chapter("angiograms", shows=(_ARCADE,)),
 }
 
 

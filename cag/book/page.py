@@ -108,21 +108,22 @@ class Page:
                 glue(f"{name}_text", interval_text(value), display=False)
             glue(name, float(value.value) if isinstance(value, Estimate) else value, display=False)
 
-    def run_line(self, settings: StudySettings, *, image_size: int | None = None) -> None:
-        """Show and keep the line that says which execution of the study the page shows."""
-        runs = self.cohort.manifest
-        # ARCADE has no patient numbers: its reader groups images that are nearly the same.
-        single = runs["source"].eq("arcade").all()
-        units, films = ("groups of near-duplicates", "images") if single else ("patients", "runs")
+    def run_line(self, settings: StudySettings, *, image_size: int | None = None, shown: str = "") -> None:
+        """Show and keep the line that says which execution the page shows, of ``shown`` or else of the cohort."""
         size = f", {image_size} px" if image_size else ""
         line = (
-            f"Execution shown: profile {settings.profile}; {self.cohort.simulated_or_real}: "
-            f"{runs.patient_id.nunique()} {units}, {len(runs)} {films}{size}; initial weights {settings.weights}; "
-            f"clean arm unless said; {date.today().isoformat()}; cag {version('cag')}."
+            f"Execution shown: profile {settings.profile}; {shown or self._cohort_in_words()}{size}; initial weights "
+            f"{settings.weights}; clean arm unless said; {date.today().isoformat()}; cag {version('cag')}."
         )
         glue("run_line", line, display=False)
         self._keep("run_line", "txt", lambda path: path.write_text(line))
         self.text(line)
+
+    def _cohort_in_words(self) -> str:
+        runs = self.cohort.manifest
+        single = runs["source"].eq("arcade").all()  # without patient numbers
+        units, films = ("groups of near-duplicates", "images") if single else ("patients", "runs")
+        return f"{self.cohort.simulated_or_real}: {runs.patient_id.nunique()} {units}, {len(runs)} {films}"
 
     def _keep(self, name: str, kind: str, write: Callable[[Path], object]) -> None:
         write_atomically(self.store.root / "exhibits" / self.section / f"{name}.{kind}", write)
@@ -157,8 +158,9 @@ def plotted_points(figure: Figure) -> pd.DataFrame:
     for panel, ax in enumerate((ax for ax in figure.axes if ax.axison and not ax.images), 1):
         names = {part: str(group.get_label()) for group in ax.containers for part in group.get_children()}
         marks: dict[Any, Any] = {line: line.get_xydata() for line in ax.lines if line.get_transform() == ax.transData}
-        drawn = [own for own in ax.collections if isinstance(own, LineCollection) and own.get_segments()]
-        marks |= {own: np.concatenate(own.get_segments()) for own in drawn}
+        drawn = {own: own.get_segments() for own in ax.collections if isinstance(own, LineCollection)}
+        drawn = {own: [part for part in parts if len(part)] for own, parts in drawn.items()}  # none of an undefined bar
+        marks |= {own: np.concatenate(parts) for own, parts in drawn.items() if parts}
         marks |= {own: own.get_offsets() for own in ax.collections if isinstance(own, PathCollection)}
         bars = (group for group in ax.containers if isinstance(group, BarContainer))
         marks |= {bar: bar.get_corners()[::2] for group in bars for bar in group}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from tqdm import tqdm
 
 from cag.anatomy import Artery
 from cag.book.figures.cine_player import picture, player_values, shown_run, template
-from cag.chapters.mapped import map_tasks, open_scheduler
 from cag.chapters.reading import words
 from cag.chapters.reading.models import ReadingModels, load_models
 from cag.chapters.reading.study import RunReading, StudyReading, read_study
@@ -165,28 +163,19 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return json.loads(table.to_json(orient="records", double_precision=5))
 
 
-def write_batch(request: ReportRequest, *, scheduler: str | None = None) -> Path:
+def write_batch(request: ReportRequest) -> Path:
     """Read every study of a folder, one subfolder or archive each; returns the page over all, ``index.html``.
 
     A study that cannot be read is listed with the reason and stops nothing. Called again, it reads only
-    what is new, changed or was interrupted. ``scheduler`` names a Dask cluster whose workers read, a study each.
-    No study, missing networks and a cluster that is gone are an `InputError`.
+    what is new, changed or was interrupted. No study and missing networks are an `InputError`.
     """
     request.make_folder()
-    own = replace(request, **{name: getattr(request, name).resolve() for name in ("source", "models", "out")})
-    places = _studies(own)
-    work = partial(_read, request=own, networks=load_models(own.models, device=own.device).digest)
-    with tqdm(total=len(places), desc="Studies", unit="study", disable=not own.progress) as bar:
-        if scheduler is None:
-            for label in places:
-                work(label)
-                bar.update()
-        else:
-            with open_scheduler(scheduler) as address:
-                map_tasks(work, list(places), None, address, bar.update)
+    places, networks = _studies(request), load_models(request.models, device=request.device)
+    for label in tqdm(places, desc="Studies", unit="study", disable=not request.progress):
+        _read(places[label], request.out / "studies" / label, request, networks)
     names = pd.Series({label: printable(place.name) for label, place in places.items()}, name="study")
-    write_atomically(own.out / STUDIES, names.rename_axis("pseudonym").to_csv)
-    return _write_index(list(places), own.out)
+    write_atomically(request.out / STUDIES, names.rename_axis("pseudonym").to_csv)
+    return _write_index(list(places), request.out)
 
 
 def _studies(request: ReportRequest) -> dict[str, Path]:
@@ -202,32 +191,21 @@ def _studies(request: ReportRequest) -> dict[str, Path]:
     return {pseudonym(place.name, "study", key): place for place in studies}
 
 
-def _read(label: str, *, request: ReportRequest, networks: str) -> None:
-    """One study's report, or why there is none; nothing where that is done. A worker is told no file name."""
-    place, out = _studies(request).get(label), request.out / "studies" / label
-    if place is None:
-        problem, remedy = "a study is not there", "Put the studies on a disk that all machines see at the same place"
-        raise InputError(problem, field=label, remedy=remedy)
+def _read(place: Path, out: Path, request: ReportRequest, networks: ReadingModels) -> None:
+    """One study's report, or why there is none; nothing where that is done."""
     stats = [(path.name, path.lstat()) for path in [place, *sorted(place.rglob("*"))]]
-    made_of = [networks, request.artery, [(name, own.st_size, own.st_mtime_ns) for name, own in stats]]
+    made_of = [networks.digest, request.artery, [(name, own.st_size, own.st_mtime_ns) for name, own in stats]]
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
     if (out / "done.json").exists() and json.loads((out / "done.json").read_text())["digest"] == digest:
         return
     shutil.rmtree(out, ignore_errors=True)
     refused = ""
     try:
-        models = _opened(request.models, request.device, networks)
-        save_report(read_study(place, models, key=request.key, artery=request.artery, progress=False), out)
+        save_report(read_study(place, networks, key=request.key, artery=request.artery, progress=False), out)
     except InputError as error:
         refused = error.problem
     done = json.dumps({"digest": digest, "refused": refused})
     write_atomically(out / "done.json", lambda path: path.write_text(done))
-
-
-@lru_cache(maxsize=1)
-def _opened(models: Path, device: str, networks: str) -> ReadingModels:
-    """The networks, once a process; ``networks`` tells those of now from those a worker has kept."""
-    return load_models(models, device=device)
 
 
 def _write_index(labels: list[str], out: Path) -> Path:

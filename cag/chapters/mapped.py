@@ -24,23 +24,19 @@ PATIENCE = 30.0
 RETRIES = 2
 
 
-def map_tasks(
-    do: Task, tasks: Sequence[Any], cohort: Cohort | None, scheduler: str, done: Callable[[], object]
-) -> None:
+def map_tasks(do: Task, tasks: Sequence[Any], cohort: Cohort, scheduler: str, done: Callable[[], object]) -> None:
     """Have ``do(task, cohort=cohort)`` done for every task by a cluster's workers; ``done`` is called after each.
 
-    Without a cohort it is ``do(task)``. ``do``, a named function, returns what it refuses, so that a refusal is not
-    tried again. Where a worker offers the resource ``GPU``, each task takes one. Raises `InputError` if no scheduler
-    answers, its workers died again and again, or a task refuses its input.
+    ``do``, a named function, returns what it refuses, so that a refusal is not tried again. Where a worker offers the
+    resource ``GPU``, each task takes one. Raises `InputError` if no scheduler answers, its workers died again and
+    again, or a task refuses its input.
     """
     try:
         with Client(scheduler, timeout=PATIENCE, set_as_default=False) as client:
             workers = client.scheduler_info(n_workers=-1)["workers"].values()
             resources = {"GPU": 1} if any("GPU" in worker.get("resources", {}) for worker in workers) else None
-            held = {}
-            if cohort is not None:  # travels once, and again where lost
-                held["cohort"] = client.submit(copy, cohort, key=f"cohort-{cohort.digest()}")
-            futures = client.map(do, tasks, **held, retries=RETRIES, resources=resources, pure=False)
+            held = client.submit(copy, cohort, key=f"cohort-{cohort.digest()}")  # travels once, and again where lost
+            futures = client.map(do, tasks, cohort=held, retries=RETRIES, resources=resources, pure=False)
             for _, refused in as_completed(futures, with_results=True, loop=client.loop):
                 if refused is not None:
                     raise refused

@@ -1,8 +1,7 @@
-"""The simulator's networks: what pre-training asks of every cell, and a probe for what gives an image away."""
+"""The head of the simulator's network: what pre-training asks of every cell."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -73,10 +72,10 @@ def lesion_cells(boxes: Float[Tensor, "b k 4"], size: int, grid: int, margin: fl
     A box that lies between centers marks the cell its own center is in. Boxes are x1, y1, x2, y2 in pixels of an image
     of ``size`` x ``size``, widened by ``margin`` pixels on each side; rows of NaN stand for no box.
     """
-    return _covered(boxes, Geometry(size / grid, size / grid / 2), grid, margin)
+    return covered(boxes, Geometry(size / grid, size / grid / 2), grid, margin)
 
 
-def _covered(boxes: Float[Tensor, "b k 4"], place: Geometry, cells: int, margin: float) -> Float[Tensor, "b g g"]:
+def covered(boxes: Float[Tensor, "b k 4"], place: Geometry, cells: int, margin: float) -> Float[Tensor, "b g g"]:
     """``lesion_cells`` for cells that lie anywhere."""
     centers = place.start + place.stride * torch.arange(cells, device=boxes.device)
     low, high = boxes[..., :2] - margin, boxes[..., 2:] + margin
@@ -84,51 +83,3 @@ def _covered(boxes: Float[Tensor, "b k 4"], place: Geometry, cells: int, margin:
     low, high = torch.minimum(low, center - place.stride / 2), torch.maximum(high, center + place.stride / 2)
     inside = (centers > low[..., None]) & (centers <= high[..., None])
     return (inside[..., 1, :, None] & inside[..., 0, None, :]).any(dim=1).float()
-
-
-def dense_loss(
-    output: DenseOutput,
-    lumen: Float[Tensor, "b g g"],
-    boxes: Float[Tensor, "b k 4"],
-    percent: Float[Tensor, "b k"],
-    trunk: Trunk,
-    size: int,
-) -> Float[Tensor, ""]:
-    """Weighted cross-entropy of lumen share (0 to 1) and lesion cells, fine and coarse.
-
-    Boxes are in pixels of the input, NaN where there is none, with the percent diameter stenosis of each.
-    """
-    grid, coarse = lumen.shape[-1], output.coarse.shape[-1]
-    place = trunk.geometry(STAGES[-1], size, coarse)
-    losses = [_cross_entropy(output.fine[:, 0], lumen, 4.0)]
-    for number, cut in enumerate((LESION_PERCENT, SEVERE_PERCENT)):
-        chosen = torch.where((percent >= cut)[..., None], boxes, torch.nan)
-        losses.append(_cross_entropy(output.fine[:, 1 + number], lesion_cells(chosen, size, grid, 2.0), 20.0))
-        near = _covered(chosen, place, coarse, 0.0)
-        losses.append(0.3 * _cross_entropy(output.coarse[:, number], near, 5.0))
-    return torch.stack(losses).sum()
-
-
-def _cross_entropy(logits: Tensor, target: Tensor, positive_weight: float) -> Tensor:
-    weight = torch.tensor(positive_weight, device=logits.device)
-    return F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
-
-
-class ProbeNetwork(nn.Module):
-    """Four strided convolutions, pooled to one logit: enough to find a shortcut, quick to train on two cores.
-
-    Pooling is by mean and by maximum, so that both an overall look and one small mark can tell.
-    """
-
-    def __init__(self, width: int = 16) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for into, out in pairwise((1, width, 2 * width, 4 * width, 4 * width)):
-            layers += [nn.Conv2d(into, out, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
-        self.features = nn.Sequential(*layers)
-        self.answer = nn.Linear(8 * width, 1)
-
-    def forward(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:
-        """One logit an image."""
-        maps = self.features(images)
-        return self.answer(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))[:, 0]

@@ -15,9 +15,9 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from cag.anatomy import VIEWS
-from cag.metrics.center_hits import CenterHits, center_hits
+from cag.networks import dense as cells
 from cag.networks.backbones import build_trunk
-from cag.networks.dense import LESION_PERCENT, SEVERE_PERCENT, DenseHead, DenseOutput, dense_loss, lumen_cells
+from cag.networks.dense import LESION_PERCENT, SEVERE_PERCENT, DenseHead, DenseOutput
 from cag.networks.training import Batch, Batches, FitSettings, fit, predict
 from cag.networks.transforms import (
     STRONG_AUGMENTATION,
@@ -31,6 +31,7 @@ from cag.networks.transforms import (
 from cag.networks.trunk import STAGES, Trunk
 from cag.networks.weights import WEIGHTS_FOLDER, save_trunk
 from cag.settings import Settings, Weights
+from cag.simulator.center_hits import CenterHits, center_hits
 from cag.simulator.population import Population, PopulationSettings, render_population
 from cag.simulator.tables import simulator_digest
 
@@ -182,7 +183,7 @@ def pretraining_loss(network: Any, batch: Batch) -> Tensor:
     images, lumen, boxes, percent, contrast, artery, view, _ = batch
     output, frame = network(images)
     size = images.shape[-1]
-    loss = dense_loss(output, lumen_cells(lumen, size // 8), boxes, percent, network.trunk, size)
+    loss = dense_loss(output, cells.lumen_cells(lumen, size // 8), boxes, percent, network.trunk, size)
     visible = torch.where(boxes.isfinite().all(dim=-1), percent, 0.0).nan_to_num().amax(dim=1)
     return loss + frame_loss(frame, contrast, artery, view, visible)
 
@@ -271,7 +272,7 @@ def measure(
     frame = output[:, 2 * grid * grid :]
     boxes = torch.where((held.percent >= LESION_PERCENT)[..., None], held.boxes, torch.nan)
     visible = boxes.isfinite().all(dim=-1).any(dim=1)
-    truth = lumen_cells(held.lumen.float() / 255, grid) > 0.2
+    truth = cells.lumen_cells(held.lumen.float() / 255, grid) > 0.2
     shown, named = held.contrast, held.contrast & (held.view >= 0)
     strongest = lesion.flatten(1).amax(dim=1)
     side, diseased = 2 * held.patient + held.artery, held.severity[:, 2] >= LESION_PERCENT
@@ -346,3 +347,31 @@ def _auc(truth: Tensor, score: Tensor) -> float:
 
 def _mean(values: Tensor) -> float:
     return float(values.double().mean())
+
+
+def dense_loss(
+    output: DenseOutput,
+    lumen: Float[Tensor, "b g g"],
+    boxes: Float[Tensor, "b k 4"],
+    percent: Float[Tensor, "b k"],
+    trunk: Trunk,
+    size: int,
+) -> Float[Tensor, ""]:
+    """Weighted cross-entropy of lumen share (0 to 1) and lesion cells, fine and coarse.
+
+    Boxes are in pixels of the input, NaN where there is none, with the percent diameter stenosis of each.
+    """
+    grid, coarse = lumen.shape[-1], output.coarse.shape[-1]
+    place = trunk.geometry(STAGES[-1], size, coarse)
+    losses = [_cross_entropy(output.fine[:, 0], lumen, 4.0)]
+    for number, cut in enumerate((LESION_PERCENT, SEVERE_PERCENT)):
+        chosen = torch.where((percent >= cut)[..., None], boxes, torch.nan)
+        losses.append(_cross_entropy(output.fine[:, 1 + number], cells.lesion_cells(chosen, size, grid, 2.0), 20.0))
+        near = cells.covered(chosen, place, coarse, 0.0)
+        losses.append(0.3 * _cross_entropy(output.coarse[:, number], near, 5.0))
+    return torch.stack(losses).sum()
+
+
+def _cross_entropy(logits: Tensor, target: Tensor, positive_weight: float) -> Tensor:
+    weight = torch.tensor(positive_weight, device=logits.device)
+    return F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)

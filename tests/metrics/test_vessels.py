@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cag.metrics.realism import gray_statistics, image_statistics, immerkaer, spectrum_slopes, tile_noise
 from cag.metrics.vessels import lumen_widths, ridges, vessel_profiles
+from cag.simulator.realism import gray_statistics, image_statistics, immerkaer, spectrum_slopes, tile_noise
 
 
 def test_a_power_law_has_its_slopes_and_immerkaer_is_the_standard_deviation_of_white_noise(rng):

@@ -8,10 +8,12 @@ from torchvision.ops import box_iou
 from cag.networks import frame_selector as fs
 from cag.networks.cam import activation_from_maps, boxes_from_activation, class_activation, enlarge_activation
 from cag.networks.classifier import AttentionHead, PlainHead, StenosisClassifier, balanced_order
-from cag.networks.dense import DenseHead, ProbeNetwork, align, dense_loss, lesion_cells, lumen_cells
+from cag.networks.dense import DenseHead, align, lesion_cells, lumen_cells
 from cag.networks.detector import FITTED_DETECTOR, DetectorSettings, StenosisDetector
 from cag.networks.trunk import Geometry
 from cag.settings import InputError, SettingsError
+from cag.simulator.pretraining import dense_loss
+from cag.simulator.probes import ProbeNetwork
 
 
 @pytest.mark.parametrize("head", ["published", "plain"])

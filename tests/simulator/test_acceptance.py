@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks.simulator import determinism
 from cag.anatomy import VIEWS
 from cag.networks.training import FitSettings
 from cag.settings import InputError
@@ -24,7 +25,7 @@ def plan():
 
 
 def test_a_seed_gives_the_same_bytes_frames_stand_alone_and_labels_are_those_of_the_view(plan):
-    assert acceptance.determinism(plan)["met"].eq("yes").all()
+    assert determinism(plan)["met"].eq("yes").all()
     labels = probes.run_labels(plan, plan.runs).set_index("run_id")
     run = next(run for run in plan.runs if plan.patient(run.patient_id).severity(run.artery) >= 100)
     patient = plan.patient(run.patient_id)

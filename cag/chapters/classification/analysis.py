@@ -1,9 +1,9 @@
-"""Two systems compared on the same patients: paired differences, and the ROC areas tested twice."""
+"""Two systems compared on the same patients: paired differences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 from zlib import crc32
 
 import numpy as np
@@ -11,7 +11,6 @@ import pandas as pd
 
 from cag.chapters.classification.scores import LEVELS, Level, labeled_frames, level_scores, measured, outputs_of
 from cag.metrics.classification import of_scores
-from cag.metrics.delong import auc_covariance, delong_test
 from cag.metrics.intervals import Measured
 from cag.metrics.tables import difference_table, strata
 from cag.settings import SettingsError
@@ -60,25 +59,22 @@ def over_draws(several: Sequence[Measured], seed: int) -> Measured:
     return Measured(mean_area, several[0].groups)
 
 
-def auc_tests(first: pd.DataFrame, second: pd.DataFrame, reference: pd.DataFrame, *, n: int, rng: int) -> pd.DataFrame:
-    """Difference in the area under the ROC curve of two systems at image, artery and patient level, tested twice.
+def auc_differences(
+    first: pd.DataFrame, second: pd.DataFrame, reference: pd.DataFrame, *, n: int, rng: int
+) -> pd.DataFrame:
+    """Difference in the area under the ROC curve of two systems at image, artery and patient level.
 
-    DeLong's variance for arteries and patients, Obuchowski's for frames, which are clustered in patients; beside them
-    the paired bootstrap over patients. The result has ``level, artery, test``, the areas ``first, second``, and of the
-    difference ``value, low, high, p_value, n_groups``.
+    The result has ``level, artery``, the areas ``first, second``, and of the difference ``value, low, high, p_value,
+    n_groups``, from the same resampled patients.
     """
     rows = []
     for level in ("image", *LEVELS):
         by = () if level == "patient" else ("artery",)
         pairs = zip(*(strata(scores_of(side, reference, level), by) for side in (first, second)), strict=True)
         for (key, one), (_, other) in pairs:
-            positive, groups = one["target"].to_numpy() > 0, one["patient_id"].to_numpy()
-            a, b = (side["score"].to_numpy(dtype=float) for side in (one, other))
-            areas = dict(zip(("first", "second"), auc_covariance(positive, np.stack([a, b]), groups)[0], strict=True))
-            drawn = difference_table(of_scores(one), of_scores(other), n=n, rng=rng)
-            tests: dict[str, Any] = {"DeLong": vars(delong_test(positive, a, b, groups))}
-            tests["bootstrap"] = drawn[drawn["metric"].eq("auc")].iloc[0]
-            for test, found in tests.items():
-                kept = {name: found[name] for name in ("value", "low", "high", "p_value", "n_groups")}
-                rows.append({"level": level, "artery": "both"} | key | {"test": test} | areas | kept)
-    return pd.DataFrame(rows)
+            pair = of_scores(one), of_scores(other)
+            areas = [float(own.metrics(np.ones((1, len(own.groups))))["auc"][0]) for own in pair]
+            drawn = difference_table(*pair, n=n, rng=rng, **{"level": level, "artery": "both", **key})
+            drawn = drawn[drawn["metric"].eq("auc")].drop(columns=["metric", "undefined"])
+            rows.append(drawn.assign(**dict(zip(("first", "second"), areas, strict=True))))
+    return pd.concat(rows, ignore_index=True)

@@ -50,28 +50,28 @@ class _Coco(BaseModel):
 
 def recognizes(folder: Path) -> bool:
     """Whether a folder holds ARCADE's stenosis part (or is it)."""
-    return any((_root(folder) / part / "annotations").is_dir() for part in PARTS)
+    return bool(_annotations(folder))
 
 
-def _root(folder: Path) -> Path:
-    return folder / _STENOSIS if (folder / _STENOSIS).is_dir() else folder
+def _annotations(folder: Path) -> dict[str, Path]:
+    """The annotation file of each part that a folder holds; or of the one part that it is."""
+    root = folder / _STENOSIS if (folder / _STENOSIS).is_dir() else folder
+    places = [root] if (root / "annotations").is_dir() else [root / part for part in PARTS]
+    return {own.name: own / "annotations" / f"{own.name}.json" for own in places if (own / "annotations").is_dir()}
 
 
 def read(folder: Path) -> PublicCohort:
     """Read images, a run of one frame each, and boxes; images without any are left out, as one was forgotten."""
     counts = Counter({"images without annotation left out": 0, "images stored in color, read as grey": 0})
     files, boxes = list[tuple[str, Path]](), list[dict[str, object]]()
-    for part in PARTS:
-        place = _root(folder) / part
-        if not (place / "annotations").is_dir():
-            continue
-        names, annotations, odd = read_coco(place / "annotations" / f"{part}.json")
-        run_ids = {number: f"arcade_{part}_{Path(name).stem.zfill(4)}" for number, name in names.items()}
-        annotated = sorted({number for number, _ in annotations})
+    for part, file in _annotations(folder).items():
+        names, annotations, odd = read_coco(file)
+        run_ids = {number: _run_id(part, name) for number, name in names.items()}
+        annotated = sorted({number for number, *_ in annotations})
         counts.update(odd)
         counts["images without annotation left out"] += len(names) - len(annotated)
-        files += [(run_ids[number], place / "images" / names[number]) for number in annotated]
-        boxes += [box(run_ids[number], 0, *bbox) for number, bbox in annotations]
+        files += [(run_ids[number], file.parents[1] / "images" / names[number]) for number in annotated]
+        boxes += [box(run_ids[number], 0, *bbox) for number, bbox, _ in annotations]
     run_names, paths = zip(*files, strict=True) if files else ((), ())
     if absent := [path for path in paths if not path.is_file()]:
         raise unreadable(absent[0], "is annotated but not there")
@@ -96,8 +96,24 @@ def read(folder: Path) -> PublicCohort:
     return found._replace(counts={**found.counts, **repeated})
 
 
-def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float]]], Counter[str]]:
-    """File name of each image number; image number and box (x, y, width, height) of each usable annotation; counts."""
+def outlines(folder: Path) -> dict[str, list[Float[np.ndarray, "p 2"]]]:
+    """The outlines of the stenoses of each run, polygons in its pixels (x, y); a plain box is one of four points."""
+    found = dict[str, list[np.ndarray]]()
+    for part, file in _annotations(folder).items():
+        names, annotations, _ = read_coco(file)
+        for number, (x, y, width, height), points in annotations:
+            corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+            outline = np.reshape(points if len(points) >= 6 else corners, (-1, 2))
+            found.setdefault(_run_id(part, names[number]), []).append(outline)
+    return found
+
+
+def _run_id(part: str, name: str) -> str:
+    return f"arcade_{part}_{Path(name).stem.zfill(4)}"
+
+
+def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float], list[float]]], Counter[str]]:
+    """File names by image number; number, box (x, y, width, height), outline (x, y, ...) of each annotation; counts."""
     try:
         coco = _Coco.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -126,7 +142,9 @@ def read_coco(path: Path) -> tuple[dict[int, str], list[tuple[int, list[float]]]
         elif not isinstance(annotation.bbox, tuple) or not np.isfinite(annotation.bbox).all():
             counts[broken] += 1
         else:
-            kept.append((annotation.image_id, list(annotation.bbox)))
+            rings = annotation.segmentation if isinstance(annotation.segmentation, list) else []
+            points = [value for ring in rings if isinstance(ring, list) for value in ring]
+            kept.append((annotation.image_id, list(annotation.bbox), points))
     return images, kept, counts
 
 

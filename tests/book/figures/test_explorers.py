@@ -13,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from cag.anatomy import SEGMENTS
 from cag.book.figures.explorers import explorer
-from cag.book.figures.playground import draw_picture, open_playground, playground_still
+from cag.book.figures.playground import draw_picture, playground_still
+from cag.settings import ROOT
 from cag.simulator.phantom.cohort import CohortSettings, plan_cohort
 from cag.simulator.phantom.growth import segment_calibers
 from cag.simulator.playground import Choice, take_picture
@@ -85,6 +86,15 @@ def test_the_still_shows_frame_box_and_profile_explains_a_missing_box_and_speaks
     figure = draw_picture(take_picture(cohort, SMALL.model_copy(update=empty)))
     assert "no box" in figure.axes[0].texts[0].get_text()
     assert figure.axes[0].get_title().startswith("RAO 20 CAU 33")
+
+
+def open_playground(parameters):
+    cells = json.loads((ROOT / "notebooks" / "00_playground.ipynb").read_text())["cells"]
+    given, *code = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    namespace = {}
+    exec(given, namespace)
+    exec("\n".join(code), namespace := namespace | parameters)
+    return namespace["panel"]
 
 
 def test_the_panel_answers_each_control_and_refuses_in_the_pictures_place(cohort):

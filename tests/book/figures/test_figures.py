@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from notebook_cells import page_of, run_cells
 
-from cag.book.figures import classification, frame_selection, scorecard
+from cag.book.figures import classification, frame_selection
 from cag.book.figures.localization import examples
 from cag.book.figures.style import Panel, gallery
 from cag.book.page import with_interval_columns
@@ -145,7 +145,8 @@ def card():
 
 
 def test_a_number_is_named_in_words_and_has_its_interval_where_there_is_one(card):
-    shown = scorecard.numbers_in_words(card)
+    named = run_cells("08_scorecard", "cell-04")
+    shown = named["numbers_in_words"](card)
     assert list(shown) == ["source", "verdict", "number", "paper", "this study", "rests on"]
     assert shown[["number", "paper", "this study"]].to_numpy().tolist() == [
         ["RCA images · <25% · count", "624", "190"],
@@ -154,15 +155,15 @@ def test_a_number_is_named_in_words_and_has_its_interval_where_there_is_one(card
         ["patients · 2-CAT · sensitivity", "0.90", "1.00 (1.00 to 1.00)"],
         ["RCA · FPN · distance, pixels (printed as MSE)", "37.50", "50.00 (40.00 to 60.25)"],
     ]
-    compared = scorecard.numbers_in_words(card.iloc[:0])
+    compared = named["numbers_in_words"](card.iloc[:0])
     assert compared.empty and list(with_interval_columns(compared)) == list(compared)
     rows = np.array([(-0.03, -0.08, 0.02), (np.nan, np.nan, np.nan)])
-    assert [scorecard.own_text(row) for row in rows] == ["-0.03 (-0.08 to 0.02)", "–"]
+    assert [named["own_text"](*row) for row in rows] == ["-0.03 (-0.08 to 0.02)", "–"]
 
 
 def test_the_figure_shows_shares_only_and_its_legend_lies_outside(card):
     page = page_of()
-    run_cells("08_scorecard", "cell-11", page=page, compared=card)
+    run_cells("08_scorecard", "cell-04", "cell-11", page=page, compared=card)
     figure = page.shown["fig-scorecard"]
     names = [label.get_text() for ax in figure.axes for label in ax.get_yticklabels()]
     assert names == ["LCA images · 2-CAT · F1 (weighted)", "patients · 2-CAT · sensitivity"]

@@ -36,12 +36,6 @@ class CenterHits:
         """Share of lesions found where at most this many false peaks an image are allowed; NaN without lesions."""
         return len(self.found_at(false_positives)) / self.n_lesions if self.n_lesions else float("nan")
 
-    def best_f1(self) -> float:
-        """Highest F1 over all score thresholds: optimistic, since the threshold is chosen on the scored images."""
-        found = self.peaks["hit"].cumsum()
-        kept = np.arange(1, len(self.peaks) + 1)
-        return float((2 * found / (kept + self.n_lesions)).max()) if len(self.peaks) else 0.0
-
 
 def center_hits(
     heat: Float[np.ndarray, "n g g"], boxes: Float[np.ndarray, "n k 4"], size: int, reach: float = 8.0

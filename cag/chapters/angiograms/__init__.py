@@ -1,0 +1,1 @@
+"""Real angiograms: stenoses in frames of patients, with outlines drawn by readers."""
