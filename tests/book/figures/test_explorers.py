@@ -91,8 +91,7 @@ def test_the_still_shows_frame_box_and_profile_explains_a_missing_box_and_speaks
 def open_playground(parameters):
     cells = json.loads((ROOT / "notebooks" / "00_playground.ipynb").read_text())["cells"]
     given, *code = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    namespace = {}
-    exec(given, namespace)
+    exec(given, namespace := {})
     exec("\n".join(code), namespace := namespace | parameters)
     return namespace["panel"]
 
