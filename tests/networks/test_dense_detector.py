@@ -44,8 +44,7 @@ def test_the_loss_is_next_to_nothing_for_the_truth_and_grows_with_each_of_its_pa
         detector.forward = lambda images: DenseOutput(*said)
         return detector.loss(torch.zeros(1, 1, 96, 96), truth).item()
 
-    square = outlines(SQUARE)
-    least = loss_of(lesion, center, boxes, truth=square)
+    least = loss_of(lesion, center, boxes, truth=(square := outlines(SQUARE)))
     assert least < 0.01 and loss_of(-lesion.abs(), -center.abs(), boxes, truth=outlines()) < 0.01
     assert loss_of(-lesion.abs(), center, boxes, truth=square) > 0.5
     assert loss_of(lesion, center.roll(4, 2), boxes, truth=square) > 0.5

@@ -78,7 +78,7 @@ def detect_files(place: Path, out: Path, device: str = "auto") -> tuple[pd.DataF
     """
     (detector, settings, threshold), runtime = shipped_detector(), Runtime.choose(device)
     detector.to(runtime.device)
-    tables, refused, size = [pd.DataFrame(columns=COLUMNS)], dict[str, str](), settings.image_size
+    tables, refused, size = list[pd.DataFrame](), dict[str, str](), settings.image_size
     with writing(out.name):
         out.mkdir(parents=True, exist_ok=True)
     for number, (name, frames) in enumerate(angiograms(place), start=1):
@@ -96,7 +96,7 @@ def detect_files(place: Path, out: Path, device: str = "auto") -> tuple[pd.DataF
         for box in corners(tables[-1].query("frame == @best and counts")).tolist():
             ImageDraw.Draw(shown).rectangle(box, outline="yellow", width=2)
         write_atomically(out / f"{number:04d}.png", partial(shown.save, format="png"))
-    boxes = pd.concat(tables, ignore_index=True)
+    boxes = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*COLUMNS, "counts"])
     write_atomically(out / "boxes.csv", lambda path: boxes.to_csv(path, index=False))
     return boxes, refused
 
