@@ -56,7 +56,7 @@ def verify(path: Annotated[Path, typer.Argument(help="A manifest")] = ROOT / "da
     wrong = verify_manifest(path)
     for name, problem in wrong.items():
         typer.echo(f"error  {name}: {problem}")
-    typer.echo(f"{len(wrong)} errors")
+    typer.echo(f"{len(wrong)} errors" + ". Put these files back, or build the manifest anew" * bool(wrong))
     raise typer.Exit(1 if wrong else 0)
 
 

@@ -65,10 +65,7 @@ def default_folder(source: Path) -> Path:
 
 
 def write_report(request: ReportRequest) -> Path:
-    """Read a study with trained networks, write its report and return the page.
-
-    A folder that is not what it should be and a missing part of the networks are an `InputError`.
-    """
+    """Read a study with trained networks, write its report and return the page."""
     request.make_folder()
     networks = load_models(request.models, device=request.device)
     reading = read_study(request.source, networks, key=request.key, artery=request.artery, progress=request.progress)
@@ -166,8 +163,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 def write_batch(request: ReportRequest) -> Path:
     """Read every study of a folder, one subfolder or archive each; returns the page over all, ``index.html``.
 
-    A study that cannot be read is listed with the reason and stops nothing. Called again, it reads only
-    what is new, changed or was interrupted. No study and missing networks are an `InputError`.
+    A study that cannot be read is listed with the reason. Called again, it reads what is new, changed or unfinished.
     """
     request.make_folder()
     places, networks = _studies(request), load_models(request.models, device=request.device)

@@ -3,6 +3,7 @@
 import csv
 import difflib
 import io
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -67,6 +68,7 @@ with Path(__file__).with_name("columns.csv").open(encoding="utf-8") as _file:
 _PROBLEMS = {
     **{"not_nullable": "is empty", "field_uniqueness": "stands there twice", str(_whole.error): str(_whole.error)},
     **{"coerce_dtype('float64')": "is not a number", "coerce_dtype('boolean')": "is neither True nor False"},
+    **{"isin": "is none of", "greater_than_or_equal_to": "is below", "in_range": "is not within"},
 }
 
 
@@ -232,7 +234,8 @@ def checked_table(table: pd.DataFrame, name: TableName, *, file: str | None = No
         typed = pa.DataFrameSchema(columns).validate(table, lazy=True)
     except pa.errors.SchemaErrors as error:
         first = error.failure_cases.dropna(subset=["index"]).iloc[0]
-        problem = _PROBLEMS.get(first["check"], f"breaks {first['check']}")
+        check, _, limits = str(first["check"]).partition("(")
+        problem = _PROBLEMS.get(first["check"]) or f"{_PROBLEMS.get(check, 'breaks')} {limits.strip('[])')}"
         _refuse(pd.Series(table.index == first["index"]), table[first["column"]], problem, file, first["column"])
     whole = {column: "int64" for column, spec in columns.items() if not spec.nullable and _whole in spec.checks}
     typed = typed.reset_index(drop=True)
@@ -316,8 +319,10 @@ def inside(manifest_path: Path, path: str) -> Path:
     """The file a manifest's row names; a `ManifestError` when it lies outside its folder, links included."""
     folder = manifest_path.parent.resolve()
     resolved = (folder / (path := unescaped(path))).resolve()
-    if Path(path).is_absolute() or not resolved.is_relative_to(folder):
+    long = any(len(os.fsencode(part)) > 255 for part in resolved.parts)
+    if long or Path(path).is_absolute() or not resolved.is_relative_to(folder):
         remedy = "Keep the manifest in a folder above its runs, and the runs in that folder"
-        problem = f"{path!r} lies outside the manifest's folder"
+        why = "is too long" if long else "lies outside the manifest's folder"
+        problem = f"{path[:80]!r} {why}"
         raise ManifestError(problem, file=manifest_path.name, field="path", remedy=remedy)
     return resolved
