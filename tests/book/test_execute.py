@@ -134,8 +134,8 @@ def changed(before, after, key="inputs"):
 
 
 def test_an_edited_figure_concerns_the_notebooks_that_show_it_metrics_the_work_and_what_reads_from_it(keys, tmp_path):
-    before, figure, metrics = keys(), keys("cag.book.figures.scorecard"), keys("cag.metrics.intervals")
-    assert changed(before, figure) == {"08"} and changed(before, figure, "work") == set()
+    before, figure, metrics = keys(), keys("cag.book.figures.frame_selection"), keys("cag.metrics.intervals")
+    assert changed(before, figure) == {"02", "07"} and changed(before, figure, "work") == set()
     assert changed(before, metrics, "work") >= {"02", "03", "06", "08"}
     stamp = tmp_path / "notebooks" / "03_stenosis_classification.json"
     stamp.parent.mkdir()
@@ -152,7 +152,7 @@ def test_real_data_concern_the_notebooks_that_show_them(keys, tmp_path, monkeypa
     without, other = keys(), keys(manifest="$CAG_DATA/other")
     monkeypatch.setenv("CAG_DATA", str(tmp_path / "data"))
     with_data = keys()
-    assert changed(without, with_data) == {"01", "02"}
+    assert changed(without, with_data) == {"01", "02", "11"}
     assert changed(other, keys(manifest="$CAG_DATA/other")) == {name[:2] for name in CHAPTERS}
     monkeypatch.setenv("CAG_DATA", str((tmp_path / "data").rename(tmp_path / "elsewhere")))
     assert changed(with_data, keys()) == set()
