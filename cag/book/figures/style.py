@@ -79,7 +79,8 @@ def draw_boxes(ax: Axes, boxes: np.ndarray, color: str, *, style: str = "-", wid
 
 def gallery(shown: Sequence[Panel], columns: int = 2) -> Figure:
     """Frames in rows with true boxes (whole line) and found ones (dashed), as in the paper's Figure 5."""
-    figure, axes = panels(max(1, -(-len(shown) // columns)), columns, height=WIDTH / columns + 0.5)
+    rows = max(1, -(-len(shown) // columns))
+    figure, axes = panels(rows, columns, height=WIDTH / columns + 0.5 + 0.4 / rows)  # titles of two lines, and a legend
     for ax in axes.flat:
         ax.set_axis_off()
     for ax, own in zip(axes.flat, shown, strict=False):
